@@ -1,0 +1,76 @@
+"""Every error that this project raises on purpose. What is not here is a bug.
+
+TaxiAssetsError
+├── SettingsError            a setting that cannot be used
+├── UnknownMonth             a color or month that is no partition here
+├── BadInput                 what came in is not a month of trips
+│   ├── NotPublished         the source has no such month
+│   ├── BadHeader            the columns are not this color's
+│   ├── BadFile              cut short, corrupt, empty, or no CSV at all
+│   └── TooManyRejects       more rows than allowed do not parse
+├── MissingUpstream          the station before this one has not run here
+├── CountMismatch            two counts that must agree do not
+└── StoreError               a system refused, or cannot be reached
+    ├── StoreBusy            another writer held it for too long
+    └── BadQuery             the SQL asked of it is wrong
+
+A message says what was seen, what was expected and what to do. `retryable` says whether another try can mend it.
+"""
+
+from typing import ClassVar
+
+
+class TaxiAssetsError(Exception):
+    """Base of all errors of this project."""
+
+    retryable: ClassVar[bool] = False
+
+
+class SettingsError(TaxiAssetsError):
+    """A setting has a name or a value that cannot be used."""
+
+
+class UnknownMonth(TaxiAssetsError):
+    """A color or a month that does not exist, or not yet, or not here."""
+
+
+class BadInput(TaxiAssetsError):
+    """What the source holds is not a month of trips of this color."""
+
+
+class NotPublished(BadInput):
+    """The source has no file for this month."""
+
+
+class BadHeader(BadInput):
+    """The file's columns are not those of its color."""
+
+
+class BadFile(BadInput):
+    """The file is cut short, corrupt, empty, or no CSV."""
+
+
+class TooManyRejects(BadInput):
+    """More rows were rejected than the setting allows."""
+
+
+class MissingUpstream(TaxiAssetsError):
+    """The file that an earlier station makes is not here."""
+
+
+class CountMismatch(TaxiAssetsError):
+    """Two counts of the same rows disagree: rows were lost or doubled."""
+
+
+class StoreError(TaxiAssetsError):
+    """A store refused the work or could not be reached."""
+
+
+class StoreBusy(StoreError):
+    """Another writer held the store's lock for longer than the wait."""
+
+    retryable = True
+
+
+class BadQuery(StoreError):
+    """The SQL asked of a store is wrong."""

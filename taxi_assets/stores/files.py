@@ -1,0 +1,86 @@
+"""How files appear here: whole, under their name, or not at all; and how writers wait for each other.
+
+A file is written beside its place under a staged name, then renamed. Its writer holds a lock on the staged file until
+then, which the kernel drops when the process dies: what is staged and not locked is litter, and the next writer of that
+place clears it. Two writers of one place never meet: each has a staged file of its own, and the last rename wins.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from taxi_assets.errors import StoreBusy
+
+
+class StagedFile:
+    """A file on its way to its place.
+
+    Write to `path`, then `publish()` it; or `discard()` it. An error inside its `with` statement discards it.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _clear_litter(place)
+        self.path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.staged")
+        self._lock = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.discard()
+
+    def publish(self) -> Path:
+        """Let the file appear in its place, in one step and after its bytes are on the disk; the place is returned."""
+        os.fsync(self._lock)
+        self.path.replace(self.place)
+        self._release()
+        return self.place
+
+    def discard(self) -> None:
+        """Remove the file; nothing appears. Twice is once."""
+        self.path.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _clear_litter(place: Path) -> None:
+    """Remove what dead writers of `place` left beside it."""
+    for staged in place.parent.glob(f".{place.name}.*.staged"):
+        # Another writer may publish or clear it between the listing and here.
+        with suppress(FileNotFoundError), staged.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[None]:
+    """Be alone, within this process and among all processes of this machine, while holding the lock file `path`.
+
+    Waits at most `timeout_s` seconds, then raises StoreBusy, which names `waiting_for`.
+    """
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=timeout_s, thread_local=False):
+            yield
+    except filelock.Timeout as error:
+        raise StoreBusy(
+            f"waited {timeout_s:.0f} s for {waiting_for}, which another process holds (lock file {path}). "
+            "Let that one finish, or stop it, then run this again"
+        ) from error

@@ -1,0 +1,195 @@
+"""The columns of each color, in the TLC's order and one canonical spelling, and how a file's header maps onto them.
+
+What differs between colors is the data in `LAYOUTS`; nothing else in the project names a column of one color.
+Types and meanings follow the TLC's data dictionaries and its files of 2019 to 2021-07.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from taxi_assets.errors import BadHeader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Kind(StrEnum):
+    """What a column's values are. Every value may be missing."""
+
+    integer = "integer"
+    decimal = "decimal"
+    text = "text"
+    timestamp = "timestamp"
+    date = "date"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its canonical name, the kind of its values, its meaning."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a color's files since 2019, and which of them has a role in a check or a rule."""
+
+    color: str
+    columns: tuple[Column, ...]
+    pickup: str
+    passengers: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the file's columns, in the TLC's order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """The columns from `clean_trips` on: the file's, then `file_month`."""
+        return (*self.columns, FILE_MONTH)
+
+    def arrow_schema(self) -> "pa.Schema":
+        """The Arrow schema of `table_columns`: int64, double, string, timestamp[us] without a zone, date32."""
+        import pyarrow as pa
+
+        types = {
+            Kind.integer: pa.int64(),
+            Kind.decimal: pa.float64(),
+            Kind.text: pa.string(),
+            Kind.timestamp: pa.timestamp("us"),
+            Kind.date: pa.date32(),
+        }
+        return pa.schema([(column.name, types[column.kind]) for column in self.table_columns])
+
+    def map_header(self, header: Sequence[str]) -> tuple[str, ...]:
+        """The canonical names of a file's columns, in the file's order.
+
+        Names match without regard to letter case and to spaces around them, because the TLC's spelling differs between
+        years. Raises BadHeader, with the difference, where a column is missing, unknown or there twice.
+        """
+        canonical = {name.lower(): name for name in self.names}
+        found = [name.strip().lower() for name in header]
+        missing = [name for name in self.names if name.lower() not in found]
+        unknown = [name.strip() for name in header if name.strip().lower() not in canonical]
+        twice = [canonical[name] for name in canonical if found.count(name) > 1]
+        differences = (("missing", missing), ("unknown", unknown), ("there twice", twice))
+        if any(names for _, names in differences):
+            said = "; ".join(f"{what}: {', '.join(names)}" for what, names in differences if names)
+            seen = ",".join(header)
+            raise BadHeader(f"the header is not that of a {self.color} month since 2019. {said}. Seen: {seen}")
+        return tuple(canonical[name] for name in found)
+
+
+FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that the trip was published in.")
+
+
+def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
+    return {name: Column(name, kind, meaning) for name, meaning in meanings.items()}
+
+
+_METERED = {
+    **_columns(
+        Kind.integer,
+        VendorID="Provider of the record: 1 Creative Mobile Technologies, 2 VeriFone.",
+        passenger_count="Passengers in the vehicle, entered by the driver.",
+        RatecodeID="Rate at the end of the trip: 1 standard, 2 JFK, 3 Newark, 4 Nassau or Westchester, 5 negotiated, 6 group.",
+        PULocationID="Taxi zone where the meter was engaged.",
+        DOLocationID="Taxi zone where the meter was disengaged.",
+        payment_type="How the passenger paid: 1 card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided.",
+        trip_type="1 street hail, 2 dispatch.",
+    ),
+    **_columns(
+        Kind.decimal,
+        trip_distance="Miles travelled, by the taximeter.",
+        fare_amount="Fare by time and distance, US dollars.",
+        extra="Rush hour and overnight charges, US dollars.",
+        mta_tax="MTA tax, US dollars.",
+        tip_amount="Tip by card, US dollars; cash tips are not in it.",
+        tolls_amount="Tolls paid, US dollars.",
+        ehail_fee="Fee for an e-hail, US dollars; never filled in by the TLC.",
+        improvement_surcharge="Improvement surcharge at the flag drop, US dollars.",
+        total_amount="Charged to the passenger, US dollars; without cash tips.",
+        congestion_surcharge="New York State's congestion surcharge, US dollars.",
+    ),
+    **_columns(
+        Kind.text,
+        store_and_fwd_flag="Y if the record was held in the vehicle before it was sent, N if not.",
+    ),
+}
+
+_CLOCK = "New York wall-clock time, without a zone."
+
+
+def _metered(*names: str, pickup: str, dropoff: str) -> tuple[Column, ...]:
+    clock = _columns(
+        Kind.timestamp,
+        **{pickup: f"When the meter was engaged. {_CLOCK}", dropoff: f"When the meter was disengaged. {_CLOCK}"},
+    )
+    return tuple({**_METERED, **clock}[name] for name in names)
+
+
+_YELLOW = Layout(
+    color="yellow",
+    columns=_metered(
+        *(
+            "VendorID",
+            "tpep_pickup_datetime",
+            "tpep_dropoff_datetime",
+            "passenger_count",
+            "trip_distance",
+            "RatecodeID",
+        ),
+        *("store_and_fwd_flag", "PULocationID", "DOLocationID", "payment_type", "fare_amount", "extra", "mta_tax"),
+        *("tip_amount", "tolls_amount", "improvement_surcharge", "total_amount", "congestion_surcharge"),
+        pickup="tpep_pickup_datetime",
+        dropoff="tpep_dropoff_datetime",
+    ),
+    pickup="tpep_pickup_datetime",
+    passengers="passenger_count",
+)
+
+_GREEN = Layout(
+    color="green",
+    columns=_metered(
+        *(
+            "VendorID",
+            "lpep_pickup_datetime",
+            "lpep_dropoff_datetime",
+            "store_and_fwd_flag",
+            "RatecodeID",
+            "PULocationID",
+        ),
+        *("DOLocationID", "passenger_count", "trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount"),
+        *("tolls_amount", "ehail_fee", "improvement_surcharge", "total_amount", "payment_type", "trip_type"),
+        "congestion_surcharge",
+        pickup="lpep_pickup_datetime",
+        dropoff="lpep_dropoff_datetime",
+    ),
+    pickup="lpep_pickup_datetime",
+    passengers="passenger_count",
+)
+
+_FHV = Layout(
+    color="fhv",
+    columns=(
+        Column("dispatching_base_num", Kind.text, "TLC licence number of the base that dispatched the trip."),
+        Column("pickup_datetime", Kind.timestamp, f"When the trip started. {_CLOCK}"),
+        Column("dropOff_datetime", Kind.timestamp, f"When the trip ended. {_CLOCK}"),
+        Column("PUlocationID", Kind.integer, "Taxi zone where the trip started."),
+        Column("DOlocationID", Kind.integer, "Taxi zone where the trip ended."),
+        Column("SR_Flag", Kind.integer, "1 if the trip was shared, missing if not."),
+        Column(
+            "Affiliated_base_number", Kind.text, "TLC licence number of the base that the vehicle is affiliated with."
+        ),
+    ),
+    pickup="pickup_datetime",
+    passengers=None,
+)
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV)})
