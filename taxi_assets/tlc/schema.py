@@ -98,7 +98,7 @@ _METERED = {
         Kind.integer,
         VendorID="Provider of the record: 1 Creative Mobile Technologies, 2 VeriFone.",
         passenger_count="Passengers in the vehicle, entered by the driver.",
-        RatecodeID="Rate at the end of the trip: 1 standard, 2 JFK, 3 Newark, 4 Nassau or Westchester, 5 negotiated, 6 group.",
+        RatecodeID="Rate at the end: 1 standard, 2 JFK, 3 Newark, 4 Nassau or Westchester, 5 negotiated, 6 group.",
         PULocationID="Taxi zone where the meter was engaged.",
         DOLocationID="Taxi zone where the meter was disengaged.",
         payment_type="How the passenger paid: 1 card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided.",
