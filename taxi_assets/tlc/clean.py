@@ -1,0 +1,147 @@
+"""A raw file becomes a file of clean rows, a file of rejected lines, and a report of what was seen.
+
+Stray dates, negative fares and absurd distances parse: they are data, counted and kept.
+Not here: what parses (see `parse`), the rules about passengers (see `rules`), where the files live.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_assets.errors import BadFile, CountMismatch, TooManyRejects
+from taxi_assets.tlc.parquet import write_row_groups
+from taxi_assets.tlc.parse import LineParser
+from taxi_assets.tlc.raw import count_rows, read_blocks
+from taxi_assets.tlc.rejects import Reject, RejectFile
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class CleanReport:
+    """What the cleaning of a month saw. All are numbers of rows; `nulls` are by column, `rejected` by reason."""
+
+    raw_rows: int = 0
+    rows: int = 0
+    stray: int = 0
+    zero_passengers: int = 0
+    nulls: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rejected_rows(self) -> int:
+        """The lines that are no rows, whatever the reason."""
+        return self.rejected.total()
+
+    @property
+    def rejected_share(self) -> float:
+        """The share of the raw rows that was rejected, 0 to 1."""
+        return self.rejected_rows / self.raw_rows if self.raw_rows else 0.0
+
+
+def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject_limit: float) -> CleanReport:
+    """Write the rows of `raw` that parse to `clean`, and the lines that do not, if there are any, to `rejected`.
+
+    `clean` has the columns of `Layout.table_columns`, in the order of the file; `rejected` has `line`, `reason` and
+    `text`. `reject_limit` is the share of rows, 0 to 1, that may be rejected. The raw rows are counted on their own,
+    in another thread, and must be those of both files together.
+
+    Raises BadFile, BadHeader, TooManyRejects, CountMismatch; both files are then unfit for use.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
+        cleaning = _Cleaning(month, rejects, pool.submit(count_rows, raw), reject_limit)
+        cleaning.report.rows = write_row_groups(clean, LAYOUTS[month.color], cleaning.tables(raw))
+        return cleaning.finished()
+
+
+class _Cleaning:
+    """The cleaning of one month: its report grows as tables are taken from it."""
+
+    def __init__(self, month: TripMonth, rejects: RejectFile, raw_rows: "Future[int]", reject_limit: float) -> None:
+        self.report = CleanReport()
+        self._month = month
+        self._layout = LAYOUTS[month.color]
+        self._rejects = rejects
+        self._raw_rows = raw_rows
+        self._reject_limit = reject_limit
+
+    def tables(self, raw: Path) -> "Iterator[pa.Table]":
+        """The clean rows of a raw file, a table for each of its blocks, with `file_month`."""
+        header, blocks = _split_header(raw)
+        parser = LineParser(self._layout, header)
+        line = 2
+        for text in blocks:
+            table, rejects = parser.parse(text, line)
+            line += text.count(b"\n")
+            self._count_rejects(rejects)
+            yield self._count_rows(table)
+
+    def _count_rows(self, table: "pa.Table") -> "pa.Table":
+        import pyarrow as pa
+        from pyarrow import compute
+
+        report, month = self.report, self._month
+        report.nulls.update({name: table.column(name).null_count for name in table.column_names})
+        pickup = table.column(self._layout.pickup)
+        stray = compute.or_(
+            compute.less(pickup, _clock(month.first_day)), compute.greater_equal(pickup, _clock(month.end))
+        )
+        report.stray += compute.sum(stray).as_py() or 0
+        if self._layout.passengers:
+            zero = compute.equal(table.column(self._layout.passengers), 0)
+            report.zero_passengers += compute.sum(zero).as_py() or 0
+        return table.append_column("file_month", pa.repeat(pa.scalar(month.first_day, pa.date32()), table.num_rows))
+
+    def _count_rejects(self, rejects: list[Reject]) -> None:
+        """Keep rejects; fail as soon as they are too many, for nothing that follows can make them fewer."""
+        if not rejects:
+            return
+        report = self.report
+        report.rejected.update(reject.reason for reject in rejects)
+        self._rejects.write(rejects)
+        raw_rows = self._raw_rows.result()
+        if report.rejected_rows > self._reject_limit * raw_rows:
+            reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in report.rejected.most_common(_REASONS))
+            raise TooManyRejects(
+                f"{self._month}: at least {report.rejected_rows:,} of {raw_rows:,} rows do not parse, "
+                f"more than TAXI_REJECT_LIMIT={self._reject_limit} allows. Nothing is published.{reasons}\n"
+                f"  the first: {rejects[0]}\nLook at the file; raise the limit if these rows may be left out"
+            )
+
+    def finished(self) -> CleanReport:
+        """The report, once all tables are taken and written. Raises CountMismatch."""
+        report = self.report
+        report.raw_rows = self._raw_rows.result()
+        if report.raw_rows != report.rows + report.rejected_rows:
+            raise CountMismatch(
+                f"{self._month}: {report.raw_rows:,} raw rows became {report.rows:,} clean and "
+                f"{report.rejected_rows:,} rejected ones: some were lost or doubled. Nothing is published. "
+                "Please report this as a bug"
+            )
+        return report
+
+
+_REASONS = 5
+
+
+def _split_header(raw: Path) -> tuple[bytes, Iterator[bytes]]:
+    """The first line of a raw file, and the blocks of lines after it. Raises BadFile where there is no line."""
+    blocks = read_blocks(raw)
+    header, _, rest = next(blocks, b"").partition(b"\n")
+    if not header.strip():
+        raise BadFile(f"{raw.name} has no header: expected a CSV. Fetch it again, or look at it in the source")
+    return header, chain([rest] if rest else [], blocks)
+
+
+def _clock(day: date) -> "pa.Scalar":
+    import pyarrow as pa
+
+    return pa.scalar(datetime.combine(day, time()), pa.timestamp("us"))

@@ -1,0 +1,61 @@
+"""Parquet files of a month, as this project writes and reads them: one table of `Layout.table_columns`.
+
+Not here: where the files live, what is right about their rows.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_assets.tlc.ahead import read_ahead
+from taxi_assets.tlc.schema import Kind, Layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write_row_groups(path: Path, layout: Layout, tables: "Iterable[pa.Table]") -> int:
+    """Write each table as a row group, while the next is made in another thread. Returns the rows in the footer.
+
+    zstd, with statistics. Timestamps rise and fall by little, which delta encoding keeps small; other columns have
+    few values, which a dictionary does. The bytes depend on the tables alone.
+    """
+    from pyarrow.parquet import ParquetWriter, read_metadata
+
+    clocks = [column.name for column in layout.table_columns if column.kind is Kind.timestamp]
+    others = [column.name for column in layout.table_columns if column.kind is not Kind.timestamp]
+    with ParquetWriter(
+        path,
+        layout.arrow_schema(),
+        compression="zstd",
+        use_dictionary=others,
+        column_encoding=dict.fromkeys(clocks, "DELTA_BINARY_PACKED"),
+    ) as writer:
+        for table in read_ahead(tables):
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    return int(read_metadata(path).num_rows)
+
+
+def read_row_groups(path: Path) -> "Iterator[pa.Table]":
+    """The row groups of a file, in order, one in memory at a time."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)
+
+
+def read_preview(path: Path, rows: int) -> "pa.Table":
+    """The first `rows` rows of a file."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        schema = file.schema_arrow
+        return next(file.iter_batches(rows), schema.empty_table())
+
+
+def count_rows(path: Path) -> int:
+    """The rows that a file's footer tells."""
+    from pyarrow.parquet import read_metadata
+
+    return int(read_metadata(path).num_rows)

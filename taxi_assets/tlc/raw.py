@@ -1,0 +1,69 @@
+"""Raw files: the TLC's CSV as published, plain or gzip, read as records.
+
+A record is a line that is not blank; the first is the header. TLC values hold no line breaks, so one unbalanced quote
+can never swallow the lines after it. Not here: what the values mean (see `clean`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from taxi_assets.errors import BadFile
+
+BLOCK_BYTES = 8 << 20
+"""Text that is read, parsed and written at once: about 85,000 yellow rows. It bounds memory, and is one row group."""
+
+LONGEST_LINE = 1 << 20
+"""Bytes. The TLC's lines have less than 300; a longer one than this is no CSV."""
+
+
+_BLANK = (b"\n", b"\r\n", b"\r")
+
+
+def count_rows(path: Path) -> int:
+    """The number of rows of a raw file: its records but for the header.
+
+    It reads the file to its end on its own, apart from the cleaning, so that each can be held against the other.
+    Raises BadFile for a file that is cut short, corrupt or empty.
+    """
+    with _open(path) as file:
+        records = sum(1 for line in iter(partial(file.readline, LONGEST_LINE), b"") if line not in _BLANK)
+    if not records:
+        raise BadFile(f"{path.name} is empty: expected a header and rows. Fetch it again, or look at it in the source")
+    return records - 1
+
+
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The decompressed text of a raw file in blocks of whole lines, in order; only the last may lack its line end.
+
+    Raises BadFile for a file that is cut short or corrupt, and for a line that is too long to be one.
+    """
+    rest = b""
+    with _open(path) as file:
+        while text := file.read(block_bytes):
+            end = text.rfind(b"\n") + 1
+            if end:
+                yield rest + text[:end]
+                rest = text[end:]
+            else:
+                rest += text
+            if len(rest) > LONGEST_LINE:
+                raise BadFile(f"{path.name} has a line of over {LONGEST_LINE:,} bytes: expected a CSV with short lines")
+    if rest:
+        yield rest
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """The decompressed bytes; what is wrong with the compression becomes BadFile."""
+    from isal import igzip, isal_zlib
+
+    try:
+        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:  # type: ignore[no-untyped-call]
+            yield cast("BinaryIO", file)
+    except EOFError as error:
+        raise BadFile(f"{path.name} is cut short: its gzip stream has no end. Fetch it again") from error
+    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
+        raise BadFile(f"{path.name} is no sound gzip file: {error}. Fetch it again, or look at its address") from error
