@@ -3,6 +3,7 @@
 TaxiAssetsError
 ├── SettingsError            a setting that cannot be used
 ├── UnknownMonth             a color or month that is no partition here
+├── BadSelection             words that select no station
 ├── BadInput                 what came in is not a month of trips
 │   ├── NotPublished         the source has no such month
 │   ├── BadHeader            the columns are not this color's
@@ -11,6 +12,7 @@ TaxiAssetsError
 ├── MissingUpstream          the station before this one has not run here
 ├── CountMismatch            two counts that must agree do not
 └── StoreError               a system refused, or cannot be reached
+    ├── SourceUnreachable    the source did not answer, or not to the end
     ├── StoreBusy            another writer held it for too long
     └── BadQuery             the SQL asked of it is wrong
 
@@ -32,6 +34,10 @@ class SettingsError(TaxiAssetsError):
 
 class UnknownMonth(TaxiAssetsError):
     """A color or a month that does not exist, or not yet, or not here."""
+
+
+class BadSelection(TaxiAssetsError):
+    """The words given to --select name no station."""
 
 
 class BadInput(TaxiAssetsError):
@@ -64,6 +70,12 @@ class CountMismatch(TaxiAssetsError):
 
 class StoreError(TaxiAssetsError):
     """A store refused the work or could not be reached."""
+
+
+class SourceUnreachable(StoreError):
+    """The source did not answer, answered that it cannot now, or broke off."""
+
+    retryable = True
 
 
 class StoreBusy(StoreError):

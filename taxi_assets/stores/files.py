@@ -1,4 +1,4 @@
-"""How files appear here: whole, under their name, or not at all; and how writers wait for each other.
+"""How files appear here: whole, under their name, or not at all; how writers wait for each other; what a `file://` is.
 
 A file is written beside its place under a staged name, then renamed. Its writer holds a lock on the staged file until
 then, which the kernel drops when the process dies: what is staged and not locked is litter, and the next writer of that
@@ -12,23 +12,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
-from taxi_assets.errors import StoreBusy
+from taxi_assets.errors import SettingsError, StoreBusy
+
+
+def local_path(url: str) -> Path | None:
+    """The path that `url`, a plain path or `file:///...`, names; None where it has another scheme.
+
+    Raises SettingsError for a `file://` that names no absolute path: its first part would pass for a host.
+    """
+    if "://" not in url:
+        return Path(url)
+    path = url.removeprefix("file://")
+    if path == url:
+        return None
+    if not path.startswith("/"):
+        raise SettingsError(f"{url} names no absolute path: write file:///folder/..., with three slashes")
+    return Path(unquote(path))
 
 
 class StagedFile:
     """A file on its way to its place.
 
-    Write to `path`, then `publish()` it; or `discard()` it. An error inside its `with` statement discards it.
+    Open `path`, which is there and empty, and write; then `publish()` it, or `discard()` it. An error inside its `with`
+    statement discards it. A tool that puts a file of its own in the place of `path` loses the lock.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         place.parent.mkdir(parents=True, exist_ok=True)
         _clear_litter(place)
-        self.path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.staged")
-        self._lock = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path, self._lock = _stage(place)
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +68,19 @@ class StagedFile:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _stage(place: Path) -> tuple[Path, int]:
+    """A new file beside `place`, and its open lock."""
+    while True:
+        # It ends as no month does, so that whoever lists *.parquet does not see it.
+        path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.staged")
+        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return path, lock
+        # Before it was locked, another writer took it for litter.
+        os.close(lock)
 
 
 def _clear_litter(place: Path) -> None:
@@ -81,6 +109,6 @@ def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[Non
             yield
     except filelock.Timeout as error:
         raise StoreBusy(
-            f"waited {timeout_s:.0f} s for {waiting_for}, which another process holds (lock file {path}). "
+            f"waited {timeout_s:g} s for {waiting_for}, which another process holds (lock file {path}). "
             "Let that one finish, or stop it, then run this again"
         ) from error

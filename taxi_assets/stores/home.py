@@ -1,0 +1,77 @@
+"""The folder of one machine: where raw, clean and rejected months lie, and how they get there.
+
+Not here: the lake, the warehouse and Postgres, which only happen to be in the same folder by default.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from taxi_assets.errors import MissingUpstream
+from taxi_assets.stores.files import StagedFile, locked
+from taxi_assets.tlc.trips import TripMonth
+
+
+@dataclass(frozen=True)
+class StagedClean:
+    """A clean month on its way: its rows, and its rejected lines if there are any."""
+
+    rows: StagedFile
+    rejected: StagedFile | None
+
+
+@dataclass(frozen=True)
+class Home:
+    """`raw/`, `clean/` and `rejected/` in one folder; `raw_suffix` is that of the source's files, such as `.csv.gz`."""
+
+    folder: Path
+    raw_suffix: str
+
+    def stage_raw(self, month: TripMonth) -> StagedFile:
+        """A file to download a month to."""
+        return StagedFile(self._raw(month))
+
+    def find_raw(self, month: TripMonth) -> Path:
+        """The raw file of a month. Raises MissingUpstream."""
+        return _require(self._raw(month), month, "raw_trips")
+
+    def stage_clean(self, month: TripMonth) -> StagedFile:
+        """A file to write a month's clean rows to."""
+        return StagedFile(self._clean(month))
+
+    def stage_rejected(self, month: TripMonth) -> StagedFile:
+        """A file to write a month's rejected lines to."""
+        return StagedFile(self._rejected(month))
+
+    def publish_clean(self, month: TripMonth, staged: StagedClean) -> Path:
+        """Let a month's rows and its rejected lines appear; where none are rejected, none of an earlier run stay.
+
+        The rows come last: whoever finds them finds the lines that belong to them.
+        """
+        with locked(self._clean(month).parent / ".publish.lock", waiting_for=f"the clean months of {month.color}"):
+            if staged.rejected:
+                staged.rejected.publish()
+            else:
+                self._rejected(month).unlink(missing_ok=True)
+            return staged.rows.publish()
+
+    def find_clean(self, month: TripMonth) -> Path:
+        """The clean file of a month. Raises MissingUpstream."""
+        return _require(self._clean(month), month, "clean_trips")
+
+    def _raw(self, month: TripMonth) -> Path:
+        return self.folder / "raw" / month.color / f"{month.stem}{self.raw_suffix}"
+
+    def _clean(self, month: TripMonth) -> Path:
+        return self.folder / "clean" / month.color / f"{month.stem}.parquet"
+
+    def _rejected(self, month: TripMonth) -> Path:
+        return self.folder / "rejected" / month.color / f"{month.stem}.parquet"
+
+
+def _require(place: Path, month: TripMonth, station: str) -> Path:
+    if not place.is_file():
+        raise MissingUpstream(
+            f"{month}: {place} is not on this machine. Run {station} first: "
+            f"taxi materialize --color {month.color} --months {month.month} --select {station}"
+        )
+    return place

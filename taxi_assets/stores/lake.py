@@ -1,0 +1,87 @@
+"""A month's object in a lake, which a warehouse loads.
+
+Here: what a lake does, and a folder as one.
+Not here: the object's rows, and how they got there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
+from taxi_assets.stores.files import StagedFile, local_path
+from taxi_assets.tlc.parquet import count_rows
+from taxi_assets.tlc.trips import TripMonth
+
+
+@dataclass(frozen=True)
+class LakeObject:
+    """A month's Parquet file in a lake.
+
+    `uri` is what a warehouse can open: a path in a folder, `gs://` in a bucket. `rows` are those that the file tells.
+    """
+
+    month: TripMonth
+    uri: str
+    bytes: int
+    rows: int
+
+
+class Lake(Protocol):
+    """Objects, one a month, each of which appears whole or not at all."""
+
+    def stage(self, month: TripMonth) -> StagedFile:
+        """Where to write the month's Parquet before `put`."""
+        ...
+
+    def put(self, month: TripMonth, staged: StagedFile) -> LakeObject:
+        """Let what was staged appear as the month's object, in the place of an older one."""
+        ...
+
+    def find(self, month: TripMonth) -> LakeObject:
+        """The month's object. Raises MissingUpstream, and StoreError where it is no Parquet file."""
+        ...
+
+
+class FolderLake:
+    """A lake in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stage(self, month: TripMonth) -> StagedFile:
+        """A staged file beside the object's place."""
+        return StagedFile(self._place(month))
+
+    def put(self, month: TripMonth, staged: StagedFile) -> LakeObject:
+        """Publish the staged file."""
+        staged.publish()
+        return self.find(month)
+
+    def find(self, month: TripMonth) -> LakeObject:
+        """The month's file. Raises MissingUpstream, and StoreError where it is no Parquet file."""
+        import pyarrow as pa
+
+        place = self._place(month)
+        try:
+            return LakeObject(month, str(place), place.stat().st_size, count_rows(place))
+        except FileNotFoundError as error:
+            raise MissingUpstream(
+                f"the lake has no object of {month}: expected {place}. The station lake_trips makes it: run that first"
+            ) from error
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"{place} is no Parquet file: {error}. Run lake_trips of {month} again") from error
+
+    def _place(self, month: TripMonth) -> Path:
+        return self.folder / month.object_name
+
+
+def open_lake(url: str) -> Lake:
+    """The lake at `url`: a folder, plain or `file://`. Raises SettingsError for anything else."""
+    folder = local_path(url)
+    if folder is not None:
+        return FolderLake(folder)
+    scheme = url.partition("://")[0]
+    if scheme == "gs":
+        raise SettingsError("a lake in Google Cloud Storage (gs://) comes with a later version: use a folder")
+    raise SettingsError(f"a lake cannot be at {scheme}://: expected a folder or file://")

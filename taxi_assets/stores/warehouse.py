@@ -1,0 +1,43 @@
+"""What a warehouse does, whichever it is, and which one a URL means.
+
+Not here: any one warehouse.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from taxi_assets.errors import SettingsError
+from taxi_assets.stores.answers import Answer
+from taxi_assets.stores.lake import LakeObject
+from taxi_assets.tlc.trips import TripMonth
+
+
+class Warehouse(Protocol):
+    """Tables, one a color, in which a month is replaced as one."""
+
+    def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
+        """Make the object's rows the month's only ones, all or nothing; gives their count, asked of the table.
+
+        Raises CountMismatch where it is not `rows`; the month stays as it was.
+        """
+        ...
+
+    def count(self, month: TripMonth) -> int:
+        """The rows of the month; 0 where it was never loaded."""
+        ...
+
+    def query(self, sql: str) -> Answer:
+        """What the warehouse answers. Raises BadQuery for wrong SQL, MissingUpstream where nothing was loaded yet."""
+        ...
+
+
+def open_warehouse(url: str) -> Warehouse:
+    """The warehouse at `url`: `duckdb:///` and the path of a file. Raises SettingsError for anything else."""
+    scheme, _, place = url.partition("://")
+    if scheme == "duckdb" and place.startswith("/"):
+        from taxi_assets.stores.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(Path(place[1:]))
+    if scheme == "bigquery":
+        raise SettingsError("a warehouse in BigQuery (bigquery://) comes with a later version: use duckdb:///path")
+    raise SettingsError(f"a warehouse cannot be at {scheme}://: expected duckdb:///path")
