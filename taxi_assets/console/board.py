@@ -1,0 +1,177 @@
+"""The board of a `taxi materialize`: a line for each month, while it waits, runs, is done or has failed."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, Self
+
+from taxi_assets.news import News, RunNews
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+class State(StrEnum):
+    """Where a month is."""
+
+    waiting = "waiting"
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+@dataclass
+class Line:
+    """One month on the board; `rows` by station, `seconds` once it has ended."""
+
+    month: TripMonth
+    state: State = State.waiting
+    station: str = ""
+    rows: dict[str, int] = field(default_factory=dict)
+    started: float = 0.0
+    seconds: float = 0.0
+    error: str = ""
+    run_id: str = ""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the month started, or that it took."""
+        return monotonic() - self.started if self.state is State.running else self.seconds
+
+
+class Board:
+    """The months of one command, each with what is known of it."""
+
+    def __init__(self, months: Sequence[TripMonth], stations: Sequence[str]) -> None:
+        self.stations = tuple(stations)
+        self.lines = {month: Line(month) for month in months}
+
+    def hear(self, news: RunNews) -> Line:
+        """Take in what happened to a month; its line is returned."""
+        line = self.lines[news.month]
+        line.run_id = news.run_id or line.run_id
+        match news.what:
+            case News.started:
+                line.state, line.started = State.running, monotonic()
+            case News.station_started:
+                line.station = news.station
+            case News.station_done:
+                line.rows[news.station] = news.rows or 0
+            case News.done | News.failed:
+                line.state = State.done if news.what is News.done else State.failed
+                line.seconds, line.error = news.seconds, news.error
+        return line
+
+    @property
+    def failed(self) -> list[Line]:
+        """The months that did not make it."""
+        return [line for line in self.lines.values() if line.state is State.failed]
+
+
+class Watcher(Protocol):
+    """Shows a board as it changes."""
+
+    def hear(self, news: RunNews) -> None:
+        """Take in, and show, what happened to a month."""
+
+
+@contextmanager
+def watch(board: Board) -> Iterator[Watcher]:
+    """Show a board while it changes: live on a terminal, a line for each month that ends in a pipe."""
+    if sys.stdout.isatty():
+        with _Live(board) as live:
+            yield live
+    else:
+        yield _Lines(board)
+
+
+class _Lines:
+    """A plain line for each month that ends."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._ended = 0
+
+    def hear(self, news: RunNews) -> None:
+        line = self._board.hear(news)
+        if news.what in (News.done, News.failed):
+            self._ended += 1
+            what = f"{line.rows.get('raw_trips', max(line.rows.values(), default=0)):,} rows"
+            at = f"at {line.station}" if line.state is State.failed and line.station else what
+            place = f"[{self._ended}/{len(self._board.lines)}]"
+            print(f"{place} {line.month} {line.state} {at} {line.seconds:.1f} s", flush=True)  # noqa: T201
+
+
+class _Live:
+    """A table that is drawn again a few times a second, with a bar for each month."""
+
+    def __init__(self, board: Board) -> None:
+        from rich.live import Live
+
+        self._board = board
+        self._live = Live(get_renderable=self._draw, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def hear(self, news: RunNews) -> None:
+        self._board.hear(news)
+
+    def _draw(self) -> "RenderableType":
+        from rich.console import Group
+
+        height = self._live.console.height - _CHROME_LINES
+        shown, hidden = _most_telling(list(self._board.lines.values()), max(height, 1))
+        table = _table()
+        for line in shown:
+            table.add_row(*_cells(line, self._board.stations))
+        return Group(table, _tally(self._board, hidden))
+
+
+_CHROME_LINES = 6
+"""Lines of the terminal that the table's frame and the tally take."""
+
+
+def _most_telling(lines: list[Line], room: int) -> tuple[list[Line], int]:
+    """The lines to show where not all have room, in their order, and how many are left out."""
+    order = {State.running: 0, State.failed: 1, State.waiting: 2, State.done: 3}
+    ranked = sorted(lines, key=lambda line: order[line.state])[:room]
+    return [line for line in lines if line in ranked], len(lines) - len(ranked)
+
+
+def _table() -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("month", "", "station"):
+        table.add_column(heading)
+    for heading in ("rows", "seconds"):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
+    from rich.progress_bar import ProgressBar
+
+    style = {State.waiting: "dim", State.running: "bold", State.done: "green", State.failed: "red"}[line.state]
+    bar = ProgressBar(total=len(stations), completed=len(line.rows), width=20)
+    rows = f"{max(line.rows.values()):,}" if line.rows else ""
+    at = line.station if line.state in (State.running, State.failed) else ""
+    words = f"[{style}]{line.state} {at}[/]"
+    return f"[{style}]{line.month}[/]", bar, words, rows, f"{line.elapsed:.1f}" if line.started else ""
+
+
+def _tally(board: Board, hidden: int) -> str:
+    counts = {state: sum(line.state is state for line in board.lines.values()) for state in State}
+    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return f" {said}" + (f" ({hidden} not shown)" if hidden else "")

@@ -1,0 +1,269 @@
+"""The five stations. Each is a few lines: which month, one call, one result with counts, checks and metadata.
+
+Not here: the work itself (`tlc`, `stores`), and publishing (`io_managers`).
+"""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from pydantic import Field
+
+from taxi_assets.defs.checks import check_specs, checked, equal
+from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
+from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
+from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
+from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.settings import Settings
+from taxi_assets.stores.home import StagedClean
+from taxi_assets.stores.lake import LakeObject
+from taxi_assets.tlc import parquet, raw
+from taxi_assets.tlc.clean import clean_month
+from taxi_assets.tlc.rules import (
+    MissingPassengers,
+    ZeroPassengers,
+    count_passengers,
+    drop_zero_passengers,
+    fill_missing_passengers,
+)
+from taxi_assets.tlc.schema import LAYOUTS, Layout
+from taxi_assets.tlc.trips import TripMonth
+
+Value = TypeVar("Value")
+
+
+class CleanConfig(dg.Config):
+    """How strict the cleaning of this run is."""
+
+    reject_limit: float | None = Field(
+        None, description="The share of rows that may be rejected; else TAXI_REJECT_LIMIT"
+    )
+
+
+class LakeConfig(dg.Config):
+    """What this run does with a missing passenger_count."""
+
+    missing_passengers: MissingPassengers | None = Field(None, description="zero or keep; else TAXI_MISSING_PASSENGERS")
+
+
+class PostgresConfig(dg.Config):
+    """What this run does with rows of 0 passengers."""
+
+    zero_passengers: ZeroPassengers | None = Field(None, description="drop or keep; else TAXI_ZERO_PASSENGERS")
+
+
+def raw_trips(
+    context: dg.AssetExecutionContext, source: SourceResource, raw_files: dg.ResourceParam[RawFiles]
+) -> dg.MaterializeResult:
+    """A month of trips as the TLC published it: a CSV, byte for byte.
+
+    One file a color and month, about two months after the month. Source: New York City Taxi and Limousine Commission,
+    trip record data, public.
+    """
+    started, (month, _) = perf_counter(), _month(context)
+    with raw_files.home().stage_raw(month) as staged:
+        fetched = source.open().fetch(month, staged)
+        rows = raw.count_rows(staged.path)
+    return dg.MaterializeResult(
+        value=staged,
+        data_version=dg.DataVersion(fetched.sha256),
+        check_results=[checked("has_rows", passed=rows > 0, rows=rows)],
+        metadata={
+            **row_count(rows),
+            **pace(rows, perf_counter() - started),
+            "source": dg.MetadataValue.url(fetched.address),
+            "bytes": fetched.bytes,
+            "sha256": fetched.sha256,
+        },
+    )
+
+
+def clean_trips(
+    context: dg.AssetExecutionContext,
+    config: CleanConfig,
+    raw_trips: Path,
+    clean_files: dg.ResourceParam[CleanFiles],
+    defaults: RuleDefaults,
+) -> dg.MaterializeResult:
+    """The rows of the month that parse, typed, as Parquet; the lines that do not are kept beside, each with its reason.
+
+    Columns are the TLC's, in its order and one spelling, then `file_month`. Times are New York wall-clock times.
+    """
+    started, (month, layout) = perf_counter(), _month(context)
+    home, limit = clean_files.home(), _or_default(config.reject_limit, defaults.reject_limit)
+    with home.stage_clean(month) as clean, home.stage_rejected(month) as rejected:
+        report = clean_month(month, raw_trips, clean.path, rejected.path, limit)
+        rejected_rows = parquet.count_rows(rejected.path) if report.rejected else 0
+        if not report.rejected:
+            rejected.discard()
+    rows = parquet.count_rows(clean.path)
+    missing, zero = count_passengers(clean.path, layout)
+    return dg.MaterializeResult(
+        value=StagedClean(clean, rejected if report.rejected else None),
+        check_results=[
+            equal("rows_add_up", rows + rejected_rows, report.raw_rows),
+            _schema_check(clean.path, layout),
+            checked(
+                "rejected_share",
+                passed=report.rejected_share <= limit,
+                share=report.rejected_share,
+                limit=limit,
+            ),
+            checked("pickups_in_month", passed=not report.stray, outside=report.stray, rows=rows),
+        ],
+        metadata={
+            **row_count(rows),
+            **pace(rows, perf_counter() - started),
+            **column_schema(layout),
+            "raw_rows": report.raw_rows,
+            "rejected_rows": rejected_rows,
+            "rejected_by_reason": counts_table("reason", report.rejected),
+            "nulls_by_column": counts_table("column", report.nulls),
+            "pickups_outside_month": report.stray,
+            "missing_passengers": missing,
+            "zero_passengers": zero,
+            "bytes_in": raw_trips.stat().st_size,
+            "bytes": clean.path.stat().st_size,
+            "preview": preview(clean.path, layout),
+        },
+    )
+
+
+def lake_trips(
+    context: dg.AssetExecutionContext,
+    config: LakeConfig,
+    clean_trips: Path,
+    lake: dg.ResourceParam[LakeObjects],
+    defaults: RuleDefaults,
+) -> dg.MaterializeResult:
+    """The month as an object of the lake, ready for a plain load into the warehouse.
+
+    A missing passenger_count becomes 0, unless the rule is `keep`.
+    """
+    started, (month, layout) = perf_counter(), _month(context)
+    rule = _or_default(config.missing_passengers, defaults.missing_passengers)
+    with lake.lake().stage(month) as staged:
+        tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+        rows = parquet.write_row_groups(staged.path, layout, tables)
+    before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
+    return dg.MaterializeResult(
+        value=staged,
+        check_results=[
+            equal("rows_as_clean", rows, parquet.count_rows(clean_trips)),
+            _schema_check(staged.path, layout),
+            checked(
+                "no_missing_passengers",
+                passed=after == 0 or rule is MissingPassengers.keep,
+                missing=after,
+                rule=str(rule),
+            ),
+        ],
+        metadata={
+            **row_count(rows),
+            **pace(rows, perf_counter() - started),
+            **column_schema(layout),
+            "rule": str(rule),
+            "missing_passengers_before": before,
+            "missing_passengers_after": after,
+        },
+    )
+
+
+def warehouse_trips(
+    context: dg.AssetExecutionContext, lake_trips: LakeObject, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """The month as a partition of its color's table in the warehouse, loaded from the lake's object."""
+    started, (month, layout) = perf_counter(), _month(context)
+    rows = warehouse.open().replace_month(month, lake_trips, lake_trips.rows)
+    return dg.MaterializeResult(
+        check_results=[equal("rows_as_lake", rows, lake_trips.rows)],
+        metadata={
+            **row_count(rows),
+            **pace(rows, perf_counter() - started),
+            **column_schema(layout),
+            "dagster/table_name": month.table,
+        },
+    )
+
+
+def postgres_trips(
+    context: dg.AssetExecutionContext,
+    config: PostgresConfig,
+    clean_trips: Path,
+    postgres: PostgresResource,
+    defaults: RuleDefaults,
+) -> dg.MaterializeResult:
+    """The month as a partition of its color's table in Postgres, column names in lower case.
+
+    Rows that report 0 passengers are dropped, unless the rule is `keep`; rows that report none stay.
+    """
+    started, (month, layout) = perf_counter(), _month(context)
+    rule = _or_default(config.zero_passengers, defaults.zero_passengers)
+    before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
+    expected = before - (zero if rule is ZeroPassengers.drop else 0)
+    tables = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+    rows = postgres.open().replace_month(month, tables, expected)
+    return dg.MaterializeResult(
+        check_results=[equal("rows_as_clean", rows, expected)],
+        metadata={
+            **row_count(rows),
+            **pace(rows, perf_counter() - started),
+            **column_schema(layout),
+            "dagster/table_name": f"public.{month.table}",
+            "rule": str(rule),
+            "rows_before": before,
+            "rows_after": rows,
+            "zero_passengers": zero,
+        },
+    )
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The five assets under these settings."""
+    partitions = trip_partitions(settings.first_month)
+
+    def station(compute: Any, kind: str, io_manager_key: str | None = None) -> dg.AssetsDefinition:  # noqa: ANN401
+        return dg.asset(
+            partitions_def=partitions,
+            kinds={kind},
+            io_manager_key=io_manager_key,
+            dagster_type=dg.Any if io_manager_key else None,
+            check_specs=check_specs(compute.__name__),
+            group_name="trips",
+            code_version="1",
+        )(compute)
+
+    return [
+        station(raw_trips, "csv", "raw_files"),
+        station(clean_trips, "parquet", "clean_files"),
+        station(lake_trips, "file", "lake"),
+        station(warehouse_trips, "duckdb"),
+        station(postgres_trips, "postgres"),
+    ]
+
+
+def _or_default(said: Value | None, default: Value) -> Value:
+    return default if said is None else said
+
+
+def _month(context: dg.AssetExecutionContext) -> tuple[TripMonth, Layout]:
+    """The month of this run's partition, and the columns of its color."""
+    month = trip_month(context.partition_key, context.assets_def.partitions_def)
+    if PARTITION_NAME_TAG not in context.run.tags:
+        context.log.warning(
+            "%s is loaded, but Dagster will not remember it: the run's tags name its dimensions only. "
+            'Start it with the tag {"%s": "%s"}',
+            month,
+            PARTITION_NAME_TAG,
+            partition_key(month),
+        )
+    return month, LAYOUTS[month.color]
+
+
+def _schema_check(path: Path, layout: Layout) -> dg.AssetCheckResult:
+    seen = parquet.read_schema(path)
+    return checked(
+        "schema_as_declared", passed=seen.equals(layout.arrow_schema()), seen=dg.MetadataValue.text(str(seen))
+    )

@@ -1,0 +1,71 @@
+"""The Dagster instance of one machine: its history in TAXI_HOME/dagster, and runs whose process is gone.
+
+Not here: what a run does (`runs`).
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+from taxi_assets.stores.files import locked
+
+HOST_TAG, PROCESS_TAG, STARTED_TAG = "taxi/host", "taxi/process", "taxi/process_started"
+
+_UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+_CONFIG = """\
+# Made by taxi. All defaults: the history lies in this folder, the same that the checkout's dagster.yaml names.
+telemetry:
+  enabled: false
+"""
+
+
+def dagster_home(home: Path) -> Path:
+    """The instance's folder, made with its configuration if it is missing."""
+    folder = home / "dagster"
+    config = folder / "dagster.yaml"
+    if not config.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        config.write_text(_CONFIG)
+    return folder
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """The instance in TAXI_HOME. Its tables are made under a lock, for processes that make them together fail."""
+    folder = dagster_home(home)
+    with locked(folder / ".instance.lock", waiting_for="Dagster's instance"):
+        instance = dg.DagsterInstance.from_config(str(folder))
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        return instance
+
+
+def process_tags() -> dict[str, str]:
+    """Tags that say which process a run runs in."""
+    return {
+        HOST_TAG: socket.gethostname(),
+        PROCESS_TAG: str(os.getpid()),
+        STARTED_TAG: f"{psutil.Process().create_time():.2f}",
+    }
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Mark as failed, and give back, the runs of this host's processes that are gone: nothing else ever would."""
+    here = dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()})
+    dead = [run for run in instance.get_runs(here) if not _is_alive(run.tags)]
+    for run in dead:
+        instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that this run ran in is gone.")
+    return dead
+
+
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process of a run lives; another that got the same number since is not it."""
+    try:
+        started = psutil.Process(int(tags[PROCESS_TAG])).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return f"{started:.2f}" == tags[STARTED_TAG]

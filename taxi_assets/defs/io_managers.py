@@ -1,0 +1,82 @@
+"""IO managers: they publish what a station staged, and give the next station what was published.
+
+A station writes its file to the end and holds it against its limits before it returns: what comes here is whole.
+Not here: where files lie and how they appear (`stores`).
+"""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from taxi_assets.defs.partitions import trip_month
+from taxi_assets.stores.files import StagedFile
+from taxi_assets.stores.home import Home, StagedClean
+from taxi_assets.stores.lake import Lake, LakeObject, open_lake
+from taxi_assets.tlc.trips import TripMonth
+
+
+class RawFiles(dg.ConfigurableIOManager):
+    """Raw months in TAXI_HOME."""
+
+    folder: str = Field(description="TAXI_HOME")
+    raw_suffix: str = Field(description="The suffix of the source's files")
+
+    def home(self) -> Home:
+        """The folder that the months lie in."""
+        return Home(Path(self.folder), self.raw_suffix)
+
+    def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
+        """Let the raw file appear."""
+        context.add_output_metadata({"path": dg.MetadataValue.path(obj.publish())})
+
+    def load_input(self, context: dg.InputContext) -> Path:
+        """The raw file of the upstream partition."""
+        return self.home().find_raw(_upstream_month(context))
+
+
+class CleanFiles(dg.ConfigurableIOManager):
+    """Clean months, and the lines rejected from them, in TAXI_HOME."""
+
+    folder: str = Field(description="TAXI_HOME")
+
+    def home(self) -> Home:
+        """The folder that the months lie in."""
+        return Home(Path(self.folder), raw_suffix="")
+
+    def handle_output(self, context: dg.OutputContext, obj: StagedClean) -> None:
+        """Let the clean rows and the rejected lines appear."""
+        path = self.home().publish_clean(_output_month(context), obj)
+        context.add_output_metadata({"path": dg.MetadataValue.path(path)})
+
+    def load_input(self, context: dg.InputContext) -> Path:
+        """The clean file of the upstream partition."""
+        return self.home().find_clean(_upstream_month(context))
+
+
+class LakeObjects(dg.ConfigurableIOManager):
+    """Months as objects of a lake: the course's GcsBucket block."""
+
+    url: str = Field(description="TAXI_LAKE_URL")
+
+    def lake(self) -> Lake:
+        """The lake of this URL."""
+        return open_lake(self.url)
+
+    def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
+        """Put the object into the lake."""
+        put = self.lake().put(_output_month(context), obj)
+        context.add_output_metadata({"uri": put.uri, "bytes": put.bytes})
+
+    def load_input(self, context: dg.InputContext) -> LakeObject:
+        """The object of the upstream partition."""
+        return self.lake().find(_upstream_month(context))
+
+
+def _output_month(context: dg.OutputContext) -> TripMonth:
+    # The context's own partition_key is unknown in a run whose tags name color and month apart.
+    return trip_month(context.step_context.partition_key, context.asset_partitions_def)
+
+
+def _upstream_month(context: dg.InputContext) -> TripMonth:
+    return trip_month(context.asset_partition_key, context.asset_partitions_def)

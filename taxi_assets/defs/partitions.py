@@ -1,0 +1,52 @@
+"""The one partition set, color x month, and the way from a partition key to a `TripMonth`.
+
+A key reads `yellow|2021-01`. It is never split by hand: Dagster orders the dimensions by their names.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from taxi_assets.errors import UnknownMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
+
+COLOR, MONTH = "color", "month"
+
+
+def trip_partitions(first_month: str) -> dg.MultiPartitionsDefinition:
+    """Every color x every month from `first_month` (`YYYY-MM`) to the last whole one."""
+    return dg.MultiPartitionsDefinition(
+        {
+            COLOR: dg.StaticPartitionsDefinition(COLORS),
+            MONTH: dg.TimeWindowPartitionsDefinition(
+                start=first_month, fmt="%Y-%m", cron_schedule="0 0 1 * *", timezone="America/New_York"
+            ),
+        }
+    )
+
+
+def partition_key(month: TripMonth) -> dg.MultiPartitionKey:
+    """The key of a month's partition."""
+    return dg.MultiPartitionKey({COLOR: month.color, MONTH: month.month})
+
+
+def trip_month(key: str, partitions: dg.PartitionsDefinition[str] | None) -> TripMonth:
+    """The month that a partition key of these partitions stands for; the key may be a plain string."""
+    if not isinstance(key, dg.MultiPartitionKey) and isinstance(partitions, dg.MultiPartitionsDefinition):
+        key = partitions.get_partition_key_from_str(key)
+    if not isinstance(key, dg.MultiPartitionKey):
+        raise TypeError(f"partition key {key!r} is none of color x month")
+    return TripMonth(key.keys_by_dimension[COLOR], key.keys_by_dimension[MONTH])
+
+
+def require_partitions(months: Sequence[TripMonth], first_month: str) -> None:
+    """Raise UnknownMonth for months that are no partitions: too early, or not over yet."""
+    known = trip_partitions(first_month)
+    keys = {str(key) for key in known.get_partition_keys()}
+    strange = [str(month) for month in months if str(partition_key(month)) not in keys]
+    if strange:
+        last = known.get_last_partition_key()
+        raise UnknownMonth(
+            f"no partition: {', '.join(strange)}. The months go from {first_month} (TAXI_FIRST_MONTH) to "
+            f"{trip_month(str(last), known).month}, the last whole one"
+        )

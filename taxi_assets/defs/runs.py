@@ -1,0 +1,106 @@
+"""One partition as one Dagster run in this process, told station by station to whoever listens.
+
+Not here: several processes (`workers`), and how a run looks to people (`console`).
+"""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import cast
+
+import dagster as dg
+from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
+from dagster._core.utils import make_new_run_id
+from dagster_shared.error import SerializableErrorInfo
+
+from taxi_assets import errors
+from taxi_assets.defs.instance import process_tags
+from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
+from taxi_assets.defs.partitions import partition_key
+from taxi_assets.news import News, RunNews
+from taxi_assets.tlc.trips import TripMonth
+
+
+def run_month(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    month: TripMonth,
+    stations: Sequence[str],
+    tell: Callable[[RunNews], None],
+) -> None:
+    """Run these stations of a month as one run of `load_trips`; `tell` hears of each, and of the end, good or bad."""
+    run_id, started = make_new_run_id(), perf_counter()
+    listener = _Listener(month, run_id, tell)
+    instance.add_event_listener(run_id, listener)
+    tell(RunNews(month, News.started, run_id=run_id))
+    result = definitions.resolve_job_def(LOAD_TRIPS).execute_in_process(
+        partition_key=partition_key(month),
+        instance=instance,
+        asset_selection=[dg.AssetKey(station) for station in stations],
+        run_id=run_id,
+        tags=process_tags(),
+        raise_on_error=False,
+    )
+    what = News.done if result.success else News.failed
+    tell(RunNews(month, what, listener.station, None, perf_counter() - started, listener.error, run_id))
+
+
+def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
+    """The stations that an asset selection names, in their order; all of them for an empty one.
+
+    Such as `lake_trips+`, or `lake_trips,warehouse_trips`. Raises BadSelection where it names none.
+    """
+    if not selection:
+        return STATIONS
+    try:
+        chosen = dg.AssetSelection.from_coercible(selection.split(",")).resolve(definitions.resolve_asset_graph())
+    except (DagsterInvalidAssetSelectionError, dg.DagsterInvalidSubsetError) as error:
+        raise errors.BadSelection(f"the selection {selection!r} cannot be read: {error}") from error
+    stations = tuple(station for station in STATIONS if dg.AssetKey(station) in chosen)
+    if not stations:
+        raise errors.BadSelection(f"the selection {selection!r} names none of {', '.join(STATIONS)}")
+    return stations
+
+
+class _Listener:
+    """Hears the events of one run, and remembers the station it is at and what went wrong."""
+
+    def __init__(self, month: TripMonth, run_id: str, tell: Callable[[RunNews], None]) -> None:
+        self._month = month
+        self._run_id = run_id
+        self._tell = tell
+        self.station = ""
+        self.error = ""
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.event_type is dg.DagsterEventType.STEP_START:
+            self.station = event.step_key or ""
+            self._tell(RunNews(self._month, News.station_started, self.station, run_id=self._run_id))
+        elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+            metadata = event.step_materialization_data.materialization.metadata
+            rows = metadata["dagster/partition_row_count"].value
+            self._tell(RunNews(self._month, News.station_done, self.station, cast("int", rows), run_id=self._run_id))
+        elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            self.error = self.error or _explain(event.step_failure_data.error)
+        elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
+            self.error = self.error or event.message or ""
+
+
+def _explain(error: SerializableErrorInfo | None) -> str:
+    """What went wrong, without Dagster's wrapping; an error that is not the project's own keeps its class."""
+    while error and error.cause and error.cls_name in _WRAPPERS:
+        error = error.cause
+    if error is None:
+        return ""
+    text = error.message.partition(": ")[2].strip()
+    return text if hasattr(errors, error.cls_name or "") else f"{error.cls_name}: {text}"
+
+
+_WRAPPERS = {
+    "DagsterExecutionHandleOutputError",
+    "DagsterExecutionLoadInputError",
+    "DagsterExecutionStepExecutionError",
+    "DagsterResourceFunctionError",
+}

@@ -1,0 +1,130 @@
+"""Worker processes that run months one after another, each warm after its first.
+
+Processes, not threads: Dagster captures the output of a process as a whole. So only the parent may draw.
+Not here: what a run is (`runs`).
+"""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
+from taxi_assets.defs.runs import run_month
+from taxi_assets.news import News, RunNews
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import TripMonth
+
+_GOODBYE_S = 10.0
+"""How long an idle worker may take to leave, in seconds, before it is killed."""
+
+
+def run_months(home: Path, months: Sequence[TripMonth], stations: Sequence[str], workers: int) -> Iterator[RunNews]:
+    """Run these stations of each month in at most `workers` processes, and tell what happens, until all are done.
+
+    A month that fails, or whose process dies, fails alone: the others go on. When the iterator is closed early, months
+    under way are stopped and their runs marked as failed.
+    """
+    waiting = deque(months)
+    crew = [_Worker(number, home, stations) for number in range(min(workers, len(months)))]
+    try:
+        for worker in crew:
+            worker.give(waiting.popleft())
+        while busy := [worker for worker in crew if worker.month]:
+            for ready in wait([worker.connection for worker in busy]):
+                worker = next(worker for worker in busy if worker.connection is ready)
+                news = worker.hear()
+                if news:
+                    yield news
+                if worker.month is None and waiting:
+                    worker.give(waiting.popleft())
+    finally:
+        for worker in crew:
+            worker.dismiss()
+        with open_instance(home) as instance:
+            fail_dead_runs(instance)
+
+
+class _Worker:
+    """A process that runs one month at a time, and is replaced when it dies."""
+
+    def __init__(self, number: int, home: Path, stations: Sequence[str]) -> None:
+        self._log = dagster_home(home) / f"worker-{number}.log"
+        self._stations = tuple(stations)
+        self.month: TripMonth | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, self._log, self._stations), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def give(self, month: TripMonth) -> None:
+        """Let the worker run a month; a dead one is replaced first."""
+        if not self._process.is_alive():
+            self._start()
+        self.month = month
+        self.connection.send(month)
+
+    def hear(self) -> RunNews | None:
+        """The next news; a month whose process died has failed."""
+        try:
+            news: RunNews = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            news = self._death()
+        if news.what in (News.done, News.failed):
+            self.month = None
+        return news
+
+    def _death(self) -> RunNews:
+        self._process.join()
+        assert self.month  # noqa: S101  # only a worker with a month is listened to
+        how = self._process.exitcode or 0
+        said = f"was killed by signal {-how}" if how < 0 else f"ended with status {how}"
+        hint = "That is what happens when memory runs out: try fewer --workers" if how == -_SIGKILL else ""
+        return RunNews(
+            self.month, News.failed, error=f"the process that ran it {said}. {hint}\nWhat it said: {self._log}"
+        )
+
+    def dismiss(self) -> None:
+        """Let an idle worker leave; stop one that has a month, or does not leave."""
+        self.connection.close()
+        if self.month:
+            self._process.terminate()
+        self._process.join(_GOODBYE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+_SIGKILL = 9
+
+
+def _work(connection: Connection, log: Path, stations: Sequence[str]) -> None:
+    """What a worker process does: months come in, news go out, until the parent hangs up."""
+    _say_to(log)
+    # Ctrl-C is for the parent, which stops its workers.
+    os.setsid()
+    from taxi_assets.defs.build import build_definitions
+
+    settings = Settings.load()
+    definitions = build_definitions(settings)
+    with open_instance(settings.home) as instance:
+        while True:
+            try:
+                month: TripMonth = connection.recv()
+            except EOFError:
+                return
+            run_month(definitions, instance, month, stations, connection.send)
+
+
+def _say_to(log: Path) -> None:
+    """Send what this process prints, Dagster's log included, to a file: the terminal is the parent's."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)

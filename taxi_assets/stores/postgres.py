@@ -1,0 +1,295 @@
+"""Months in PostgreSQL: a table a color, partitioned by the file's month, where a month is replaced as one.
+
+A load fills a table that nobody else sees, and touches the color's table last: it drops the old month and attaches the
+new one. All is one transaction: a load that fails, or dies anywhere, leaves the old month and nothing else.
+Not here: what is in a month, and the server that comes along (see `embedded_postgres`).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
+from taxi_assets.stores.answers import Answer
+from taxi_assets.tlc.ahead import read_ahead
+from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+# Spelled as PostgreSQL tells the columns of a table, which are compared with these.
+TYPES = {
+    Kind.integer: "bigint",
+    Kind.decimal: "double precision",
+    Kind.text: "text",
+    Kind.timestamp: "timestamp without time zone",
+    Kind.date: "date",
+}
+
+_PARTITIONED_BY = "LIST (file_month)"
+
+# While a swap waits for readers to finish, new readers wait behind it. So it waits this long, then lets them by.
+_SWAP_TIMEOUT = "2s"
+_PAUSE_S = 0.2
+
+_ROWS_A_BATCH = 8192  # few, so that memory stays flat however large the tables are
+_MESSAGE_BYTES = 65536  # the server takes a message once it is whole: in small ones, both sides work at a time
+
+
+class PostgresStore:
+    """The database at `url`: `postgresql://user:password@host:port/database`.
+
+    Raises SettingsError where the URL can't be read, StoreError where the database can't be reached or refuses,
+    StoreBusy where others held what was needed for longer than `wait_s` seconds. No message shows the password.
+    """
+
+    def __init__(self, url: str, wait_s: float = 600) -> None:
+        self.wait_s = wait_s
+        self._url = url
+        self._engine: sa.Engine | None = None
+
+    def replace_month(self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int) -> int:
+        """Make these the month's only rows, all or nothing; gives their count, asked of the database.
+
+        The tables have the columns of `Layout.table_columns`. Raises CountMismatch where the count is not `rows`, and
+        StoreError where a table of that name is not one of this project's; the month stays as it was.
+        """
+        with self._transaction(f"{month} was not loaded") as cursor:
+            self._until(lambda: _lock(cursor, month), lambda: f"another load of {month}")
+            _has_table(cursor, month)
+            _fill(cursor, month, tables)
+            loaded = _count(cursor, _fresh(month), month)
+            if loaded != rows:
+                raise CountMismatch(
+                    f"{month}: {loaded} rows arrived in Postgres, expected {rows}. The month there was left as it was: "
+                    "run clean_trips again, then this"
+                )
+            self._until(lambda: _swap(cursor, month), lambda: _users(cursor, month))
+            cursor.connection.commit()
+        return loaded
+
+    def count(self, month: TripMonth) -> int:
+        """The rows of the month; 0 where it was never loaded."""
+        with self._transaction(f"{month} was not counted") as cursor:
+            return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
+
+    def query(self, sql: str) -> Answer:
+        """What the database answers, in a transaction that can change nothing. Raises BadQuery for wrong SQL."""
+        import psycopg2
+
+        with self._transaction("the query was not answered") as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            try:
+                cursor.execute(sql)
+            except psycopg2.OperationalError:  # the database failed, not the SQL
+                raise
+            except psycopg2.Error as error:
+                raise BadQuery(f"Postgres cannot answer this: {_said(error)}") from error
+            columns = [column.name for column in cursor.description or ()]
+            return Answer(columns, cursor.fetchall() if columns else [])
+
+    def engine(self) -> "sa.Engine":
+        """The SQLAlchemy engine of this database, the same one each time."""
+        import sqlalchemy as sa
+
+        if self._engine is None:
+            # The server may have been restarted since a connection was used last, hence the ping.
+            application = {"fallback_application_name": "taxi_assets"}
+            self._engine = sa.create_engine(_parsed(self._url), pool_pre_ping=True, connect_args=application)
+        return self._engine
+
+    @contextmanager
+    def _transaction(self, failed: str) -> "Iterator[Cursor]":
+        """A cursor; what it does is undone unless it is committed. Errors of the database start with `failed`."""
+        import psycopg2.errors
+
+        connection = self._connect()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self.wait_s}s"])
+            yield cursor
+        except psycopg2.errors.LockNotAvailable as error:
+            raise StoreBusy(
+                f"{failed}: waited {self.wait_s:g} s for a table that another connection has locked. Let that one "
+                "finish, or end it, then run this again"
+            ) from error
+        except psycopg2.Error as error:
+            raise StoreError(f"{failed}, Postgres refused: {_said(error)}") from error
+        finally:
+            connection.close()  # back to the pool, which rolls back
+
+    def _connect(self) -> "sa.PoolProxiedConnection":
+        import psycopg2
+
+        engine = self.engine()
+        try:
+            return engine.raw_connection()
+        except psycopg2.Error as error:
+            url = engine.url
+            raise StoreError(
+                f"no connection to Postgres at host {url.host or url.query.get('host')}, port {url.port or 'default'}, "
+                f"as user {url.username} to database {url.database}: {_said(error)}. Check that the server runs there, "
+                "and that its URL has the right user, password and database"
+            ) from error
+
+    def _until(self, attempt: Callable[[], bool], waiting_for: Callable[[], str]) -> None:
+        deadline = time.monotonic() + self.wait_s
+        while not attempt():
+            if time.monotonic() > deadline:
+                raise StoreBusy(
+                    f"waited {self.wait_s:g} s for {waiting_for()}. Nothing was changed: let that finish, or end it, "
+                    "then run this again"
+                )
+            time.sleep(_PAUSE_S)
+
+
+def _parsed(url: str) -> "sa.URL":
+    import sqlalchemy as sa
+
+    with suppress(sa.exc.ArgumentError, ValueError):
+        parsed = sa.make_url(url)
+        # A raw @ in the password would make its end pass for the host, which messages show.
+        if parsed.drivername.startswith("postgres") and "@" not in f"{parsed.host}{parsed.database}":
+            return parsed.set(drivername="postgresql+psycopg2")
+    raise SettingsError(
+        "the URL of the Postgres server can't be read (it is not shown, since there may be a password in it): expected "
+        "postgresql://user:password@host:port/database, with %40 for an @ in the password, %2F for a /"
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip() or repr(error)
+
+
+def _fresh(month: TripMonth) -> str:
+    return f"{_partition(month)}_fresh"
+
+
+def _partition(month: TripMonth) -> str:
+    return f"{month.table}_{month.month_id}"
+
+
+def _columns(month: TripMonth) -> list[str]:
+    return [f"{column.name.lower()} {TYPES[column.kind]}" for column in LAYOUTS[month.color].table_columns]
+
+
+def _lock(cursor: "Cursor", month: TripMonth) -> bool:
+    """Take the right to load the month, until the transaction ends, if nobody has it."""
+    cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month}"])
+    return bool(cursor.fetchone()[0])
+
+
+def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
+    """Whether the color's table is there. Raises StoreError where it is not as `_create_table` makes it."""
+    cursor.execute(
+        "SELECT pg_get_partkeydef(attrelid), attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [f"public.{month.table}"],
+    )
+    found = cursor.fetchall()
+    keys, columns, expected = {key for key, _ in found}, {column for _, column in found}, set(_columns(month))
+    if found and (keys != {_PARTITIONED_BY} or columns != expected):
+        missing, unknown = (", ".join(sorted(names)) or "none" for names in (expected - columns, columns - expected))
+        raise StoreError(
+            f"the table public.{month.table} was made by something else. Partitioned by: {found[0][0] or 'nothing'}, "
+            f"expected: {_PARTITIONED_BY}. Columns missing: {missing}. Not expected: {unknown}. It was left as it was: "
+            f"rename it (ALTER TABLE public.{month.table} RENAME TO ...) or drop it, then run this again"
+        )
+    return bool(found)
+
+
+def _create_table(cursor: "Cursor", month: TripMonth) -> None:
+    cursor.execute(f"CREATE TABLE public.{month.table} ({', '.join(_columns(month))}) PARTITION BY {_PARTITIONED_BY}")
+    for column in LAYOUTS[month.color].table_columns:
+        cursor.execute(f"COMMENT ON COLUMN public.{month.table}.{column.name.lower()} IS %s", [column.meaning])
+
+
+def _fill(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
+    """Put the rows into a table of their own, which only this transaction sees."""
+    import psycopg2
+
+    # With this constraint the table is attached without a look at its rows.
+    only = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
+    cursor.execute(f"CREATE TABLE public.{_fresh(month)} ({', '.join(_columns(month))}, {only})")
+    source = _CopySource(tables, LAYOUTS[month.color].arrow_schema())
+    try:
+        # Frozen rows are there for a reader whose view of the database is older than they are: to him, too, the month
+        # is the old one or the new one, and never empty.
+        cursor.copy_expert(f"COPY public.{_fresh(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES)
+    except psycopg2.Error:
+        if source.error is not None:
+            raise source.error from None
+        raise
+
+
+class _CopySource:
+    """Tables as the bytes that COPY reads; and the error that ended them, of which psycopg2 keeps only the text."""
+
+    def __init__(self, tables: "Iterable[pa.Table]", schema: "pa.Schema") -> None:
+        self.error: BaseException | None = None
+        pieces = _encoded(tables, schema)
+        self._messages = (p[at : at + _MESSAGE_BYTES] for p in pieces for at in range(0, len(p), _MESSAGE_BYTES))
+
+    def read(self, _size: int) -> bytes:
+        try:
+            return next(self._messages, b"")
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _encoded(tables: "Iterable[pa.Table]", schema: "pa.Schema") -> Iterator[bytes]:
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    yield encoder.write_header()
+    for table in read_ahead(tables):
+        for batch in table.select(schema.names).to_batches(_ROWS_A_BATCH):
+            yield encoder.write_batch(batch)
+    yield encoder.finish()
+
+
+def _count(cursor: "Cursor", table: str, month: TripMonth) -> int:
+    cursor.execute(f"SELECT count(*) FROM public.{table} WHERE file_month = %s", [month.first_day])
+    return int(cursor.fetchone()[0])
+
+
+def _swap(cursor: "Cursor", month: TripMonth) -> bool:
+    """Put the fresh table in the place of the old month, unless readers are in the way for too long."""
+    import psycopg2.errors
+
+    table, partition = f"public.{month.table}", f"public.{_partition(month)}"
+    cursor.execute("SAVEPOINT swap")
+    try:
+        cursor.execute(f"SET LOCAL lock_timeout = '{_SWAP_TIMEOUT}'")
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month.table}"])
+        if not _has_table(cursor, month):
+            _create_table(cursor, month)
+        cursor.execute(
+            "SELECT FROM pg_inherits WHERE inhparent = to_regclass(%s) AND inhrelid = to_regclass(%s)",
+            [table, partition],
+        )
+        if cursor.rowcount:
+            cursor.execute(f"DROP TABLE {partition}")
+        cursor.execute(f"ALTER TABLE public.{_fresh(month)} RENAME TO {_partition(month)}")
+        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES IN ('{month.first_day}')")
+    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+        cursor.execute("ROLLBACK TO SAVEPOINT swap")
+        return False
+    return True
+
+
+def _users(cursor: "Cursor", month: TripMonth) -> str:
+    """Who is in the way of a swap."""
+    cursor.execute(
+        "SELECT format('process %%s of user %%s (%%s, %%s)', pid, usename, application_name, state) "
+        "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks "
+        "WHERE granted AND relation IN (to_regclass(%s), to_regclass(%s)))",
+        [f"public.{month.table}", f"public.{_partition(month)}"],
+    )
+    users = "; ".join(row[0] for row in cursor.fetchall()) or "gone just now"
+    return f"those who use the table {month.table} to end their transactions: {users}"

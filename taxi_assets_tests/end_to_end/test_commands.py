@@ -1,0 +1,129 @@
+"""The commands that people type, run as they type them, against real stores."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from taxi_assets.cli import DEMO_MONTHS, DEMO_ROWS
+
+PROJECT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Checkout:
+    """A folder that is laid out like a checkout, with its own taxi_home and a source of made-up months."""
+
+    folder: Path
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """What a command prints, when it exits as expected."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TAXI_", "DAGSTER_"))}
+        environment["TAXI_SOURCE_URL"] = "source"
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def taxi(self, *words: str, status: int = 0) -> str:
+        """What a `taxi` command prints."""
+        return self.run("taxi", *words, status=status)
+
+    def standings(self) -> dict[tuple[str, str], str]:
+        """How each month stands, as `taxi status` tells machines."""
+        listed = json.loads(self.taxi("status", "--json"))
+        return {(month["color"], month["month"]): month["standing"] for month in listed}
+
+    def count(self, color: str, *flags: str) -> list[tuple[str, int]]:
+        """Rows by month of a color's table."""
+        sql = f"SELECT file_month, count(*) FROM {color}_taxi_trips GROUP BY 1 ORDER BY 1"
+        lines = self.taxi("query", *flags, "--csv", sql).splitlines()[1:]
+        return [(line.split(",")[0][:7], int(line.split(",")[1])) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout of its own, whose Postgres is stopped at the end."""
+    made = Checkout(tmp_path_factory.mktemp("checkout"))
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(PROJECT / name, made.folder)
+    made.taxi("sample", "source", "--color", "green", "--color", "fhv", "--months", "2020-01..2020-04", "--rows", "500")
+    yield made
+    made.taxi("stop")
+
+
+def test_the_demo_loads_its_months_once(checkout: Checkout) -> None:
+    """`taxi demo` ends with every made-up month in both databases, and a second one doubles nothing."""
+    for _ in range(2):
+        said = checkout.taxi("demo")
+        assert all(str(month) in said for month in DEMO_MONTHS)
+        assert "taxi_home/lake" in said
+        assert checkout.count("yellow") == [("2021-01", DEMO_ROWS), ("2021-02", DEMO_ROWS)]
+        assert [rows for _, rows in checkout.count("fhv", "--postgres")] == [DEMO_ROWS]
+    standings = checkout.standings()
+    assert {standings[month.color, month.month] for month in DEMO_MONTHS} == {"loaded"}
+
+
+def test_a_bad_month_fails_alone(checkout: Checkout) -> None:
+    """A month that cannot be read ends with status 1 and its reason; the months around it are loaded."""
+    (checkout.folder / "source/green/green_tripdata_2020-02.csv.gz").write_text("<html>no trips here</html>")
+    said = checkout.taxi("materialize", "--color", "green", "--months", "2020-01..2020-03", status=1)
+    assert "green 2020-02 failed at raw_trips" in said
+    assert "no sound gzip file" in said
+    assert checkout.count("green") == [("2020-01", 500), ("2020-03", 500), ("2021-01", DEMO_ROWS)]
+    standings = checkout.standings()
+    assert [standings["green", f"2020-0{month}"] for month in (1, 2, 3)] == ["loaded", "failed", "loaded"]
+
+
+def test_a_month_that_is_not_published_says_so(checkout: Checkout) -> None:
+    """A month that the source does not have is named with the address that was tried."""
+    said = checkout.taxi("materialize", "--color", "fhv", "--months", "2020-06", status=1)
+    assert "fhv 2020-06 is not published" in said
+    assert "source/fhv/fhv_tripdata_2020-06.csv.gz" in said
+
+
+def test_several_workers_load_several_months(checkout: Checkout) -> None:
+    """Two workers at once load every month once."""
+    checkout.taxi("materialize", "--color", "fhv", "--months", "2020-01..2020-04", "--workers", "2")
+    assert [rows for _, rows in checkout.count("fhv") if rows == 500] == [500] * 4
+
+
+def test_a_selection_runs_only_those_stations(checkout: Checkout) -> None:
+    """`--select` runs the stations that it names, and a later command the rest."""
+    checkout.taxi("materialize", "--color", "green", "--months", "2020-04", "--select", "raw_trips,clean_trips")
+    assert checkout.standings()["green", "2020-04"] == "partly"
+    checkout.taxi("materialize", "--color", "green", "--months", "2020-04", "--select", "lake_trips+,postgres_trips")
+    assert checkout.standings()["green", "2020-04"] == "loaded"
+
+
+def test_a_station_without_what_it_needs_says_what_to_run(checkout: Checkout) -> None:
+    """A station whose upstream file is not here names the command that makes it."""
+    words = ("materialize", "--color", "yellow", "--months", "2019-05", "--select", "lake_trips")
+    assert "taxi materialize --color yellow --months 2019-05 --select clean_trips" in checkout.taxi(*words, status=1)
+
+
+def test_stock_commands_do_the_same_work(checkout: Checkout) -> None:
+    """`dagster job execute` and `dagster asset materialize` load partitions, and `taxi status` knows of it."""
+    tags = json.dumps({"dagster/partition": "green|2020-03"})
+    checkout.run("dagster", "job", "execute", "-m", "taxi_assets.definitions", "-j", "load_trips", "--tags", tags)
+    checkout.taxi("sample", "source", "--color", "yellow", "--months", "2020-09", "--rows", "300")
+    selection = ("--select", "*", "--partition", "yellow|2020-09")
+    checkout.run("dagster", "asset", "materialize", "-m", "taxi_assets.definitions", *selection)
+    standings = checkout.standings()
+    assert standings["green", "2020-03"] == standings["yellow", "2020-09"] == "loaded"
+    assert ("2020-09", 300) in checkout.count("yellow")
+    assert not list(checkout.folder.glob(".tmp_dagster*"))
