@@ -161,9 +161,13 @@ def dev(host: str, port: int) -> None:
     settings = Settings.load()
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
-    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(settings.home)), "TAXI_HOME": str(settings.home)}
+    folder = dagster_home(settings.home)
+    environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
+    quiet = ["-W", "ignore:Function `dev_command` is superseded"]
     words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, *words], environment)  # noqa: S606  # it takes this one's place
+    # Elsewhere Dagster warns of a dagster.yaml that it does not use.
+    os.chdir(folder)
+    os.execve(sys.executable, [sys.executable, *quiet, *words], environment)  # noqa: S606  # it takes this one's place
 
 
 def _run(settings: Settings, months: list[TripMonth], select: str, workers: int) -> Board:

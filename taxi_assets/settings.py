@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
 
+    def places(self) -> dict[str, str]:
+        """The environment variables of the places, absolute: for a process that starts in another folder."""
+        names = ("home", "source_url", "lake_url", "warehouse_url")
+        return {f"{PREFIX}{name.upper()}": str(getattr(self, name)) for name in names}
+
     @field_validator("first_month")
     @classmethod
     def _is_month(cls, value: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from taxi_assets.stores.files import locked
 
@@ -20,6 +21,8 @@ _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dags
 _CONFIG = """\
 # Made by taxi. All defaults: the history lies in this folder, the same that the checkout's dagster.yaml names.
 telemetry:
+  enabled: false
+nux:
   enabled: false
 """
 
@@ -56,7 +59,9 @@ def process_tags() -> dict[str, str]:
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Mark as failed, and give back, the runs of this host's processes that are gone: nothing else ever would."""
     here = dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()})
-    dead = [run for run in instance.get_runs(here) if not _is_alive(run.tags)]
+    # A run that the UI started again has its parent's tags, but another process.
+    runs = [run for run in instance.get_runs(here) if PARENT_RUN_ID_TAG not in run.tags]
+    dead = [run for run in runs if not _is_alive(run.tags)]
     for run in dead:
         instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that this run ran in is gone.")
     return dead

@@ -9,6 +9,11 @@ from typing import cast
 
 import dagster as dg
 from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 from dagster_shared.error import SerializableErrorInfo
 
@@ -18,6 +23,14 @@ from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key
 from taxi_assets.news import News, RunNews
 from taxi_assets.tlc.trips import TripMonth
+
+_MODULE = "taxi_assets.definitions"
+
+_ORIGIN = RemoteRepositoryOrigin(
+    ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), location_name=_MODULE),
+    SINGLETON_REPOSITORY_NAME,
+)
+"""Where the UI finds the job of a run, to run it again from there. Dagster's execute_in_process names none."""
 
 
 def run_month(
@@ -32,14 +45,17 @@ def run_month(
     listener = _Listener(month, run_id, tell)
     instance.add_event_listener(run_id, listener)
     tell(RunNews(month, News.started, run_id=run_id))
-    result = definitions.resolve_job_def(LOAD_TRIPS).execute_in_process(
-        partition_key=partition_key(month),
-        instance=instance,
-        asset_selection=[dg.AssetKey(station) for station in stations],
+    job = definitions.resolve_job_def(LOAD_TRIPS)
+    # The whole job needs no selection, and is spared the time of one.
+    selection = None if set(stations) == set(STATIONS) else frozenset(dg.AssetKey(station) for station in stations)
+    run = instance.create_run_for_job(
+        job.get_subset(asset_selection=selection) if selection else job,
         run_id=run_id,
-        tags=process_tags(),
-        raise_on_error=False,
+        tags={**job.get_tags_for_partition_key(partition_key(month), selection), **process_tags()},
+        asset_selection=selection,
+        remote_job_origin=_ORIGIN.get_job_origin(LOAD_TRIPS),
     )
+    result = execute_run(InMemoryJob(job), run, instance)
     what = News.done if result.success else News.failed
     tell(RunNews(month, what, listener.station, None, perf_counter() - started, listener.error, run_id))
 
