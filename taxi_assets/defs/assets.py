@@ -65,7 +65,7 @@ def raw_trips(
     started, (month, _) = perf_counter(), _month(context)
     with raw_files.home().stage_raw(month) as staged:
         fetched = source.open().fetch(month, staged)
-        rows = raw.count_rows(staged.path)
+        rows = raw.count_rows(staged.path, called=fetched.address)
     return dg.MaterializeResult(
         value=staged,
         data_version=dg.DataVersion(fetched.sha256),

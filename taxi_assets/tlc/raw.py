@@ -16,32 +16,38 @@ BLOCK_BYTES = 8 << 20
 """Text that is read, parsed and written at once: about 85,000 yellow rows. It bounds memory, and is one row group."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes. The TLC's lines have less than 300; a longer one than this is no CSV."""
+"""Bytes. The TLC's lines have less than 300; one that is as long as this is no CSV."""
 
 
 _BLANK = (b"\n", b"\r\n", b"\r")
 
 
-def count_rows(path: Path) -> int:
+def count_rows(path: Path, called: str = "") -> int:
     """The number of rows of a raw file: its records but for the header.
 
     It reads the file to its end on its own, apart from the cleaning, so that each can be held against the other.
-    Raises BadFile for a file that is cut short, corrupt or empty.
+    Messages call the file `called`, or else by its name. Raises BadFile for a file that is cut short, corrupt or empty,
+    and for a line that is too long to be one.
     """
-    with _open(path) as file:
-        records = sum(1 for line in iter(partial(file.readline, LONGEST_LINE), b"") if line not in _BLANK)
+    called = called or path.name
+    with _open(path, called) as file:
+        records = 0
+        for line in iter(partial(file.readline, LONGEST_LINE), b""):
+            if len(line) == LONGEST_LINE:
+                raise _too_long(called)
+            records += line not in _BLANK
     if not records:
-        raise BadFile(f"{path.name} is empty: expected a header and rows. Fetch it again, or look at it in the source")
+        raise BadFile(f"{called} is empty: expected a header and rows. Fetch it again, or look at it in the source")
     return records - 1
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The decompressed text of a raw file in blocks of whole lines, in order; only the last may lack its line end.
 
-    Raises BadFile for a file that is cut short or corrupt, and for a line that is too long to be one.
+    Raises BadFile for a file that is cut short or corrupt, and for a line that would not end.
     """
     rest = b""
-    with _open(path) as file:
+    with _open(path, path.name) as file:
         while text := file.read(block_bytes):
             end = text.rfind(b"\n") + 1
             if end:
@@ -49,21 +55,28 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
                 rest = text[end:]
             else:
                 rest += text
-            if len(rest) > LONGEST_LINE:
-                raise BadFile(f"{path.name} has a line of over {LONGEST_LINE:,} bytes: expected a CSV with short lines")
+            if len(rest) >= LONGEST_LINE:
+                raise _too_long(path.name)
     if rest:
         yield rest
 
 
+def _too_long(called: str) -> BadFile:
+    return BadFile(
+        f"{called} has a line of {LONGEST_LINE:,} bytes or more: expected a CSV with short lines. "
+        "Look at it in the source"
+    )
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path, called: str) -> Iterator[BinaryIO]:
     """The decompressed bytes; what is wrong with the compression becomes BadFile."""
     from isal import igzip, isal_zlib
 
     try:
-        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:  # type: ignore[no-untyped-call]
+        with igzip.open(path, "rb") if ".gz" in path.suffixes else path.open("rb") as file:  # type: ignore[no-untyped-call]
             yield cast("BinaryIO", file)
     except EOFError as error:
-        raise BadFile(f"{path.name} is cut short: its gzip stream has no end. Fetch it again") from error
+        raise BadFile(f"{called} is cut short: its gzip stream has no end. Fetch it again") from error
     except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        raise BadFile(f"{path.name} is no sound gzip file: {error}. Fetch it again, or look at its address") from error
+        raise BadFile(f"{called} is no sound gzip file: {error}. Fetch it again, or look at its address") from error

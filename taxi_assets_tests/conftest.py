@@ -1,0 +1,15 @@
+"""What tests of several folders share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database that was empty when the tests began, on a server of this test process' own."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    yield server.ensure_running()
+    server.stop()
