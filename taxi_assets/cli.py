@@ -98,7 +98,10 @@ def demo() -> None:
 @click.option("--rows", default=100_000, show_default=True, type=click.IntRange(0), help="Rows of each month.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed, other trips.")
 def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: int) -> None:
-    """Make months up in FOLDER, laid out as the source is; the same bytes for the same seed."""
+    """Make months up in FOLDER.
+
+    They are laid out as the source is, so that TAXI_SOURCE_URL can name the folder; the same bytes for the same seed.
+    """
     from taxi_assets.stores.files import StagedFile
     from taxi_assets.tlc.sample import write_sample
 
@@ -113,7 +116,10 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
 @taxi.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(*, as_json: bool) -> None:
-    """Show what is loaded, month by month and color by color, with rows."""
+    """Show what is loaded, with rows.
+
+    A line for each month, a column for each color. A month that did not pass all stations names those it did.
+    """
     from taxi_assets.console.status import print_status, print_status_json
     from taxi_assets.defs.history import read_history
     from taxi_assets.defs.instance import fail_dead_runs, open_instance
@@ -144,7 +150,10 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
 
 @taxi.command()
 def stop() -> None:
-    """Stop the Postgres server of TAXI_HOME; the next command that needs it starts it again."""
+    """Stop the Postgres server of TAXI_HOME.
+
+    The next command that needs it starts it again.
+    """
     from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 
     stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
