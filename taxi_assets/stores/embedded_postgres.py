@@ -177,17 +177,20 @@ class EmbeddedPostgres:
         }
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         start = ("-w", "-t", str(_START_TIMEOUT_S), "-o", options, "start")
-        self._run("pg_ctl", "-D", self._data.name, *start, owner=self._data)
+        # It fails where one that a process started before it was killed comes first, which is as good.
+        with suppress(StoreError):
+            self._run("pg_ctl", "-D", self._data.name, *start, owner=self._data)
         server = self._running()
         if server is None:
-            raise StoreError(f"the embedded Postgres server in {self.folder} started, then ended. {self._log_end()}")
+            raise StoreError(f"the embedded Postgres server in {self.folder} did not start. {self._log_end()}")
         return server
 
     def _create(self) -> None:
         """Make the data, with role and database, beside its place: once it is there, it is whole."""
-        staged = self._data.with_name("data.new")
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(mode=0o700)
+        for litter in self.folder.glob("data.new.*"):
+            shutil.rmtree(litter, ignore_errors=True)
+        # Its own name each time: what a killed process had started may still be at work in the last one.
+        staged = Path(tempfile.mkdtemp(prefix="data.new.", dir=self.folder))
         if os.geteuid() == 0:
             user = _system_user()
             os.chown(staged, user.pw_uid, user.pw_gid)
