@@ -85,10 +85,10 @@ def demo() -> None:
         write_sample(month, DEMO_ROWS, place)
     click.echo("Taking them through the stations")
     board = _run(settings, list(DEMO_MONTHS), select="", workers=1)
-    _print_places(settings)
-    _print_next_steps()
     if board.failed:
         sys.exit(1)
+    _print_places(settings)
+    _print_next_steps()
 
 
 @taxi.command()
@@ -181,6 +181,7 @@ def dev(host: str, port: int) -> None:
 
 def _run(settings: Settings, months: list[TripMonth], select: str, workers: int) -> Board:
     """Run months and show them; the board at the end."""
+    _warm_up()
     from taxi_assets.console.tables import print_summary
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.defs.instance import fail_dead_runs, open_instance
@@ -194,7 +195,7 @@ def _run(settings: Settings, months: list[TripMonth], select: str, workers: int)
         fail_dead_runs(instance)
     board = Board(months, stations)
     with watch(board) as watcher:
-        for news in run_months(settings.home, months, stations, workers):
+        for news in run_months(settings, months, stations, workers):
             watcher.hear(news)
     print_summary(board)
     return board
@@ -207,6 +208,14 @@ def _postgres(settings: Settings) -> "PostgresStore":
     if settings.postgres_url:
         return PostgresStore(settings.postgres_url.get_secret_value())
     return PostgresStore(EmbeddedPostgres(settings.home / "postgres", settings.postgres_port).ensure_running())
+
+
+def _warm_up() -> None:
+    """Let the process that workers are forked from import Dagster while this one does."""
+    import multiprocessing.forkserver
+
+    multiprocessing.set_forkserver_preload(["taxi_assets.defs.workers", "taxi_assets.defs.build"])
+    multiprocessing.forkserver.ensure_running()
 
 
 def _demo_settings() -> Settings:

@@ -7,7 +7,7 @@ Not here: what a run is (`runs`).
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -21,14 +21,16 @@ _GOODBYE_S = 10.0
 """How long an idle worker may take to leave, in seconds, before it is killed."""
 
 
-def run_months(home: Path, months: Sequence[TripMonth], stations: Sequence[str], workers: int) -> Iterator[RunNews]:
+def run_months(
+    settings: Settings, months: Sequence[TripMonth], stations: Sequence[str], workers: int
+) -> Iterator[RunNews]:
     """Run these stations of each month in at most `workers` processes, and tell what happens, until all are done.
 
     A month that fails, or whose process dies, fails alone: the others go on. When the iterator is closed early, months
     under way are stopped and their runs marked as failed.
     """
     waiting = deque(months)
-    crew = [_Worker(number, home, stations) for number in range(min(workers, len(months)))]
+    crew = [_Worker(number, settings, stations) for number in range(min(workers, len(months)))]
     try:
         for worker in crew:
             worker.give(waiting.popleft())
@@ -43,23 +45,27 @@ def run_months(home: Path, months: Sequence[TripMonth], stations: Sequence[str],
     finally:
         for worker in crew:
             worker.dismiss()
-        with open_instance(home) as instance:
+        with open_instance(settings.home) as instance:
             fail_dead_runs(instance)
 
 
 class _Worker:
     """A process that runs one month at a time, and is replaced when it dies."""
 
-    def __init__(self, number: int, home: Path, stations: Sequence[str]) -> None:
-        self._log = dagster_home(home) / f"worker-{number}.log"
+    def __init__(self, number: int, settings: Settings, stations: Sequence[str]) -> None:
+        self._log = dagster_home(settings.home) / f"worker-{number}.log"
         self._stations = tuple(stations)
+        # The process that workers are forked from may have been started in another environment.
+        self._environment = {**os.environ, **settings.places()}
         self.month: TripMonth | None = None
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._log, self._stations), daemon=True)
+        self._process = context.Process(
+            target=_work, args=(theirs, self._log, self._stations, self._environment), daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -104,9 +110,11 @@ class _Worker:
 _SIGKILL = 9
 
 
-def _work(connection: Connection, log: Path, stations: Sequence[str]) -> None:
+def _work(connection: Connection, log: Path, stations: Sequence[str], environment: Mapping[str, str]) -> None:
     """What a worker process does: months come in, news go out, until the parent hangs up."""
     _say_to(log)
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C is for the parent, which stops its workers.
     os.setsid()
     from taxi_assets.defs.build import build_definitions

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_tags
 from taxi_assets.defs.workers import run_months
 from taxi_assets.news import News, RunNews
+from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
 
@@ -40,29 +40,28 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def _kill_worker() -> None:
-    """Kill the newest child of this process that runs months."""
-    children = psutil.Process().children()
-    worker = max(
-        (child for child in children if "spawn_main" in " ".join(child.cmdline())), key=lambda c: c.create_time()
-    )
-    worker.send_signal(signal.SIGKILL)
+def _kill_worker(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Kill the process that a run is in."""
+    run = instance.get_run_by_id(run_id)
+    assert run
+    os.kill(int(run.tags["taxi/process"]), signal.SIGKILL)
 
 
-def test_each_month_ends_once(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_each_month_ends_once() -> None:
     """Every month that is asked for is told as started and as done, once, whichever worker had it."""
-    news = list(run_months(home, MONTHS, STATIONS, workers=2))
+    news = list(run_months(Settings.load(), MONTHS, STATIONS, workers=2))
     for what in (News.started, News.done):
         assert sorted(told.month for told in news if told.what is what) == MONTHS
 
 
-def test_a_killed_worker_fails_its_month_alone(home: Path, instance: dg.DagsterInstance) -> None:
+def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> None:
     """When a worker is killed, its month fails with the reason, its run is marked, and the other months are done."""
     news: list[RunNews] = []
-    for told in run_months(home, MONTHS[:2], STATIONS, workers=1):
+    for told in run_months(Settings.load(), MONTHS[:2], STATIONS, workers=1):
         news.append(told)
         if told.what is News.station_started and told.month == MONTHS[0]:
-            _kill_worker()
+            _kill_worker(instance, told.run_id)
     ends = {told.month: told for told in news if told.what in (News.done, News.failed)}
     assert ends[MONTHS[0]].what is News.failed
     assert "killed by signal 9" in ends[MONTHS[0]].error
@@ -72,9 +71,9 @@ def test_a_killed_worker_fails_its_month_alone(home: Path, instance: dg.DagsterI
     assert statuses["fhv|2021-02"] is dg.DagsterRunStatus.SUCCESS
 
 
-def test_stopping_early_leaves_no_run_under_way(home: Path, instance: dg.DagsterInstance) -> None:
+def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) -> None:
     """Whoever stops listening stops the work, and the run that was under way is marked as failed."""
-    for told in run_months(home, MONTHS, STATIONS, workers=1):
+    for told in run_months(Settings.load(), MONTHS, STATIONS, workers=1):
         if told.what is News.station_started:
             break
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
