@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,10 +195,13 @@ def _run(settings: Settings, months: list[TripMonth], select: str, workers: int)
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
     board = Board(months, stations)
-    with watch(board) as watcher:
-        for news in run_months(settings, months, stations, workers):
-            watcher.hear(news)
-    print_summary(board)
+    try:
+        with watch(board) as watcher, closing(run_months(settings, months, stations, workers)) as told:
+            for news in told:
+                watcher.hear(news)
+    finally:
+        board.stop()
+        print_summary(board)
     return board
 
 

@@ -14,6 +14,7 @@ from taxi_assets.tlc.trips import TripMonth
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 
 class State(StrEnum):
@@ -55,17 +56,22 @@ class Board:
         """Take in what happened to a month; its line is returned."""
         line = self.lines[news.month]
         line.run_id = news.run_id or line.run_id
+        line.station = news.station or line.station
         match news.what:
             case News.started:
                 line.state, line.started = State.running, monotonic()
-            case News.station_started:
-                line.station = news.station
             case News.station_done:
                 line.rows[news.station] = news.rows or 0
             case News.done | News.failed:
                 line.state = State.done if news.what is News.done else State.failed
                 line.seconds, line.error = news.seconds, news.error
         return line
+
+    def stop(self) -> None:
+        """Take what is under way as failed: it was stopped."""
+        for line in self.lines.values():
+            if line.state is State.running:
+                line.seconds, line.state, line.error = line.elapsed, State.failed, "it was stopped"
 
     @property
     def failed(self) -> list[Line]:
@@ -111,10 +117,12 @@ class _Live:
     """A table that is drawn again a few times a second, with a bar for each month."""
 
     def __init__(self, board: Board) -> None:
+        from rich.console import Console
         from rich.live import Live
 
         self._board = board
-        self._live = Live(get_renderable=self._draw, refresh_per_second=8, transient=True)
+        self._console = Console()
+        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -129,7 +137,7 @@ class _Live:
     def _draw(self) -> "RenderableType":
         from rich.console import Group
 
-        height = self._live.console.height - _CHROME_LINES
+        height = self._console.height - _CHROME_LINES
         shown, hidden = _most_telling(list(self._board.lines.values()), max(height, 1))
         table = _table()
         for line in shown:
@@ -171,7 +179,9 @@ def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
     return f"[{style}]{line.month}[/]", bar, words, rows, f"{line.elapsed:.1f}" if line.started else ""
 
 
-def _tally(board: Board, hidden: int) -> str:
+def _tally(board: Board, hidden: int) -> "Text":
+    from rich.text import Text
+
     counts = {state: sum(line.state is state for line in board.lines.values()) for state in State}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return f" {said}" + (f" ({hidden} not shown)" if hidden else "")
+    return Text(f" {said}" + (f" ({hidden} not shown)" if hidden else ""))

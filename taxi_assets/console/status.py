@@ -33,4 +33,4 @@ def _cell(history: MonthHistory) -> str:
         case Standing.partly:
             return f"{rows} (only {', '.join(history.rows)})"
         case _:
-            return f"{history.standing} {rows}".strip()
+            return f"{rows} ({history.standing})" if rows else history.standing

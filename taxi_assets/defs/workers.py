@@ -7,7 +7,7 @@ Not here: what a run is (`runs`).
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _GOODBYE_S = 10.0
 
 def run_months(
     settings: Settings, months: Sequence[TripMonth], stations: Sequence[str], workers: int
-) -> Iterator[RunNews]:
+) -> Generator[RunNews, None, None]:
     """Run these stations of each month in at most `workers` processes, and tell what happens, until all are done.
 
     A month that fails, or whose process dies, fails alone: the others go on. When the iterator is closed early, months

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,3 +129,35 @@ def test_stock_commands_do_the_same_work(checkout: Checkout) -> None:
     assert standings["green", "2020-03"] == standings["yellow", "2020-09"] == "loaded"
     assert ("2020-09", 300) in checkout.count("yellow")
     assert not list(checkout.folder.glob(".tmp_dagster*"))
+
+
+def test_a_terminal_gets_bars_and_ctrl_c_a_summary(checkout: Checkout) -> None:
+    """On a terminal bars are drawn while months run; Ctrl-C ends with what was done, and with no run under way."""
+    environment = {**os.environ, "TAXI_SOURCE_URL": "source", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    checkout.taxi("sample", "source", "--color", "yellow", "--months", "2019-01..2019-09", "--rows", "50000")
+    terminal, theirs = os.openpty()
+    command = [str(BIN / "taxi"), "materialize", "--color", "yellow", "--months", "2019-01..2019-09"]
+    with subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=theirs, stderr=theirs) as running:
+        os.close(theirs)
+        drawn = b""
+        while b"1 done" not in drawn:
+            drawn += os.read(terminal, 65536)
+        running.send_signal(signal.SIGINT)
+        drawn += _rest(terminal)
+    os.close(terminal)
+    assert running.returncode == 130
+    said = drawn.decode()
+    assert "━" in said
+    assert "it was stopped" in said
+    assert "Traceback" not in said
+    assert "running" not in checkout.standings().values()
+
+
+def _rest(terminal: int) -> bytes:
+    """All that a terminal's program still prints, until it ends."""
+    printed = b""
+    # At the end of the program, Linux says that there is no terminal any more.
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            printed += piece
+    return printed

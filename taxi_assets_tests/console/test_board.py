@@ -1,0 +1,92 @@
+"""The board follows what it is told, and shows the months that matter where not all have room."""
+
+import io
+import re
+
+import pytest
+
+from taxi_assets.console import board as board_module
+from taxi_assets.console.board import Board, State, watch
+from taxi_assets.news import News, RunNews
+from taxi_assets.tlc.trips import TripMonth
+
+STATIONS = ("raw_trips", "clean_trips")
+MONTHS = [TripMonth("green", f"2020-{number:02d}") for number in range(1, 13)]
+
+
+def _passes(month: TripMonth) -> list[RunNews]:
+    """What is told of a month that passes both stations."""
+    return [
+        RunNews(month, News.started, run_id="run"),
+        RunNews(month, News.station_started, "raw_trips"),
+        RunNews(month, News.station_done, "raw_trips", rows=7_000),
+        RunNews(month, News.station_started, "clean_trips"),
+        RunNews(month, News.station_done, "clean_trips", rows=6_990),
+        RunNews(month, News.done, "clean_trips", seconds=1.5),
+    ]
+
+
+def test_a_month_goes_from_waiting_to_done() -> None:
+    """A line has the state, rows and seconds of the last that was told of its month, and others stay as they were."""
+    board = Board(MONTHS[:2], STATIONS)
+    states = [board.hear(news).state for news in _passes(MONTHS[0])]
+    assert states == [State.running] * 5 + [State.done]
+    line = board.lines[MONTHS[0]]
+    assert (line.rows, line.seconds, line.run_id) == ({"raw_trips": 7_000, "clean_trips": 6_990}, 1.5, "run")
+    assert board.lines[MONTHS[1]].state is State.waiting
+    assert not board.failed
+
+
+def test_stopping_fails_what_is_under_way() -> None:
+    """A month that was under way when work stopped counts as failed; one that had not started still waits."""
+    board = Board(MONTHS[:2], STATIONS)
+    board.hear(_passes(MONTHS[0])[0])
+    board.stop()
+    assert [line.state for line in board.lines.values()] == [State.failed, State.waiting]
+    assert board.failed[0].error == "it was stopped"
+
+
+def test_a_pipe_gets_a_line_for_each_month_that_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal there are no bars: a numbered line a month, with rows and seconds, or where it failed."""
+    board = Board(MONTHS[:2], STATIONS)
+    with watch(board) as watcher:
+        for news in _passes(MONTHS[0]):
+            watcher.hear(news)
+        watcher.hear(RunNews(MONTHS[1], News.started))
+        watcher.hear(RunNews(MONTHS[1], News.station_started, "raw_trips"))
+        watcher.hear(RunNews(MONTHS[1], News.failed, "raw_trips", seconds=0.25, error="gone"))
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] green 2020-01 done 7,000 rows 1.5 s",
+        "[2/2] green 2020-02 failed at raw_trips 0.2 s",
+    ]
+
+
+class _Terminal(io.StringIO):
+    """A terminal that keeps what is drawn."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_small_terminal_shows_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where twelve months do not fit, the running and the failed one are shown, and how many are not."""
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("LINES", "12")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    board = Board(MONTHS, STATIONS)
+    with watch(board) as watcher:
+        for month in MONTHS[:3]:
+            for news in _passes(month):
+                watcher.hear(news)
+        watcher.hear(RunNews(MONTHS[10], News.started))
+        watcher.hear(RunNews(MONTHS[10], News.failed, "raw_trips", error="gone"))
+        watcher.hear(RunNews(MONTHS[11], News.started))
+        watcher.hear(RunNews(MONTHS[11], News.station_started, "clean_trips"))
+    drawn = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", terminal.getvalue()).rpartition("month")[2]
+    assert "running clean_trips" in drawn
+    assert "failed raw_trips" in drawn
+    assert "green 2020-01" not in drawn
+    shown = 12 - board_module._CHROME_LINES
+    assert f"7 waiting, 1 running, 3 done, 1 failed ({12 - shown} not shown)" in drawn
