@@ -1,0 +1,113 @@
+"""The UI of `taxi dev` shows what `taxi materialize` did, and can do it again."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taxi_assets.tlc.sample import write_sample
+from taxi_assets.tlc.trips import TripMonth
+
+MONTH = TripMonth("fhv", "2020-02")
+TAXI = str(Path(sys.executable).with_name("taxi"))
+
+Ask = Callable[..., dict[str, Any]]
+
+RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
+PARTITION = """
+{ assetNodeOrError(assetKey: {path: ["clean_trips"]}) { ... on AssetNode {
+  assetMaterializations(partitions: ["fhv|2020-02"]) { metadataEntries { label } }
+  assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } }
+} } }
+"""
+AGAIN = """
+mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: ALL_STEPS}) {
+  __typename ... on LaunchRunSuccess { run { runId } }
+} }
+"""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """GraphQL of a `taxi dev` in a home where one month is loaded."""
+    folder = tmp_path_factory.mktemp("dev")
+    place = folder / "source" / "fhv" / f"{MONTH.stem}.csv.gz"
+    place.parent.mkdir(parents=True)
+    write_sample(MONTH, 100, place)
+    environment = {**os.environ, "TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
+    words = [TAXI, "materialize", "--color", MONTH.color, "--months", MONTH.month, "--select", "raw_trips,clean_trips"]
+    subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+    port = _free_port()
+    with (folder / "dev.log").open("w") as log:
+        dev = subprocess.Popen(
+            [TAXI, "dev", "--port", str(port)],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}/graphql"
+
+    def post(query: str, **variables: str) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(url, body, {"content-type": "application/json"})  # loopback
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            data: dict[str, Any] = json.load(response)["data"]
+            return data
+
+    _until(lambda: bool(post("{ version }")), "an answer of the UI")
+    yield post
+    os.killpg(dev.pid, signal.SIGINT)
+    dev.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _until(true: Callable[[], bool], waiting_for: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if true():
+                return
+        except OSError:  # the server does not listen yet
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"waited {timeout_s} s for {waiting_for}")
+
+
+def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:
+    """A month that the command loaded is materialized in the UI, with its metadata and its checks."""
+    node = ask(PARTITION)["assetNodeOrError"]
+    [materialization] = node["assetMaterializations"]
+    assert {"raw_rows", "preview", "nulls_by_column"} <= {
+        entry["label"] for entry in materialization["metadataEntries"]
+    }
+    checks = node["assetChecksOrError"]["checks"]
+    assert {check["name"] for check in checks} >= {"rows_add_up", "pickups_in_month"}
+    assert all(check["executionForLatestMaterialization"]["status"] == "SUCCEEDED" for check in checks)
+
+
+def test_a_run_of_the_command_can_be_run_again_from_the_ui(ask: Ask) -> None:
+    """The UI finds the job of a run that the command made, and its re-execution succeeds."""
+    [first] = ask(RUNS)["runsOrError"]["results"]
+    launched = ask(AGAIN, run=first["runId"])["launchRunReexecution"]
+    assert launched["__typename"] == "LaunchRunSuccess"
+
+    def statuses() -> list[str]:
+        return [run["status"] for run in ask(RUNS)["runsOrError"]["results"]]
+
+    _until(lambda: statuses() == ["SUCCESS", "SUCCESS"], "the second run")
