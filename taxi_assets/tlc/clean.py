@@ -72,6 +72,7 @@ class _Cleaning:
         self._rejects = rejects
         self._raw_rows = raw_rows
         self._reject_limit = reject_limit
+        self._first_reject: Reject | None = None
 
     def tables(self, raw: Path) -> "Iterator[pa.Table]":
         """The clean rows of a raw file, a table for each of its blocks, with `file_month`."""
@@ -107,13 +108,14 @@ class _Cleaning:
         report = self.report
         report.rejected.update(reject.reason for reject in rejects)
         self._rejects.write(rejects)
-        raw_rows = self._raw_rows.result()
-        if report.rejected_rows > self._reject_limit * raw_rows:
+        self._first_reject = self._first_reject or rejects[0]
+        report.raw_rows = self._raw_rows.result()
+        if report.rejected_share > self._reject_limit:
             reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in report.rejected.most_common(_REASONS))
             raise TooManyRejects(
-                f"{self._month}: at least {report.rejected_rows:,} of {raw_rows:,} rows do not parse, "
+                f"{self._month}: at least {report.rejected_rows:,} of {report.raw_rows:,} rows do not parse, "
                 f"more than TAXI_REJECT_LIMIT={self._reject_limit} allows. Nothing is published.{reasons}\n"
-                f"  the first: {rejects[0]}\nLook at the file; raise the limit if these rows may be left out"
+                f"  the first: {self._first_reject}\nLook at the file; raise the limit if these rows may be left out"
             )
 
     def finished(self) -> CleanReport:

@@ -4,6 +4,7 @@ Not here: where the files live, what is right about their rows.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,18 @@ def read_row_groups(path: Path) -> "Iterator[pa.Table]":
 
 def read_preview(path: Path, rows: int) -> "pa.Table":
     """The first `rows` rows of a file."""
+    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
-        schema = file.schema_arrow
-        return next(file.iter_batches(rows), schema.empty_table())
+        return pa.Table.from_batches(islice(file.iter_batches(rows), 1), file.schema_arrow)
+
+
+def read_schema(path: Path) -> "pa.Schema":
+    """The columns and types that a file's footer tells."""
+    from pyarrow.parquet import read_schema as read
+
+    return read(path)
 
 
 def count_rows(path: Path) -> int:

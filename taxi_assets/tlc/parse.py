@@ -5,12 +5,13 @@ the lines that are wrong stand alone: one parser decides what a row is, however 
 Not here: opinions about values that do parse, and counting them (see `clean`).
 """
 
-import csv
+import codecs
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from taxi_assets.tlc.raw import measure
 from taxi_assets.tlc.rejects import Reject
 from taxi_assets.tlc.schema import Kind, Layout
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXACT_INTEGERS = 2**53
-"""Integers are read as decimals first, for the TLC also writes them `1.0`; up to this size that alters none."""
+"""Integers are read as decimals first, for the TLC also writes them `1.0`; below this size that alters none."""
 
 _YEAR_ONE = -62_135_596_800_000_000
 """Microseconds of 0001-01-01 since 1970, the first day that Python's and BigQuery's calendars know."""
@@ -34,13 +35,14 @@ class LineParser:
         from pyarrow import csv as arrow_csv
 
         self._layout = layout
-        fields = next(csv.reader([header.decode("utf-8-sig", errors="replace").strip("\r\n")]), [])
-        self._names = layout.map_header(fields)
+        names = header.decode("utf-8-sig", errors="replace").split(",")
+        self._names = layout.map_header([name.strip().strip('"') for name in names])
         self._read_options = arrow_csv.ReadOptions(column_names=self._names)
+        # Of a line with several faults, the first is to be told; several threads tell any.
+        self._read_line_options = arrow_csv.ReadOptions(column_names=self._names, use_threads=False)
         self._convert_options = arrow_csv.ConvertOptions(
             column_types=self._csv_types(), null_values=[""], strings_can_be_null=True
         )
-
         self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
 
     def _csv_types(self) -> "dict[str, pa.DataType]":
@@ -83,17 +85,26 @@ class LineParser:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        if wrong := _wrong_text(text):
+        if wrong := _wrong_bytes(text):
             return wrong
+        seen = measure(text)
+        if seen.lone_returns:
+            return "a carriage return inside the line"
+        quoted = b'"' in text
+        if quoted:
+            # A line left open swallows the one after it, without an error: the last gets a line to swallow as well.
+            text = text.removesuffix(b"\n") + b"\n" + b"," * (len(self._names) - 1)
         try:
             read = arrow_csv.read_csv(
-                pa.BufferReader(text), read_options=self._read_options, convert_options=self._convert_options
+                pa.BufferReader(text),
+                read_options=self._read_options if seen.records > 1 else self._read_line_options,
+                convert_options=self._convert_options,
             )
         except pa.ArrowInvalid as error:
-            return self._reason(str(error))
-        if read.num_rows != count_records(text):
-            return "a quote is not closed"
-        return self._typed(read)
+            return self._reason(str(error), text)
+        if read.num_rows != seen.records + quoted:
+            return _OPEN_QUOTE
+        return self._typed(read.slice(0, seen.records))
 
     def _typed(self, read: "pa.Table") -> "pa.Table | str":
         """The columns in the layout's order and its types, or the reason why a value does not fit its type."""
@@ -110,7 +121,9 @@ class LineParser:
                 return _no(column.kind, column.name)
         return pa.table(columns, names=list(self._layout.names))
 
-    def _reason(self, arrow_error: str) -> str:
+    def _reason(self, arrow_error: str, text: bytes) -> str:
+        if text.count(b'"') % 2:
+            return _OPEN_QUOTE
         if value := re.search(r"In CSV column #(\d+)", arrow_error):
             name = self._names[int(value[1])]
             if "UTF8" in arrow_error:
@@ -121,11 +134,7 @@ class LineParser:
         return "the line does not parse"
 
 
-def count_records(text: bytes) -> int:
-    """The lines of a text that are not blank."""
-    if text.startswith((b"\n", b"\r\n")) or b"\n\n" in text or b"\n\r\n" in text:
-        return sum(1 for line in text.split(b"\n") if line not in (b"", b"\r"))
-    return text.count(b"\n") + (not text.endswith(b"\n"))
+_OPEN_QUOTE = "a quote is not closed"
 
 
 def _records(text: bytes, first_line: int) -> list[tuple[int, bytes]]:
@@ -134,14 +143,13 @@ def _records(text: bytes, first_line: int) -> list[tuple[int, bytes]]:
     return [(number, line) for number, line in enumerate(lines, first_line) if line not in (b"", b"\r")]
 
 
-def _wrong_text(text: bytes) -> str:
-    """What makes a text unfit before it is parsed: what the parser would take for a line end or let pass."""
+def _wrong_bytes(text: bytes) -> str:
+    """What makes a text unfit that the parser would let pass."""
     if b"\0" in text:
         return "a NUL byte"
-    if text.count(b"\r") != text.count(b"\r\n") + text.endswith(b"\r"):
-        return "a carriage return inside the line"
-    if text.count(b'"') % 2:
-        return "a quote is not closed"
+    # One byte is found, or not, far sooner than three.
+    if codecs.BOM_UTF8[:1] in text and codecs.BOM_UTF8 in text:
+        return "a byte order mark inside the file"
     return ""
 
 
@@ -153,7 +161,7 @@ def _is_exact(values: "pa.ChunkedArray") -> bool:
     from pyarrow import compute
 
     bounds = compute.min_max(values).as_py()
-    return bounds["min"] is None or (bounds["min"] >= -EXACT_INTEGERS and bounds["max"] <= EXACT_INTEGERS)
+    return bounds["min"] is None or (bounds["min"] > -EXACT_INTEGERS and bounds["max"] < EXACT_INTEGERS)
 
 
 def _is_finite(values: "pa.ChunkedArray") -> bool:

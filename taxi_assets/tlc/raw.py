@@ -6,9 +6,8 @@ can never swallow the lines after it. Not here: what the values mean (see `clean
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from taxi_assets.errors import BadFile
 
@@ -19,7 +18,39 @@ LONGEST_LINE = 1 << 20
 """Bytes. The TLC's lines have less than 300; one that is as long as this is no CSV."""
 
 
-_BLANK = (b"\n", b"\r\n", b"\r")
+_READ_BYTES = 1 << 20
+
+_LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
+
+
+class Measure(NamedTuple):
+    """What can be told of a text of whole lines before it is parsed."""
+
+    records: int
+    """Lines that are not blank."""
+
+    longest: int
+    """Bytes of the longest line, its line feed included."""
+
+    lone_returns: int
+    """Carriage returns that are not part of a line end."""
+
+
+def measure(text: bytes) -> Measure:
+    """Look at the line ends of a text; its last line may lack one."""
+    import numpy as np
+
+    # As if the last line had its end, and the first one came after another.
+    framed = np.frombuffer(b"\n" + text + (b"" if text.endswith(b"\n") else b"\n"), dtype=np.uint8)
+    feeds = np.flatnonzero(framed == _LINE_FEED)
+    lengths = np.diff(feeds)
+    after_return = framed[feeds[1:] - 1] == _CARRIAGE_RETURN
+    blank = (lengths == 1) | ((lengths == 2) & after_return)  # noqa: PLR2004  # a line feed; and what comes before it
+    return Measure(
+        records=int(lengths.size - np.count_nonzero(blank)),
+        longest=int(lengths.max(initial=0)),
+        lone_returns=int(np.count_nonzero(framed == _CARRIAGE_RETURN) - np.count_nonzero(after_return)),
+    )
 
 
 def count_rows(path: Path, called: str = "") -> int:
@@ -30,12 +61,13 @@ def count_rows(path: Path, called: str = "") -> int:
     and for a line that is too long to be one.
     """
     called = called or path.name
+    records = 0
     with _open(path, called) as file:
-        records = 0
-        for line in iter(partial(file.readline, LONGEST_LINE), b""):
-            if len(line) == LONGEST_LINE:
+        while text := file.read(_READ_BYTES):
+            seen = measure(text + file.readline(LONGEST_LINE))
+            if seen.longest >= LONGEST_LINE:
                 raise _too_long(called)
-            records += line not in _BLANK
+            records += seen.records
     if not records:
         raise BadFile(f"{called} is empty: expected a header and rows. Fetch it again, or look at it in the source")
     return records - 1

@@ -81,10 +81,15 @@ class Layout:
         differences = (("missing", missing), ("unknown", unknown), ("there twice", twice))
         if any(names for _, names in differences):
             said = "; ".join(f"{what}: {', '.join(names)}" for what, names in differences if names)
-            seen = ",".join(header)
-            raise BadHeader(f"the header is not that of a {self.color} month since 2019. {said}. Seen: {seen}")
+            raise BadHeader(
+                f"the header is not that of a {self.color} month since 2019. {said[:_SHOWN]}. "
+                f"Seen: {','.join(header)[:_SHOWN]}. Check the color, the month and the source's address"
+            )
         return tuple(canonical[name] for name in found)
 
+
+_SHOWN = 500
+"""Letters of a header in a message: what is no CSV may have thousands."""
 
 FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that the trip was published in.")
 

@@ -12,7 +12,7 @@ from taxi_assets.tlc.schema import LAYOUTS
 
 COLORS: tuple[str, ...] = tuple(LAYOUTS)
 
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, order=True)

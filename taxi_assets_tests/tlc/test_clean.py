@@ -1,0 +1,521 @@
+"""A raw month becomes clean rows, rejected lines and a report, and no row is lost on the way."""
+
+import csv
+import gzip
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow.parquet import read_metadata, read_schema, read_table
+
+from taxi_assets.errors import BadFile, BadHeader, CountMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.tlc import clean
+from taxi_assets.tlc.clean import CleanReport, clean_month
+from taxi_assets.tlc.raw import LONGEST_LINE, count_rows, read_blocks
+from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.trips import TripMonth
+
+HEADERS = {color: ",".join(layout.names).encode() for color, layout in LAYOUTS.items()}
+GOOD = {
+    "yellow": b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,1,1.5,1,N,142,43,1,8,3,0.5,2.36,0,0.3,14.16,2.5",
+    "green": b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,N,1,43,151,1,1.01,5.5,0.5,0.5,0,0,,0.3,6.8,2,1,0",
+    "fhv": b"B00021,2021-01-05 08:00:00,2021-01-05 08:10:30,142,43,,B00022",
+}
+DOZEN = [b"%d,%s" % (number, GOOD["yellow"].partition(b",")[2]) for number in range(12)]
+
+Row = dict[str, Any]
+
+
+class Cleaned:
+    """A month that was cleaned: the report, and what is in the files."""
+
+    def __init__(self, folder: Path, content: bytes, color: str = "yellow", limit: float = 1.0) -> None:
+        self.clean, self.rejected = folder / "clean.parquet", folder / "rejected.parquet"
+        suffix = "csv.gz" if content.startswith(b"\x1f\x8b") else "csv"
+        raw = folder / f"{color}_tripdata_2021-01.{suffix}"
+        raw.write_bytes(content)
+        self.report = clean_month(TripMonth(color, "2021-01"), raw, self.clean, self.rejected, limit)
+        assert self.report.raw_rows == self.report.rows + self.report.rejected_rows == count_rows(raw)
+        assert len(self.rows) == self.report.rows
+        assert Counter(reject["reason"] for reject in self.rejects) == self.report.rejected
+
+    @property
+    def rows(self) -> list[Row]:
+        """The clean rows."""
+        return _read(self.clean)
+
+    @property
+    def rejects(self) -> list[Row]:
+        """The rejected lines; none where there is no file of them."""
+        return _read(self.rejected) if self.rejected.exists() else []
+
+
+def _read(path: Path) -> list[Row]:
+    return list(read_table(path).to_pylist())
+
+
+def _text(*lines: bytes, color: str = "yellow", end: bytes = b"\r\n") -> bytes:
+    """A file with the color's header."""
+    return b"".join(line + end for line in (HEADERS[color], *lines))
+
+
+def _line(color: str = "yellow", **values: str) -> bytes:
+    """A good line, with these values in place of its own."""
+    fields = dict(zip(LAYOUTS[color].names, GOOD[color].decode().split(","), strict=True))
+    assert values.keys() <= fields.keys()
+    return ",".join((fields | values).values()).encode()
+
+
+def _in_blocks(monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    """Let cleaning read so many bytes at once."""
+    monkeypatch.setattr(clean, "read_blocks", partial(read_blocks, block_bytes=block_bytes))
+
+
+@pytest.mark.parametrize("color", GOOD)
+def test_month_of_each_color(tmp_path: Path, color: str) -> None:
+    """Each color has its columns, its types and its month beside every row."""
+    month = Cleaned(tmp_path, _text(GOOD[color], GOOD[color], color=color), color)
+    assert read_schema(month.clean).equals(LAYOUTS[color].arrow_schema())
+    assert [row["file_month"] for row in month.rows] == [date(2021, 1, 1)] * 2
+    assert [row[LAYOUTS[color].pickup] for row in month.rows] == [datetime.fromisoformat("2021-01-05 08:00:00")] * 2
+    assert (month.report.rows, month.report.rejected) == (2, Counter())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _text(*DOZEN, end=b"\n"),
+        _text(*DOZEN, end=b"\r\n"),
+        _text(*DOZEN, end=b"\n").removesuffix(b"\n"),
+        _text(*DOZEN, end=b"\r\n").removesuffix(b"\r\n"),
+        _text(*DOZEN, end=b"\r\n").removesuffix(b"\n"),
+        _text(b"", *DOZEN, end=b"\n"),
+        _text(b"", *DOZEN[:5], b"", b"", *DOZEN[5:], b"", end=b"\r\n"),
+        b"\xef\xbb\xbf" + _text(*DOZEN),
+        _text(*DOZEN).lower().replace(b",n,", b",N,"),
+        b"".join(b",".join(reversed(line.split(b","))) + b"\n" for line in (HEADERS["yellow"], *DOZEN)),
+        _text(*(b'"' + line.replace(b",", b'","') + b'"' for line in DOZEN)),
+        gzip.compress(_text(*DOZEN), mtime=0),
+    ],
+    ids=[
+        *("LF", "CRLF", "LF, no end", "CRLF, no end", "CR at the end", "a blank line", "blank lines", "a mark"),
+        *("lower case", "reversed", "quoted", "gzip"),
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [60, 1 << 20])
+def test_ways_to_write_the_same_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, block_bytes: int
+) -> None:
+    """Line ends, blank lines, a byte order mark, quotes, the columns' order, gzip: the rows are the same."""
+    _in_blocks(monkeypatch, block_bytes)
+    month = Cleaned(tmp_path, content)
+    assert [row["VendorID"] for row in month.rows] == list(range(12))
+    assert {tuple(row.items())[1:] for row in month.rows} == {
+        tuple(row.items())[1:] for row in Cleaned(tmp_path, _text(DOZEN[0])).rows
+    }
+    assert not month.rejected.exists()
+
+
+ODD = [
+    b"",
+    *DOZEN[:3],
+    _line(passenger_count="1.5"),
+    b"",
+    b"",
+    _line(store_and_fwd_flag='"N'),
+    DOZEN[3],
+    GOOD["yellow"] + b'"',
+    _line(store_and_fwd_flag='a"b'),
+    _line(store_and_fwd_flag='a"b'),
+    b"<html>",
+    _line(tpep_pickup_datetime="2021-02-30 00:00:00"),
+    _line(store_and_fwd_flag='"N\0"'),
+    _line(store_and_fwd_flag='"N,Y"'),
+    _line(store_and_fwd_flag="\rN"),
+    GOOD["yellow"].replace(b"N", b"\xff"),
+    *DOZEN[4:6],
+    b'"',
+    b"",
+    DOZEN[6],
+    GOOD["yellow"] + b",",
+]
+ODD_REJECTS = [
+    (6, "passenger_count is no integer"),
+    (9, "a quote is not closed"),
+    (11, "a quote is not closed"),
+    (14, "1 fields instead of 18"),
+    (15, "tpep_pickup_datetime is no timestamp"),
+    (16, "a NUL byte"),
+    (18, "a carriage return inside the line"),
+    (19, "store_and_fwd_flag is not valid UTF-8"),
+    (22, "a quote is not closed"),
+    (25, "19 fields instead of 18"),
+]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("block_bytes", [1, 60, 333, 1_000, 1 << 20])
+def test_rejects_keep_their_line_and_their_neighbours_whatever_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, end: bytes
+) -> None:
+    """Wherever blocks end, each bad line is kept with its number, reason and text, and all others are rows."""
+    _in_blocks(monkeypatch, block_bytes)
+    month = Cleaned(tmp_path, _text(*ODD, end=end))
+    assert month.rejects == [
+        {"line": line, "reason": reason, "text": ODD[line - 2].decode(errors="backslashreplace")}
+        for line, reason in ODD_REJECTS
+    ]
+    assert [row["VendorID"] for row in month.rows] == [0, 1, 2, 3, 2, 2, 2, 4, 5, 6]
+    assert [row["store_and_fwd_flag"] for row in month.rows] == [*"NNNN", 'a"b', 'a"b', "N,Y", *"NNN"]
+
+
+@pytest.mark.parametrize("block_bytes", [333, 1 << 20])
+def test_same_month_is_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    """A month that is cleaned again gives the same files, the rejected lines too."""
+    _in_blocks(monkeypatch, block_bytes)
+    content = gzip.compress(_text(*ODD * 5), mtime=0)
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        month = Cleaned(tmp_path / name, content)
+        files.append((month.clean.read_bytes(), month.rejected.read_bytes()))
+    assert files[0] == files[1]
+
+
+def test_each_block_is_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read at once is written at once: memory is a matter of the block, not of the month."""
+    _in_blocks(monkeypatch, 2_000)
+    month = Cleaned(tmp_path, _text(*DOZEN * 10))
+    metadata = read_metadata(month.clean)
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    blocks = [block.count(b"\n") for block in read_blocks(tmp_path / "yellow_tripdata_2021-01.csv", 2_000)]
+    assert len(rows) == 6
+    assert rows == [blocks[0] - 1, *blocks[1:]]
+
+
+class TestReport:
+    """What the cleaning counts besides rows."""
+
+    def test_nulls_are_counted_by_column(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each column has its number of missing values, over all blocks."""
+        _in_blocks(monkeypatch, 200)
+        unmetered = _line(VendorID="", passenger_count="", store_and_fwd_flag='""', congestion_surcharge="")
+        month = Cleaned(tmp_path, _text(GOOD["yellow"], unmetered, _line(passenger_count=""), unmetered, b"bad"))
+        found = {name: count for name, count in month.report.nulls.items() if count}
+        assert found == {"VendorID": 2, "passenger_count": 3, "store_and_fwd_flag": 2, "congestion_surcharge": 2}
+        assert set(month.report.nulls) == set(LAYOUTS["yellow"].names)
+
+    @pytest.mark.parametrize("color", GOOD)
+    @pytest.mark.parametrize(
+        ("pickup", "stray"),
+        [
+            ("2021-01-01 00:00:00", 0),
+            ("2021-01-01 00:00:00.000001", 0),
+            ("2021-01-31 23:59:59.999999", 0),
+            ("2020-12-31 23:59:59.999999", 1),
+            ("2021-02-01 00:00:00", 1),
+            ("2008-12-31 12:00:00", 1),
+            ("2041-08-17 16:24:00", 1),
+            ("", 0),
+        ],
+    )
+    def test_pickups_outside_the_month_are_counted_and_kept(
+        self, tmp_path: Path, color: str, pickup: str, stray: int
+    ) -> None:
+        """The month is from its first microsecond to its last; a missing pickup is not outside; all are rows."""
+        line = _line(color, **{LAYOUTS[color].pickup: pickup})
+        month = Cleaned(tmp_path, _text(GOOD[color], line, line, color=color), color)
+        assert (month.report.stray, month.report.rows) == (2 * stray, 3)
+
+    @pytest.mark.parametrize("color", ["yellow", "green"])
+    def test_zero_passengers_are_counted_and_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, color: str
+    ) -> None:
+        """Reported zeros count, however they are written; missing ones do not; all are rows."""
+        _in_blocks(monkeypatch, 250)
+        lines = [_line(color, passenger_count=written) for written in ("0", "", "1", "0.0", "10", "", "0")]
+        month = Cleaned(tmp_path, _text(*lines, color=color), color)
+        assert month.report.zero_passengers == 3
+        assert [row["passenger_count"] for row in month.rows] == [0, None, 1, 0, 10, None, 0]
+
+    def test_fhv_has_no_passengers_to_count(self, tmp_path: Path) -> None:
+        """A color that does not report passengers has none that are zero."""
+        assert Cleaned(tmp_path, _text(GOOD["fhv"], color="fhv"), "fhv").report.zero_passengers == 0
+
+    def test_absurd_values_are_data(self, tmp_path: Path) -> None:
+        """Negative fares, absurd distances and more stray years parse: they are rows."""
+        line = _line(fare_amount="-52.3", trip_distance="205654.12", total_amount="-.5")
+        month = Cleaned(tmp_path, _text(line), limit=0.0)
+        assert month.rows[0]["fare_amount"] == -52.3
+        assert month.rows[0]["trip_distance"] == 205654.12
+
+    def test_share_of_rejected_rows(self) -> None:
+        """The share is of the raw rows, and 0 where there are none."""
+        assert CleanReport(raw_rows=8, rejected=Counter({"a": 1, "b": 1})).rejected_share == 0.25
+        assert CleanReport().rejected_share == 0.0
+
+
+class TestLimit:
+    """The share of rows that may be rejected."""
+
+    @pytest.mark.parametrize(("bad", "limit"), [(0, 0.0), (1, 0.01), (7, 0.07), (29, 0.29), (57, 0.57), (100, 1.0)])
+    def test_as_many_as_the_limit_pass(self, tmp_path: Path, bad: int, limit: float) -> None:
+        """Exactly the limit's share of rows may be rejected."""
+        content = _text(*[b"bad"] * bad, *[GOOD["yellow"]] * (100 - bad))
+        assert Cleaned(tmp_path, content, limit=limit).report.rejected_rows == bad
+
+    @pytest.mark.parametrize(("bad", "limit"), [(1, 0.0), (2, 0.01), (8, 0.07), (30, 0.29), (100, 0.99)])
+    @pytest.mark.parametrize("block_bytes", [1_000, 1 << 20])
+    def test_one_more_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int, limit: float, block_bytes: int
+    ) -> None:
+        """One row more than the limit fails the month, also where it comes last."""
+        _in_blocks(monkeypatch, block_bytes)
+        content = _text(*[GOOD["yellow"]] * (100 - bad), *[b"bad"] * bad)
+        with pytest.raises(
+            TooManyRejects, match=rf"{bad} of 100 rows do not parse, more than TAXI_REJECT_LIMIT={limit}"
+        ):
+            Cleaned(tmp_path, content, limit=limit)
+
+    @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+    def test_error_counts_by_reason_and_shows_the_first_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+    ) -> None:
+        """The error says which month, how many, why, the first line at fault, and what to do."""
+        _in_blocks(monkeypatch, block_bytes)
+        bad = [_line(fare_amount="x"), b"a,b", b"c,d", b"e,f"]
+        with pytest.raises(TooManyRejects) as refused:
+            Cleaned(tmp_path, _text(GOOD["yellow"], b"", *bad, GOOD["yellow"]), limit=0.5)
+        assert str(refused.value) == (
+            "yellow 2021-01: at least 4 of 6 rows do not parse, more than TAXI_REJECT_LIMIT=0.5 allows. "
+            "Nothing is published.\n"
+            "  3 x 2 fields instead of 18\n"
+            "  1 x fare_amount is no decimal\n"
+            f"  the first: line 4: fare_amount is no decimal: {bad[0].decode()!r}\n"
+            "Look at the file; raise the limit if these rows may be left out"
+        )
+
+    def test_error_stays_short(self, tmp_path: Path) -> None:
+        """Long lines are told by their beginning, and reasons by the most common five."""
+        lines = [b"x" * 100_000, *(b"," * commas for commas in range(1, 15))]
+        with pytest.raises(TooManyRejects, match="the first: line 2") as refused:
+            Cleaned(tmp_path, _text(*lines), limit=0.0)
+        assert len(str(refused.value)) < 1_000
+        assert str(refused.value).count(" x ") == 5
+
+
+class TestRefused:
+    """What is no month of trips ends in an error that says so."""
+
+    @pytest.mark.parametrize(
+        ("content", "error", "said"),
+        [
+            (b"", BadFile, "has no header: expected a CSV"),
+            (b"\n\n", BadFile, "has no header"),
+            (b"\r\n" + _text(GOOD["yellow"]), BadFile, "has no header"),
+            (gzip.compress(b"", mtime=0), BadFile, "has no header"),
+            (gzip.compress(_text(*DOZEN), mtime=0)[:-9], BadFile, "is cut short"),
+            (gzip.compress(_text(*DOZEN), mtime=0) + b"garbage after it", BadFile, "no sound gzip file"),
+            (_text(GOOD["green"], color="green"), BadHeader, "unknown: lpep_pickup_datetime"),
+            (b"<!DOCTYPE html>\n<html>\n", BadHeader, "unknown: <!DOCTYPE html>"),
+            (_text(*DOZEN).replace(b"\r\n", b"\r"), BadHeader, "not that of a yellow month"),
+            (_text(*DOZEN).decode().encode("utf-16"), BadHeader, "not that of a yellow month"),
+            (b"PK\x03\x04\0\0" * 1_000, BadHeader, "not that of a yellow month"),
+            (b"x" * (LONGEST_LINE + 1), BadFile, "has a line of 1,048,576 bytes or more"),
+        ],
+    )
+    def test_file(self, tmp_path: Path, content: bytes, error: type[TaxiAssetsError], said: str) -> None:
+        """Nothing, half a file, another color, a page, another format: each is told as what it is."""
+        with pytest.raises(error, match=said):
+            Cleaned(tmp_path, content)
+
+    @pytest.mark.parametrize("block_bytes", [1_000, 1 << 18, 1 << 23])
+    @pytest.mark.parametrize("length", [LONGEST_LINE, 2 * LONGEST_LINE + 5])
+    def test_long_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, length: int) -> None:
+        """A line of a MiB or more is refused wherever blocks end, not counted as several."""
+        _in_blocks(monkeypatch, block_bytes)
+        with pytest.raises(BadFile, match="has a line of 1,048,576 bytes or more"):
+            Cleaned(tmp_path, _text(*DOZEN, b"x" * length, *DOZEN))
+
+    def test_corrupt_gzip(self, tmp_path: Path) -> None:
+        """A bit that flipped anywhere in a gzip file is noticed, or does no harm."""
+        text = _text(*DOZEN)
+        sound = gzip.compress(text, mtime=0)
+        rows = Cleaned(tmp_path, sound).rows
+        for place in range(0, len(sound), 5):
+            broken = sound[:place] + bytes([sound[place] ^ 4]) + sound[place + 1 :]
+            try:
+                assert Cleaned(tmp_path, broken, limit=0.0).rows == rows
+            except TaxiAssetsError:
+                continue
+            assert gzip.decompress(broken) == text
+
+    def test_rows_that_vanish_are_noticed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Raw rows that are neither clean nor rejected fail the month."""
+        monkeypatch.setattr(clean, "read_blocks", lambda path: iter(list(read_blocks(path, 200))[:-1]))
+        with pytest.raises(CountMismatch, match=r"12 raw rows became \d+ clean and 0 rejected ones: some were lost"):
+            Cleaned(tmp_path, _text(*DOZEN))
+
+    def test_nothing_runs_on_after_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A month that fails leaves no thread."""
+        _in_blocks(monkeypatch, 200)
+        before = threading.active_count()
+        for content in (
+            _text(*DOZEN, b"bad", *DOZEN),
+            gzip.compress(_text(*DOZEN * 50), mtime=0)[:-20],
+            b"no header\n",
+        ):
+            with pytest.raises(TaxiAssetsError):
+                Cleaned(tmp_path, content, limit=0.0)
+        assert threading.active_count() == before
+
+
+def test_header_alone_is_a_month_without_rows(tmp_path: Path) -> None:
+    """A month without trips is a file without rows, with its columns."""
+    for content in (_text(), _text().removesuffix(b"\r\n"), _text(b"", b"")):
+        month = Cleaned(tmp_path, content, limit=0.0)
+        assert (month.report.raw_rows, month.rows, month.rejected.exists()) == (0, [], False)
+        assert not month.report.stray
+        assert not month.report.zero_passengers
+
+
+def test_block_without_a_row_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of blank lines and of rejects alone have no rows, and the rows around them are read."""
+    _in_blocks(monkeypatch, 1)
+    month = Cleaned(tmp_path, _text(b"bad", b"", *DOZEN, b"", b"bad", b"bad"))
+    assert [row["VendorID"] for row in month.rows] == list(range(12))
+    assert [reject["line"] for reject in month.rejects] == [2, 17, 18]
+
+
+def test_rejected_file_has_the_types_of_the_contract(tmp_path: Path) -> None:
+    """Rejected lines have `line`, `reason` and `text`."""
+    month = Cleaned(tmp_path, _text(b"bad"))
+    assert [(field.name, str(field.type)) for field in read_schema(month.rejected)] == [
+        ("line", "int64"),
+        ("reason", "string"),
+        ("text", "string"),
+    ]
+
+
+def _made_up(color: str, rows: int) -> bytes:
+    """Rows as the TLC writes them: leading dots, `1.0`, fractions of seconds, missing values, quotes."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(LAYOUTS[color].names)
+    start = datetime.fromisoformat("2020-12-31 22:00:00")
+    for number in range(rows):
+        made = {
+            Kind.integer: f"{number % 300}{'.0' * (number % 3 == 0)}",
+            Kind.decimal: f"{(number % 999 - 100) / 100:.2f}".replace("0.", "."),
+            Kind.text: ["N", "Y", "B1, B2", 'a "base"', "  "][number % 5],
+            Kind.timestamp: f"{start + timedelta(seconds=number * 1_500)}{'.000000' * (number % 2)}",
+        }
+        values = [made[column.kind] for column in LAYOUTS[color].columns]
+        writer.writerow("" if (number + at) % 11 == 0 else value for at, value in enumerate(values))
+    return out.getvalue().encode()
+
+
+SQL_TYPES = {Kind.integer: "DOUBLE", Kind.decimal: "DOUBLE", Kind.text: "VARCHAR", Kind.timestamp: "TIMESTAMP"}
+
+
+@pytest.mark.parametrize("color", GOOD)
+def test_duckdb_reads_the_same_from_the_raw_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, color: str) -> None:
+    """Rows, sums, extremes, values and nulls of every column are those that DuckDB's own CSV reader finds."""
+    _in_blocks(monkeypatch, 50_000)
+    month = Cleaned(tmp_path, gzip.compress(_made_up(color, 3_000), mtime=0), color, limit=0.0)
+    raw = f"read_csv('{tmp_path / f'{color}_tripdata_2021-01.csv.gz'}', all_varchar = true, header = true)"
+    with duckdb.connect() as database:
+        for column in LAYOUTS[color].columns:
+            value = f'TRY_CAST("{column.name}" AS {SQL_TYPES[column.kind]})'
+            facts = [f"count(*), count({value}), min({value}), max({value}), count(DISTINCT {value})"]
+            facts += [f"round(sum({value}), 6)"] * (column.kind in (Kind.integer, Kind.decimal))
+            facts += [f"sum(epoch_us({value}))"] * (column.kind is Kind.timestamp)
+            asked = [f"SELECT {', '.join(facts)} FROM {source}" for source in (raw, f"'{month.clean}'")]
+            theirs, ours = (database.execute(sql).fetchall() for sql in asked)
+            assert ours == theirs
+            assert ours[0][0] == 3_000
+            assert 0 < ours[0][1] < 3_000
+
+
+@pytest.mark.parametrize("color", GOOD)
+def test_python_reads_the_same_from_the_raw_file(tmp_path: Path, color: str) -> None:
+    """Every value of every row is the one that Python's csv module finds, and the counts follow from them."""
+    content = _made_up(color, 500)
+    layout = LAYOUTS[color]
+    parsers: dict[Kind, Callable[[str], Any]] = {
+        Kind.integer: lambda text: int(float(text)),
+        Kind.decimal: float,
+        Kind.text: str,
+        Kind.timestamp: datetime.fromisoformat,
+    }
+    theirs: list[Row] = [
+        {column.name: parsers[column.kind](row[column.name]) if row[column.name] else None for column in layout.columns}
+        | {"file_month": date(2021, 1, 1)}
+        for row in csv.DictReader(io.StringIO(content.decode(), newline=""))
+    ]
+    month = Cleaned(tmp_path, content, color, limit=0.0)
+    assert month.rows == theirs
+    assert month.report.nulls == Counter({name: [row[name] for row in theirs].count(None) for name in layout.names})
+    pickups = [row[layout.pickup] for row in theirs if row[layout.pickup]]
+    assert month.report.stray == sum((pickup.year, pickup.month) != (2021, 1) for pickup in pickups) > 0
+    if layout.passengers:
+        assert month.report.zero_passengers == sum(row[layout.passengers] == 0 for row in theirs) > 0
+
+
+FIELDS = st.one_of(
+    st.sampled_from(["", '"', '""', '"a', 'a"', '"a,b"', "1", "1.0", "1.5", "nan", "1e400", "x", "\r", "\0", "\ufeff"]),
+    st.sampled_from(
+        ["2021-01-31 23:59:59", "2021-02-30 00:00:00", "0000-01-01 00:00:00", "9999-12-31 23:59:59.999999"]
+    ),
+    st.text(max_size=4),
+)
+ROWS = st.lists(FIELDS, min_size=6, max_size=8).map(",".join).map(str.encode) | st.just(GOOD["fhv"])
+TEXTS = st.one_of(
+    st.binary(max_size=200),
+    st.text('",\r\n1a\0\ufeff', max_size=60).map(str.encode),
+    st.tuples(st.lists(ROWS, max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n"])).map(
+        lambda made: made[1].join(made[0])
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def any_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples of a property: each writes the same files anew."""
+    return tmp_path_factory.mktemp("any")
+
+
+@settings(deadline=None, max_examples=50)
+@given(text=TEXTS, end=st.sampled_from([b"\n", b"\r\n"]), block_bytes=st.integers(1, 300))
+def test_any_bytes_after_a_header_are_rows_or_rejects(
+    any_folder: Path, text: bytes, end: bytes, block_bytes: int
+) -> None:
+    """Whatever follows a header, raw rows are clean and rejected ones together, whatever the blocks."""
+    found = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for size in (block_bytes, 1 << 20):
+            _in_blocks(monkeypatch, size)
+            month = Cleaned(any_folder, HEADERS["fhv"] + end + text, "fhv")
+            found.append((month.report, month.rows, month.rejects))
+            month.rejected.unlink(missing_ok=True)
+    assert found[0] == found[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    content=st.binary(max_size=100)
+    | st.binary(max_size=60).map(lambda tail: gzip.compress(_text(), mtime=0)[:20] + tail)
+)
+def test_any_file_is_a_month_or_refused(any_folder: Path, content: bytes) -> None:
+    """Whatever the bytes of a file, the error is one of this project's."""
+    with pytest.raises(TaxiAssetsError):
+        Cleaned(any_folder, content)

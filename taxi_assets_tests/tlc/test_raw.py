@@ -1,0 +1,157 @@
+"""Raw files are read in whole lines whatever their compression, and what is no sound file is refused."""
+
+import gzip
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taxi_assets.errors import BadFile
+from taxi_assets.tlc.raw import LONGEST_LINE, count_rows, read_blocks
+
+TEXT = b"name,value\r\n" + b"".join(b"row %d,%d\r\n" % (number, number**5) for number in range(500))
+GZIP = gzip.compress(TEXT, mtime=0)
+
+
+@pytest.fixture(params=[".csv", ".csv.gz"])
+def suffix(request: pytest.FixtureRequest) -> str:
+    """Plain and compressed."""
+    return str(request.param)
+
+
+def _write(folder: Path, text: bytes, suffix: str = ".csv") -> Path:
+    path = folder / f"month{suffix}"
+    path.write_bytes(gzip.compress(text, mtime=0) if suffix.endswith(".gz") else text)
+    return path
+
+
+def _write_bytes(folder: Path, content: bytes) -> Path:
+    path = folder / "month.csv.gz"
+    path.write_bytes(content)
+    return path
+
+
+def _read_all(path: Path) -> bytes:
+    return b"".join(read_blocks(path, 1_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (b"h\n", 0),
+        (b"h", 0),
+        (b"h\na\nb\n", 2),
+        (b"h\na\nb", 2),
+        (b"h\r\na\r\nb\r\n", 2),
+        (b"h\r\n\r\na\r\n\r\n\r\nb\r\n\r\n", 2),
+        (b"h\n\na\n\n\nb\n\n", 2),
+        (b"h\n \na\n", 2),
+        (b"h\na\r", 1),
+        (b"h\na\n\r", 1),
+        (b"\xff\n\0\n", 1),
+    ],
+)
+def test_rows_are_the_lines_but_for_the_header_and_blank_ones(
+    tmp_path: Path, suffix: str, text: bytes, rows: int
+) -> None:
+    """A line of nothing but its end is no row; a last line without an end is one, and so is a line of spaces."""
+    assert count_rows(_write(tmp_path, text, suffix)) == rows
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 100, 4096, 1 << 20])
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\n\n\nlast"])
+def test_blocks_are_the_text_in_whole_lines(tmp_path: Path, suffix: str, block_bytes: int, end: bytes) -> None:
+    """Blocks together are the text, byte by byte, and each but the last ends where a line does."""
+    text = TEXT.removesuffix(b"\r\n") + end
+    blocks = list(read_blocks(_write(tmp_path, text, suffix), block_bytes))
+    assert b"".join(blocks) == text
+    assert all(block.endswith(b"\n") for block in blocks[:-1])
+    assert all(blocks)
+    longest_line = max(map(len, text.splitlines(keepends=True)))
+    assert max(map(len, blocks)) < block_bytes + longest_line
+
+
+def test_a_file_is_read_once_more_alike(tmp_path: Path) -> None:
+    """Blocks end at the same bytes on each reading, so that the files made of them are the same."""
+    path = _write(tmp_path, TEXT, ".csv.gz")
+    assert list(read_blocks(path, 1_000)) == list(read_blocks(path, 1_000))
+
+
+def test_several_gzip_streams_in_a_file_are_one_text(tmp_path: Path) -> None:
+    """What `cat a.gz b.gz` or a parallel gzip makes is read to its end, and padding of zeros is none of it."""
+    path = _write_bytes(tmp_path, gzip.compress(TEXT[:100], mtime=0) + gzip.compress(TEXT[100:]) + bytes(512))
+    assert _read_all(path) == TEXT
+    assert count_rows(path) == 500
+
+
+def test_count_is_that_of_other_programs(tmp_path: Path) -> None:
+    """Without blank lines the count is that of `wc -l`, less the header."""
+    path = _write(tmp_path, TEXT)
+    lines = subprocess.run(["wc", "-l", path], capture_output=True, check=True, text=True).stdout.split()[0]
+    assert count_rows(path) == int(lines) - 1
+
+
+@pytest.mark.parametrize("read", [count_rows, _read_all])
+class TestUnsound:
+    """Both readers refuse what is no sound file, in words that say what to do."""
+
+    @pytest.mark.parametrize("kept", [1, 9, 15, 300, len(GZIP) // 2, len(GZIP) - 8, len(GZIP) - 1])
+    def test_cut_short(self, tmp_path: Path, read: Callable[[Path], object], kept: int) -> None:
+        """A gzip stream without its end is refused, wherever it is cut: rows are missing."""
+        with pytest.raises(BadFile, match=r"month\.csv\.gz is cut short: .* Fetch it again"):
+            read(_write_bytes(tmp_path, GZIP[:kept]))
+
+    def test_cut_short_between_lines(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """A stream that stops after a whole line is refused as well: only its end says that it is whole."""
+        stream = zlib.compressobj(wbits=31)
+        with pytest.raises(BadFile, match="is cut short"):
+            read(_write_bytes(tmp_path, stream.compress(TEXT) + stream.flush(zlib.Z_FULL_FLUSH)))
+
+    @pytest.mark.parametrize("place", [400, len(GZIP) // 2, len(GZIP) - 7, len(GZIP) - 3])
+    def test_corrupt(self, tmp_path: Path, read: Callable[[Path], object], place: int) -> None:
+        """A flipped bit, in the data, the checksum or the length, is noticed."""
+        content = bytearray(GZIP)
+        content[place] ^= 16
+        with pytest.raises(BadFile, match=r"month\.csv\.gz is (no sound gzip file: .*|cut short: .*)Fetch it again"):
+            read(_write_bytes(tmp_path, bytes(content)))
+
+    def test_garbage_after_the_stream(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """Bytes after the stream that are no stream are refused."""
+        with pytest.raises(BadFile, match="is no sound gzip file"):
+            read(_write_bytes(tmp_path, GZIP + b"<html><body>502 Bad Gateway</body></html>"))
+
+    def test_web_page(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """A page in place of the file is refused, with its first bytes and where to look."""
+        with pytest.raises(BadFile, match=r"no sound gzip file: Not a gzipped file \(b'<!'\)\. .* look at its address"):
+            read(_write_bytes(tmp_path, b"<!DOCTYPE html><html><body>Not Found</body></html>"))
+
+    @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+    def test_line_that_does_not_end(self, tmp_path: Path, read: Callable[[Path], object], suffix: str) -> None:
+        """A line of a MiB or more stops the reading before memory is full of it."""
+        text = TEXT + b"x" * LONGEST_LINE
+        with pytest.raises(BadFile, match="has a line of 1,048,576 bytes or more: expected a CSV with short lines"):
+            read(_write(tmp_path, text, suffix))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", gzip.compress(b""), gzip.compress(b"\r\n\n\n")], ids=["nothing", "gzip", "blank"]
+)
+def test_file_without_a_record_is_refused(tmp_path: Path, content: bytes) -> None:
+    """No bytes, and blank lines only, are no month: even a month without trips has a header."""
+    with pytest.raises(BadFile, match=r"month\.csv\.gz is empty: expected a header and rows"):
+        count_rows(_write_bytes(tmp_path, content))
+
+
+@pytest.mark.parametrize("length", [LONGEST_LINE, LONGEST_LINE + 1, 3 * LONGEST_LINE])
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_long_line_is_refused_and_not_counted_twice(tmp_path: Path, length: int, end: bytes) -> None:
+    """A line of a MiB or more is refused wherever it stands, though it ends."""
+    with pytest.raises(BadFile, match="has a line of 1,048,576 bytes or more"):
+        count_rows(_write(tmp_path, b"h\n" + b"x" * (length - len(end)) + end + b"a\nb\n" * bool(end)))
+
+
+def test_line_just_short_of_the_limit_is_a_row(tmp_path: Path) -> None:
+    """The longest line that may be counts once."""
+    assert count_rows(_write(tmp_path, b"h\n" + b"x" * (LONGEST_LINE - 2) + b"\na\n")) == 2
