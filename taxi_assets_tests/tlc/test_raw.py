@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taxi_assets.errors import BadFile
-from taxi_assets.tlc.raw import LONGEST_LINE, count_rows, read_blocks
+from taxi_assets.tlc import raw
+from taxi_assets.tlc.raw import LONGEST_LINE, Measure, count_rows, measure, read_blocks
 
 TEXT = b"name,value\r\n" + b"".join(b"row %d,%d\r\n" % (number, number**5) for number in range(500))
 GZIP = gzip.compress(TEXT, mtime=0)
@@ -58,6 +61,43 @@ def test_rows_are_the_lines_but_for_the_header_and_blank_ones(
 ) -> None:
     """A line of nothing but its end is no row; a last line without an end is one, and so is a line of spaces."""
     assert count_rows(_write(tmp_path, text, suffix)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (b"a\nbc\n", Measure(records=2, longest=3, lone_returns=0)),
+        (b"a\nbc", Measure(records=2, longest=3, lone_returns=0)),
+        (b"a\r\nbc\r\n", Measure(records=2, longest=4, lone_returns=0)),
+        (b"\n\r\na\n\n\r\n", Measure(records=1, longest=2, lone_returns=0)),
+        (b"a\rb\r\r\n\rc\n", Measure(records=2, longest=6, lone_returns=3)),
+        (b"a\n\r", Measure(records=1, longest=2, lone_returns=0)),
+        (b" \n", Measure(records=1, longest=2, lone_returns=0)),
+        (b"", Measure(records=0, longest=1, lone_returns=0)),
+    ],
+)
+def test_what_is_told_of_a_text_before_it_is_parsed(text: bytes, seen: Measure) -> None:
+    """Blank lines are no records, the longest line counts its end, and a carriage return alone ends none."""
+    assert measure(text) == seen
+
+
+@settings(deadline=None, max_examples=100)
+@given(text=st.text("a\r\n", max_size=20).map(str.encode))
+def test_records_are_those_that_a_plain_count_finds(text: bytes) -> None:
+    """Lines that are not blank, and carriage returns that end no line, are as many as splitting the text finds."""
+    lines = text.split(b"\n")
+    seen = measure(text)
+    assert seen.records == sum(line not in (b"", b"\r") for line in lines)
+    assert seen.lone_returns == sum(line.removesuffix(b"\r").count(b"\r") for line in lines)
+
+
+@pytest.mark.parametrize("read_bytes", [*range(1, 12), 1_000])
+def test_rows_are_counted_alike_however_much_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    """No row is counted twice or missed where one read ends and the next starts, within a line end too."""
+    monkeypatch.setattr(raw, "_READ_BYTES", read_bytes)
+    assert count_rows(_write(tmp_path, b"h\r\n\r\na\r\n\nbb\n\r\nccc\r\n\r\n\r\nd")) == 4
 
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 100, 4096, 1 << 20])
@@ -142,6 +182,16 @@ def test_file_without_a_record_is_refused(tmp_path: Path, content: bytes) -> Non
     """No bytes, and blank lines only, are no month: even a month without trips has a header."""
     with pytest.raises(BadFile, match=r"month\.csv\.gz is empty: expected a header and rows"):
         count_rows(_write_bytes(tmp_path, content))
+
+
+def test_file_on_its_way_is_read_as_what_it_will_be_and_called_by_its_name(tmp_path: Path) -> None:
+    """A staged file has more suffixes; messages call it what people know it by."""
+    path = tmp_path / ".month.csv.gz.0a1b.staged"
+    path.write_bytes(GZIP)
+    assert count_rows(path) == 500
+    path.write_bytes(GZIP[:-1])
+    with pytest.raises(BadFile, match=r"^yellow 2021-01 is cut short"):
+        count_rows(path, "yellow 2021-01")
 
 
 @pytest.mark.parametrize("length", [LONGEST_LINE, LONGEST_LINE + 1, 3 * LONGEST_LINE])

@@ -87,7 +87,7 @@ def test_months_and_ranges_become_months_in_order_each_once(text: str, months: t
 )
 def test_what_is_no_list_of_months_is_refused(text: str) -> None:
     """An open range, a stray comma and other words are no months."""
-    with pytest.raises(UnknownMonth, match="is none: write it as YYYY-MM"):
+    with pytest.raises(UnknownMonth, match="is no month: write it as YYYY-MM"):
         parse_months(text)
 
 
