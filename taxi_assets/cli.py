@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from taxi_assets.console.board import Board, watch
 from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownMonth
-from taxi_assets.settings import Settings
+from taxi_assets.settings import Settings, setting_names
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except TaxiAssetsError as error:
+    except (TaxiAssetsError, OSError) as error:
         click.secho(f"error: {error}", err=True, fg="red")
         sys.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
 
@@ -75,10 +76,14 @@ def materialize(colors: tuple[str, ...], months: str, select: str, workers: int)
 
 @taxi.command()
 def demo() -> None:
-    """Make a few months up and take them through all five stations. No network, no account."""
+    """Make a few months up and take them through all five stations. No network, no account.
+
+    Everything stays in TAXI_HOME, whatever other places are set. Real months there are not replaced.
+    """
     from taxi_assets.tlc.sample import write_sample
 
     settings = _demo_settings()
+    _require_no_real_months(settings)
     click.echo(f"Making up {len(DEMO_MONTHS)} months of {DEMO_ROWS:,} rows in {settings.source_url}")
     for month in DEMO_MONTHS:
         place = Path(settings.source_url) / month.color / f"{month.stem}.csv.gz"
@@ -201,7 +206,7 @@ def _run(settings: Settings, months: list[TripMonth], select: str, workers: int)
                 watcher.hear(news)
     finally:
         board.stop()
-        print_summary(board)
+        print_summary(board, select)
     return board
 
 
@@ -219,16 +224,33 @@ def _warm_up() -> None:
     import multiprocessing.forkserver
 
     multiprocessing.set_forkserver_preload(["taxi_assets.defs.workers", "taxi_assets.defs.build"])
+    # It would else say, at Ctrl-C, where in its imports it was.
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.forkserver.ensure_running()
+    signal.signal(signal.SIGINT, ours)
 
 
 def _demo_settings() -> Settings:
     """The settings of a demo: made-up months, and only what is in TAXI_HOME, whatever the environment names."""
     home = Settings.load().home
-    os.environ.update(
-        TAXI_SOURCE_URL=str(home / "sample"), TAXI_LAKE_URL="", TAXI_WAREHOUSE_URL="", TAXI_POSTGRES_URL=""
-    )
+    os.environ.update(dict.fromkeys(setting_names(), ""))
+    os.environ.update(TAXI_HOME=str(home), TAXI_SOURCE_URL=str(home / "sample"))
     return Settings.load()
+
+
+def _require_no_real_months(settings: Settings) -> None:
+    """Refuse to let made-up trips take the place of real ones."""
+    from taxi_assets.defs.history import read_sources
+    from taxi_assets.defs.instance import open_instance
+
+    with open_instance(settings.home) as instance:
+        sources = read_sources(instance, DEMO_MONTHS)
+    for month, source in sources.items():
+        if not Path(source).is_relative_to(settings.source_url):
+            raise click.ClickException(
+                f"{month} in {settings.home} came from {source}: a demo would replace it with made-up trips. "
+                "Give the demo a home of its own: TAXI_HOME=demo_home taxi demo"
+            )
 
 
 def _print_places(settings: Settings) -> None:

@@ -16,16 +16,12 @@ TaxiAssetsError
     ├── StoreBusy            another writer held it for too long
     └── BadQuery             the SQL asked of it is wrong
 
-A message says what was seen, what was expected and what to do. `retryable` says whether another try can mend it.
+A message says what was seen, what was expected and what to do.
 """
-
-from typing import ClassVar
 
 
 class TaxiAssetsError(Exception):
     """Base of all errors of this project."""
-
-    retryable: ClassVar[bool] = False
 
 
 class SettingsError(TaxiAssetsError):
@@ -75,13 +71,9 @@ class StoreError(TaxiAssetsError):
 class SourceUnreachable(StoreError):
     """The source did not answer, answered that it cannot now, or broke off."""
 
-    retryable = True
-
 
 class StoreBusy(StoreError):
     """Another writer held the store's lock for longer than the wait."""
-
-    retryable = True
 
 
 class BadQuery(StoreError):

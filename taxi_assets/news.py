@@ -36,9 +36,11 @@ class RunNews:
 class Standing(StrEnum):
     """How a month stands, judged by its newest run and by the stations it ever passed."""
 
+    waiting = "waiting"
     running = "running"
     failed = "failed"
     loaded = "loaded"
+    stale = "stale"
     partly = "partly"
 
 

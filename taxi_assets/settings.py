@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     )
     lake_url: str = Field(default="", description="Where objects go: a folder. Default: lake in TAXI_HOME.")
     warehouse_url: str = Field(
-        default="", description="Where tables go: duckdb:///FILE. Default: warehouse.duckdb in TAXI_HOME."
+        default="",
+        description="Where tables go: duckdb:///FILE, with four slashes before an absolute path. "
+        "Default: warehouse.duckdb in TAXI_HOME.",
     )
     postgres_url: SecretStr | None = Field(
         default=None,

@@ -1,10 +1,15 @@
 """What tests of several folders share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from taxi_assets.settings import setting_names
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+
+# An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
+os.environ.update(dict.fromkeys(setting_names(), ""))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def test_every_command_has_help(
     ("words", "said"),
     [
         (["--color", "purple", "--months", "2021-01"], "'yellow', 'green', 'fhv'"),
-        (["--color", "green", "--months", "2021-13"], "month '2021-13' is none: write it as YYYY-MM"),
+        (["--color", "green", "--months", "2021-13"], "month '2021-13' is no month: write it as YYYY-MM"),
         (["--color", "green", "--months", "2021-03..2021-01"], "write 2021-01..2021-03"),
         (["--color", "green", "--months", "2018-12"], "The months go from 2019-01"),
         (["--color", "green", "--months", "2999-01"], "the last whole one"),
@@ -69,6 +69,56 @@ def test_a_wrong_setting_ends_with_status_2(
     monkeypatch.setenv("TAXI_REJECT_LIMIT", "lots")
     assert run(monkeypatch, "status") == 2
     assert "TAXI_REJECT_LIMIT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TAXI_LAKE_URL", "s3://bucket"), ("TAXI_WAREHOUSE_URL", "sqlite:///x"), ("TAXI_SOURCE_URL", "ftp://x")],
+)
+def test_a_place_that_is_none_is_said_before_anything_runs(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A URL of a system that is not known is a wrong setting, found before a month is fetched."""
+    monkeypatch.setenv(name, value)
+    assert run(monkeypatch, "materialize", "--color", "fhv", "--months", "2021-01") == 2
+    assert value.partition(":")[0] in capsys.readouterr().err
+    assert not (tmp_path / "home" / "raw").exists()
+
+
+def test_a_first_month_to_come_leaves_no_month(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where even the first month is not over, that is what is said."""
+    monkeypatch.setenv("TAXI_FIRST_MONTH", "2999-01")
+    assert run(monkeypatch, "materialize", "--color", "fhv", "--months", "2021-01") == 2
+    assert "TAXI_FIRST_MONTH=2999-01 is not over yet" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_made_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A home in the place of a file ends in a message with its path."""
+    (tmp_path / "home").touch()
+    assert run(monkeypatch, "status") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert str(tmp_path / "home") in message
+
+
+@pytest.mark.parametrize("text", ["[/x]", "[bold]x[/bold]", "[red]"])
+def test_an_answer_is_shown_as_it_is(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets in an answer are brackets, in a table as in CSV and JSON."""
+    import duckdb
+
+    (tmp_path / "home").mkdir()
+    duckdb.connect(tmp_path / "home" / "warehouse.duckdb").close()
+    for flags in ([], ["--csv"], ["--json"]):
+        assert run(monkeypatch, "query", *flags, f"SELECT '{text}' AS \"[b]\"") == 0
+        printed = capsys.readouterr().out
+        assert text in printed
+        assert "[b]" in printed
 
 
 def test_asking_an_empty_warehouse_says_what_to_do(

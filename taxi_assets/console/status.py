@@ -25,12 +25,12 @@ def print_status_json(months: Sequence[MonthHistory]) -> None:
 
 
 def _cell(history: MonthHistory) -> str:
-    """The raw rows of a loaded month, with the count of stations passed where that is not all; or its standing."""
-    rows = f"{max(history.rows.values()):,}" if history.rows else ""
+    """The rows of a loaded month; else its standing, with the rows that it has all the same."""
+    rows = f"{history.rows.get('warehouse_trips', max(history.rows.values())):,}" if history.rows else ""
     match history.standing:
         case Standing.loaded:
             return rows
-        case Standing.partly:
+        case Standing.partly if rows:
             return f"{rows} (only {', '.join(history.rows)})"
         case _:
             return f"{rows} ({history.standing})" if rows else history.standing

@@ -12,23 +12,18 @@ from taxi_assets.stores.answers import Answer
 if TYPE_CHECKING:
     from rich.table import Table
 
-STATION_HEADINGS = {
-    "raw_trips": "raw",
-    "clean_trips": "clean",
-    "lake_trips": "lake",
-    "warehouse_trips": "warehouse",
-    "postgres_trips": "postgres",
-}
-
 
 def print_answer(answer: Answer) -> None:
     """An answer as a table, a missing value as an empty cell, a number to the right."""
+    from rich.text import Text
+
     table = _table()
     for number, name in enumerate(answer.columns):
         numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in answer.rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in answer.rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        # Text is shown as it is; rich would read a plain string as markup.
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
     _print(table)
 
 
@@ -45,24 +40,27 @@ def print_json(answer: Answer) -> None:
     print(json.dumps(rows, default=str, indent=1))  # noqa: T201
 
 
-def print_summary(board: Board) -> None:
-    """What became of each month: its rows at each station, its seconds, and for each that failed why."""
-    table = _table("month", "", *(STATION_HEADINGS[station] for station in board.stations), "seconds")
+def print_summary(board: Board, select: str) -> None:
+    """What became of each month: its rows at each station, its seconds, and for each that failed why.
+
+    `select` is what chose the stations, to say how a failed month can be run again.
+    """
+    table = _table("month", "", *(station.removesuffix("_trips") for station in board.stations), "seconds")
     for line in board.lines.values():
         rows = (f"{line.rows[station]:,}" if station in line.rows else "" for station in board.stations)
         style = "red" if line.state is State.failed else ""
         table.add_row(str(line.month), str(line.state), *rows, f"{line.seconds:.1f}", style=style)
     _print(table)
     for line in board.failed:
-        _print_failure(line)
+        _print_failure(line, f" --select '{select}'" if select else "")
 
 
-def _print_failure(line: Line) -> None:
+def _print_failure(line: Line, selection: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
     at = f" at {line.station}" if line.station else ""
-    again = f"taxi materialize --color {line.month.color} --months {line.month.month}"
+    again = f"taxi materialize --color {line.month.color} --months {line.month.month}{selection}"
     Console(soft_wrap=True).print(
         Text(f"{line.month} failed{at}: ", style="bold red"),
         Text(line.error),
@@ -73,9 +71,11 @@ def _print_failure(line: Line) -> None:
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Lines of text under headings."""
+    from rich.text import Text
+
     table = _table(*headings)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     _print(table)
 
 
@@ -85,6 +85,9 @@ def print_grid(cells: Mapping[tuple[str, str], str], colors: Sequence[str]) -> N
     for month in sorted({month for _, month in cells}):
         table.add_row(month, *(cells.get((color, month), "") for color in colors))
     _print(table)
+
+
+_ANY_WIDTH = 100_000
 
 
 def _table(*headings: str) -> "Table":
@@ -101,5 +104,5 @@ def _table(*headings: str) -> "Table":
 def _print(table: "Table") -> None:
     from rich.console import Console
 
-    # A pipe has no width: what is printed there must not be folded to one.
-    Console(width=None if sys.stdout.isatty() else 300).print(table)
+    # A pipe has no width: what is printed there is as wide as it is.
+    Console(width=None if sys.stdout.isatty() else _ANY_WIDTH).print(table)

@@ -19,8 +19,8 @@ from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceRes
 from taxi_assets.settings import Settings
 from taxi_assets.stores.home import StagedClean
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.tlc import parquet, raw
-from taxi_assets.tlc.clean import clean_month
+from taxi_assets.tlc import parquet
+from taxi_assets.tlc.clean import clean_month, inspect_raw
 from taxi_assets.tlc.rules import (
     MissingPassengers,
     ZeroPassengers,
@@ -65,11 +65,10 @@ def raw_trips(
     started, (month, _) = perf_counter(), _month(context)
     with raw_files.home().stage_raw(month) as staged:
         fetched = source.open().fetch(month, staged)
-        rows = raw.count_rows(staged.path, called=fetched.address)
+        rows = inspect_raw(month, staged.path, called=fetched.address)
     return dg.MaterializeResult(
         value=staged,
         data_version=dg.DataVersion(fetched.sha256),
-        check_results=[checked("has_rows", passed=rows > 0, rows=rows)],
         metadata={
             **row_count(rows),
             **pace(rows, perf_counter() - started),
@@ -99,7 +98,6 @@ def clean_trips(
         if not report.rejected:
             rejected.discard()
     rows = parquet.count_rows(clean.path)
-    missing, zero = count_passengers(clean.path, layout)
     return dg.MaterializeResult(
         value=StagedClean(clean, rejected if report.rejected else None),
         check_results=[
@@ -122,8 +120,8 @@ def clean_trips(
             "rejected_by_reason": counts_table("reason", report.rejected),
             "nulls_by_column": counts_table("column", report.nulls),
             "pickups_outside_month": report.stray,
-            "missing_passengers": missing,
-            "zero_passengers": zero,
+            "missing_passengers": report.nulls[layout.passengers or ""],
+            "zero_passengers": report.zero_passengers,
             "bytes_in": raw_trips.stat().st_size,
             "bytes": clean.path.stat().st_size,
             "preview": preview(clean.path, layout),

@@ -7,12 +7,17 @@ from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.settings import Settings
+from taxi_assets.stores.lake import open_lake
 from taxi_assets.stores.source import Source
+from taxi_assets.stores.warehouse import open_warehouse
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything that Dagster shows and runs. A run is one partition, and its steps run in one process."""
     home = str(settings.home)
+    # What cannot be opened is a wrong setting, and is said before anything runs.
+    open_lake(settings.lake_url)
+    open_warehouse(settings.warehouse_url)
     return dg.Definitions(
         assets=build_assets(settings),
         jobs=build_jobs(),

@@ -12,11 +12,19 @@ import dagster as dg
 import psutil
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
-from taxi_assets.stores.files import locked
+from taxi_assets.stores.files import StagedFile, locked
 
 HOST_TAG, PROCESS_TAG, STARTED_TAG = "taxi/host", "taxi/process", "taxi/process_started"
 
-_UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+_SAME_TIME_S = 5.0
+"""Seconds by which a process's start, as the system tells it, may move when its clock is set."""
 
 _CONFIG = """\
 # Made by taxi. All defaults: the history lies in this folder, the same that the checkout's dagster.yaml names.
@@ -32,8 +40,9 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     config = folder / "dagster.yaml"
     if not config.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(_CONFIG)
+        with StagedFile(config) as staged:
+            staged.path.write_text(_CONFIG)
+            staged.publish()
     return folder
 
 
@@ -73,4 +82,4 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
         started = psutil.Process(int(tags[PROCESS_TAG])).create_time()
     except psutil.NoSuchProcess:
         return False
-    return f"{started:.2f}" == tags[STARTED_TAG]
+    return abs(started - float(tags[STARTED_TAG])) < _SAME_TIME_S

@@ -4,6 +4,7 @@ A station writes its file to the end and holds it against its limits before it r
 Not here: where files lie and how they appear (`stores`).
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -28,7 +29,8 @@ class RawFiles(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
         """Let the raw file appear."""
-        context.add_output_metadata({"path": dg.MetadataValue.path(obj.publish())})
+        with obj:
+            context.add_output_metadata({"path": dg.MetadataValue.path(obj.publish())})
 
     def load_input(self, context: dg.InputContext) -> Path:
         """The raw file of the upstream partition."""
@@ -46,7 +48,8 @@ class CleanFiles(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: StagedClean) -> None:
         """Let the clean rows and the rejected lines appear."""
-        path = self.home().publish_clean(_output_month(context), obj)
+        with obj.rows, obj.rejected or nullcontext():
+            path = self.home().publish_clean(_output_month(context), obj)
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Path:
@@ -65,7 +68,8 @@ class LakeObjects(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
         """Put the object into the lake."""
-        put = self.lake().put(_output_month(context), obj)
+        with obj:
+            put = self.lake().put(_output_month(context), obj)
         context.add_output_metadata({"uri": put.uri, "bytes": put.bytes})
 
     def load_input(self, context: dg.InputContext) -> LakeObject:

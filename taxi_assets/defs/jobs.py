@@ -9,6 +9,15 @@ STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgr
 """The assets in the order that a month passes them."""
 
 
+UPSTREAM = {
+    "clean_trips": "raw_trips",
+    "lake_trips": "clean_trips",
+    "warehouse_trips": "lake_trips",
+    "postgres_trips": "clean_trips",
+}
+"""The asset that each is made from."""
+
+
 def build_jobs() -> list[UnresolvedAssetJobDefinition]:
     """The job `load_trips`: a month from the source to every store."""
     return [

@@ -44,6 +44,8 @@ def require_partitions(months: Sequence[TripMonth], first_month: str) -> None:
     known = trip_partitions(first_month)
     keys = {str(key) for key in known.get_partition_keys()}
     strange = [str(month) for month in months if str(partition_key(month)) not in keys]
+    if strange and not keys:
+        raise UnknownMonth(f"no partition: {', '.join(strange)}. TAXI_FIRST_MONTH={first_month} is not over yet")
     if strange:
         last = known.get_last_partition_key()
         raise UnknownMonth(

@@ -57,7 +57,7 @@ def run_month(
     )
     result = execute_run(InMemoryJob(job), run, instance)
     what = News.done if result.success else News.failed
-    tell(RunNews(month, what, listener.station, None, perf_counter() - started, listener.error, run_id))
+    tell(RunNews(month, what, listener.failed_at, None, perf_counter() - started, listener.error, run_id))
 
 
 def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
@@ -78,13 +78,13 @@ def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, .
 
 
 class _Listener:
-    """Hears the events of one run, and remembers the station it is at and what went wrong."""
+    """Hears the events of one run, and remembers where it failed first, and all that went wrong."""
 
     def __init__(self, month: TripMonth, run_id: str, tell: Callable[[RunNews], None]) -> None:
         self._month = month
         self._run_id = run_id
         self._tell = tell
-        self.station = ""
+        self.failed_at = ""
         self.error = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
@@ -92,14 +92,17 @@ class _Listener:
         if event is None:
             return
         if event.event_type is dg.DagsterEventType.STEP_START:
-            self.station = event.step_key or ""
-            self._tell(RunNews(self._month, News.station_started, self.station, run_id=self._run_id))
+            self._tell(RunNews(self._month, News.station_started, event.step_key or "", run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
             rows = metadata["dagster/partition_row_count"].value
-            self._tell(RunNews(self._month, News.station_done, self.station, cast("int", rows), run_id=self._run_id))
+            station = event.step_key or ""
+            self._tell(RunNews(self._month, News.station_done, station, cast("int", rows), run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            self.error = self.error or _explain(event.step_failure_data.error)
+            # Independent stations go on after one has failed, and may fail too.
+            said = _explain(event.step_failure_data.error)
+            self.error = f"{self.error}\n{event.step_key} failed too: {said}" if self.failed_at else said
+            self.failed_at = self.failed_at or event.step_key or ""
         elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
             self.error = self.error or event.message or ""
 

@@ -6,6 +6,7 @@ Not here: what a run is (`runs`).
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
@@ -16,6 +17,9 @@ from taxi_assets.defs.runs import run_month
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
+
+_LONG_LOG = 10 << 20
+"""Bytes from which on a worker's log of earlier commands is begun anew."""
 
 _GOODBYE_S = 10.0
 """How long an idle worker may take to leave, in seconds, before it is killed."""
@@ -57,6 +61,8 @@ class _Worker:
         self._stations = tuple(stations)
         # The process that workers are forked from may have been started in another environment.
         self._environment = {**os.environ, **settings.places()}
+        if self._log.exists() and self._log.stat().st_size > _LONG_LOG:
+            self._log.unlink()
         self.month: TripMonth | None = None
         self._start()
 
@@ -91,7 +97,7 @@ class _Worker:
         assert self.month  # noqa: S101  # only a worker with a month is listened to
         how = self._process.exitcode or 0
         said = f"was killed by signal {-how}" if how < 0 else f"ended with status {how}"
-        hint = "That is what happens when memory runs out: try fewer --workers" if how == -_SIGKILL else ""
+        hint = "That is what happens when memory runs out" if how == -signal.SIGKILL else ""
         return RunNews(
             self.month, News.failed, error=f"the process that ran it {said}. {hint}\nWhat it said: {self._log}"
         )
@@ -105,9 +111,6 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-
-
-_SIGKILL = 9
 
 
 def _work(connection: Connection, log: Path, stations: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -132,7 +135,7 @@ def _work(connection: Connection, log: Path, stations: Sequence[str], environmen
 
 def _say_to(log: Path) -> None:
     """Send what this process prints, Dagster's log included, to a file: the terminal is the parent's."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)

@@ -83,5 +83,7 @@ def open_lake(url: str) -> Lake:
         return FolderLake(folder)
     scheme = url.partition("://")[0]
     if scheme == "gs":
-        raise SettingsError("a lake in Google Cloud Storage (gs://) comes with a later version: use a folder")
-    raise SettingsError(f"a lake cannot be at {scheme}://: expected a folder or file://")
+        raise SettingsError(
+            "TAXI_LAKE_URL: a lake in Google Cloud Storage (gs://) comes with a later version: use a folder"
+        )
+    raise SettingsError(f"TAXI_LAKE_URL: a lake cannot be at {url.partition(':')[0]}://: expected a folder or file://")

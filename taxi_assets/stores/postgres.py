@@ -78,7 +78,7 @@ class PostgresStore:
             return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
 
     def query(self, sql: str) -> Answer:
-        """What the database answers, in a transaction that can change nothing. Raises BadQuery for wrong SQL."""
+        """What the database answers, in a read-only transaction. Raises BadQuery for wrong SQL."""
         import psycopg2
 
         with self._transaction("the query was not answered") as cursor:

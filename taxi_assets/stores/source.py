@@ -14,7 +14,7 @@ from os import fstat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import NotPublished, SettingsError, StoreError
+from taxi_assets.errors import NotPublished, SettingsError, SourceUnreachable, StoreError
 from taxi_assets.stores.files import StagedFile, local_path
 from taxi_assets.tlc.trips import TripMonth
 
@@ -121,7 +121,7 @@ def _download(month: TripMonth, address: str, staged: StagedFile) -> Fetched:
             # urllib3 holds the body against Content-Length.
             size, digest = _store(response.raw.stream(CHUNK_BYTES, decode_content=False), staged)
     except (requests.RequestException, HTTPError) as error:
-        raise StoreError(
+        raise SourceUnreachable(
             f"{month} did not arrive from {address}: {error}. Check the address and the connection, then run this again"
         ) from error
     headers = response.headers

@@ -39,5 +39,9 @@ def open_warehouse(url: str) -> Warehouse:
 
         return DuckDBWarehouse(Path(place[1:]))
     if scheme == "bigquery":
-        raise SettingsError("a warehouse in BigQuery (bigquery://) comes with a later version: use duckdb:///path")
-    raise SettingsError(f"a warehouse cannot be at {scheme}://: expected duckdb:///path")
+        raise SettingsError(
+            "TAXI_WAREHOUSE_URL: a warehouse in BigQuery (bigquery://) comes with a later version: use duckdb:///path"
+        )
+    raise SettingsError(
+        f"TAXI_WAREHOUSE_URL: a warehouse cannot be at {url.partition(':')[0]}://: expected duckdb:///path"
+    )

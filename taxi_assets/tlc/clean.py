@@ -62,6 +62,19 @@ def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject
         return cleaning.finished()
 
 
+def inspect_raw(month: TripMonth, raw: Path, called: str) -> int:
+    """The rows of a raw file, once it was read to its end and its header is that of its color.
+
+    Messages call the file `called`. Raises BadFile, also for a header without rows, and BadHeader.
+    """
+    rows = count_rows(raw, called)
+    header, _ = _split_header(raw, called)
+    LineParser(LAYOUTS[month.color], header)
+    if not rows:
+        raise BadFile(f"{called} holds a header and no rows: expected a month of trips. Fetch it again later")
+    return rows
+
+
 class _Cleaning:
     """The cleaning of one month: its report grows as tables are taken from it."""
 
@@ -76,7 +89,7 @@ class _Cleaning:
 
     def tables(self, raw: Path) -> "Iterator[pa.Table]":
         """The clean rows of a raw file, a table for each of its blocks, with `file_month`."""
-        header, blocks = _split_header(raw)
+        header, blocks = _split_header(raw, raw.name)
         parser = LineParser(self._layout, header)
         line = 2
         for text in blocks:
@@ -134,12 +147,12 @@ class _Cleaning:
 _REASONS = 5
 
 
-def _split_header(raw: Path) -> tuple[bytes, Iterator[bytes]]:
+def _split_header(raw: Path, called: str) -> tuple[bytes, Iterator[bytes]]:
     """The first line of a raw file, and the blocks of lines after it. Raises BadFile where there is no line."""
     blocks = read_blocks(raw)
     header, _, rest = next(blocks, b"").partition(b"\n")
     if not header.strip():
-        raise BadFile(f"{raw.name} has no header: expected a CSV. Fetch it again, or look at it in the source")
+        raise BadFile(f"{called} has no header: expected a CSV. Fetch it again, or look at it in the source")
     return header, chain([rest] if rest else [], blocks)
 
 

@@ -67,7 +67,7 @@ class TripMonth:
 def require_month(text: str) -> str:
     """Give `text` back if it is a month, `YYYY-MM`. Raises UnknownMonth."""
     if not _MONTH.fullmatch(text):
-        raise UnknownMonth(f"month {text!r} is none: write it as YYYY-MM, such as 2021-01")
+        raise UnknownMonth(f"month {text!r} is no month: write it as YYYY-MM, such as 2021-01")
     return text
 
 

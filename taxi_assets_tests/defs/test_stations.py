@@ -259,6 +259,62 @@ def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, ins
     assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
 
 
+def test_a_failure_is_told_where_it_happened(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When Postgres cannot be reached, it is postgres_trips that failed, and the warehouse is loaded all the same."""
+    month = TripMonth("green", "2021-03")
+    installation.publish(month, rows=100)
+    monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://taxi:hunter2@127.0.0.1:9/none")
+    told = installation.run(month)
+    assert (told[-1].what, told[-1].station) == (News.failed, "postgres_trips")
+    assert "127.0.0.1" in told[-1].error
+    assert "hunter2" not in told[-1].error
+    assert installation.warehouse.count(month) == 100
+
+
+def test_a_header_without_rows_empties_nothing(installation: Installation) -> None:
+    """A source that has a header only is an error, and the month that was loaded stays."""
+    month = TripMonth("green", "2021-03")
+    installation.publish(month, rows=100)
+    installation.run(month)
+    installation.publish(month, rows=0)
+    told = installation.run(month)
+    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert "a header and no rows" in told[-1].error
+    assert installation.warehouse.count(month) == 100
+
+
+def test_a_month_of_another_color_is_not_published(installation: Installation) -> None:
+    """A file whose header is another color's is refused before it appears as raw."""
+    month = TripMonth("yellow", "2021-03")
+    place = installation.publish(month)
+    write_sample(TripMonth("green", "2021-03"), 100, place)
+    told = installation.run(month)
+    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert "unknown: lpep_pickup_datetime" in told[-1].error
+
+
+def test_history_tells_what_is_stale(installation: Installation) -> None:
+    """A month whose raw file is newer than what was made of it is stale, and shows the rows that the warehouse has."""
+    month = TripMonth("green", "2021-03")
+    installation.publish(month, rows=100)
+    installation.run(month)
+    installation.publish(month, rows=150)
+    installation.run(month, "raw_trips")
+    [history] = read_history(installation.instance, trip_partitions("2019-01"))
+    assert history.standing is Standing.stale
+    assert history.rows["warehouse_trips"] == 100
+
+
+def test_what_cannot_be_published_leaves_nothing(installation: Installation) -> None:
+    """Where a folder is in the place of the clean file, the month fails, and no staged file stays."""
+    month = TripMonth("green", "2021-03")
+    installation.publish(month, rows=100)
+    (installation.home / "clean/green/green_tripdata_2021-03.parquet").mkdir(parents=True)
+    told = installation.run(month)
+    assert (told[-1].what, told[-1].station) == (News.failed, "clean_trips")
+    assert not list(installation.home.rglob("*.staged"))
+
+
 def test_history_tells_how_months_stand(installation: Installation) -> None:
     """Loaded, partly loaded and failed months are told apart, each with its rows by station."""
     loaded, partly, failed = (TripMonth("green", f"2021-0{number}") for number in (1, 2, 3))

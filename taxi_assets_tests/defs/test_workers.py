@@ -47,12 +47,12 @@ def _kill_worker(instance: dg.DagsterInstance, run_id: str) -> None:
     os.kill(int(run.tags["taxi/process"]), signal.SIGKILL)
 
 
-@pytest.mark.usefixtures("home")
-def test_each_month_ends_once() -> None:
-    """Every month that is asked for is told as started and as done, once, whichever worker had it."""
+def test_each_month_ends_once(instance: dg.DagsterInstance) -> None:
+    """Every month that is asked for is told as started and as done, once, and both workers have their part."""
     news = list(run_months(Settings.load(), MONTHS, STATIONS, workers=2))
     for what in (News.started, News.done):
         assert sorted(told.month for told in news if told.what is what) == MONTHS
+    assert len({run.tags["taxi/process"] for run in instance.get_runs()}) == 2
 
 
 def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> None:
