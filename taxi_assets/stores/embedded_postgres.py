@@ -10,6 +10,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -42,6 +43,7 @@ _WHO_MAY_CONNECT = f"local all all trust\nhost all {_ROLE} 127.0.0.1/32 trust\n"
 _PID_FILE_LINES = 8
 _SOCKET_PATH_BYTES = 103  # the least that a system allows
 _START_TIMEOUT_S = 300  # after a crash in the middle of much work, recovery takes a while
+_ORPHAN_TIMEOUT_S = 10
 _QUOTED_LINES = 15
 
 
@@ -165,7 +167,8 @@ class EmbeddedPostgres:
         return _Server(int(pid), int(port), Path(socket_folder), bool(addresses.strip()), status.strip() == "ready")
 
     def _start(self) -> _Server:
-        if not self._data.exists():
+        fresh = not self._data.exists()
+        if fresh:
             self._create()
         self._forget_reused_pid()
         port = self.port or 5432
@@ -175,6 +178,8 @@ class EmbeddedPostgres:
             "listen_addresses": "127.0.0.1" if self.port else "",
             "unix_socket_directories": str(self._socket_folder(port)),
         }
+        if fresh:
+            _end_orphans(settings["unix_socket_directories"])
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         start = ("-w", "-t", str(_START_TIMEOUT_S), "-o", options, "start")
         # It fails where one that a process started before it was killed comes first, which is as good.
@@ -265,6 +270,27 @@ class EmbeddedPostgres:
     def _log_end(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-_QUOTED_LINES:]
         return "\n".join([f"The end of its log, {self._log}:", *lines])
+
+
+def _end_orphans(socket_folder: str) -> None:
+    """End servers whose data was removed while they ran, and wait until they are gone.
+
+    When such a one notices, it clears the socket and the pid file of its place, which by then would be another's.
+    """
+    import psutil
+
+    orphans = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = process.info["cmdline"] or []
+        if process.info["name"] == "postgres" and f"--unix_socket_directories={socket_folder}" in words:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGQUIT)
+                orphans.append(process)
+    deadline = time.monotonic() + _ORPHAN_TIMEOUT_S
+    for orphan in orphans:
+        with suppress(psutil.NoSuchProcess):
+            while orphan.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+                time.sleep(0.05)
 
 
 def _socket(folder: Path, port: int) -> Path:

@@ -1,6 +1,7 @@
 """The server that comes along starts for whoever asks, survives what kills it, and touches nothing but its folder."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -155,6 +156,18 @@ def test_killed(server: EmbeddedPostgres) -> None:
             assert _ask(server.ensure_running(), "SELECT x FROM kept") == [(8,)]
         finally:
             program.kill()
+
+
+def test_removed_while_it_ran(tmp_path: Path) -> None:
+    """A server whose folder was removed without a stop is ended, and does not take its successor's files along."""
+    server = EmbeddedPostgres(tmp_path / "server")
+    server.ensure_running()
+    old = psutil.Process(int((server.folder / "data" / "postmaster.pid").read_text().split()[0]))
+    shutil.rmtree(server.folder)
+    url = server.ensure_running()
+    assert not old.is_running() or old.status() == psutil.STATUS_ZOMBIE
+    assert server.url_if_running() == url
+    assert server.stop()
 
 
 def test_waits_for_a_start(server: EmbeddedPostgres) -> None:
