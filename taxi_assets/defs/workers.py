@@ -41,9 +41,7 @@ def run_months(
         while busy := [worker for worker in crew if worker.month]:
             for ready in wait([worker.connection for worker in busy]):
                 worker = next(worker for worker in busy if worker.connection is ready)
-                news = worker.hear()
-                if news:
-                    yield news
+                yield worker.hear()
                 if worker.month is None and waiting:
                     worker.give(waiting.popleft())
     finally:
@@ -82,7 +80,7 @@ class _Worker:
         self.month = month
         self.connection.send(month)
 
-    def hear(self) -> RunNews | None:
+    def hear(self) -> RunNews:
         """The next news; a month whose process died has failed."""
         try:
             news: RunNews = self.connection.recv()
