@@ -80,15 +80,11 @@ def demo() -> None:
 
     Everything stays in TAXI_HOME, whatever other places are set. Real months there are not replaced.
     """
-    from taxi_assets.tlc.sample import write_sample
-
     settings = _demo_settings()
     _require_no_real_months(settings)
     click.echo(f"Making up {len(DEMO_MONTHS)} months of {DEMO_ROWS:,} rows in {settings.source_url}")
     for month in DEMO_MONTHS:
-        place = Path(settings.source_url) / month.color / f"{month.stem}.csv.gz"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_sample(month, DEMO_ROWS, place)
+        _publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
     click.echo("Taking them through the stations")
     board = _run(settings, list(DEMO_MONTHS), select="", workers=1)
     if board.failed:
@@ -108,15 +104,10 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
 
     They are laid out as the source is, so that TAXI_SOURCE_URL can name the folder; the same bytes for the same seed.
     """
-    from taxi_assets.stores.files import StagedFile
-    from taxi_assets.tlc.sample import write_sample
-
     for color in dict.fromkeys(colors):
         for month in parse_months(months):
             trips = TripMonth(color, month)
-            with StagedFile(folder / color / f"{trips.stem}.csv.gz") as staged:
-                write_sample(trips, rows, staged.path, seed)
-            click.echo(f"{trips}: {rows:,} rows in {staged.publish()}")
+            click.echo(f"{trips}: {rows:,} rows in {_publish_sample(folder, trips, rows, seed)}")
 
 
 @taxi.command()
@@ -211,12 +202,20 @@ def _run(settings: Settings, months: list[TripMonth], select: str, workers: int)
 
 
 def _postgres(settings: Settings) -> "PostgresStore":
-    from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
-    from taxi_assets.stores.postgres import PostgresStore
+    from taxi_assets.stores.postgres import open_postgres
 
-    if settings.postgres_url:
-        return PostgresStore(settings.postgres_url.get_secret_value())
-    return PostgresStore(EmbeddedPostgres(settings.home / "postgres", settings.postgres_port).ensure_running())
+    url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
+    return open_postgres(url, settings.home / "postgres", settings.postgres_port)
+
+
+def _publish_sample(folder: Path, month: TripMonth, rows: int, seed: int) -> Path:
+    """Make a month up in a folder that is laid out as the source is."""
+    from taxi_assets.stores.files import StagedFile
+    from taxi_assets.tlc.sample import write_sample
+
+    with StagedFile(folder / month.color / f"{month.stem}.csv.gz") as staged:
+        write_sample(month, rows, staged.path, seed)
+        return staged.publish()
 
 
 def _warm_up() -> None:

@@ -95,7 +95,7 @@ def _table(*headings: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    texts = {"month", "", "station", "what", "where", "state"}
+    texts = {"month", "", "station", "where"}
     for heading in headings:
         table.add_column(heading, justify="left" if heading in texts else "right")
     return table

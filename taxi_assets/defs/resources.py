@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets.stores.postgres import PostgresStore, open_postgres
 from taxi_assets.stores.source import Source
 from taxi_assets.stores.warehouse import Warehouse, open_warehouse
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
@@ -55,13 +55,8 @@ class PostgresResource(dg.ConfigurableResource[PostgresStore]):
 
     def open(self) -> PostgresStore:
         """The store of this server, which is started if it is the project's own."""
-        return PostgresStore(self.url or self._own_server())
+        return open_postgres(self.url, Path(self.folder), self.port)
 
     def engine(self) -> "sqlalchemy.Engine":
         """A SQLAlchemy engine of this server."""
         return self.open().engine()
-
-    def _own_server(self) -> str:
-        from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
-
-        return EmbeddedPostgres(Path(self.folder), self.port).ensure_running()

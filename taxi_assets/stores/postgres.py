@@ -8,6 +8,7 @@ Not here: what is in a month, and the server that comes along (see `embedded_pos
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
@@ -145,6 +146,13 @@ class PostgresStore:
                     "then run this again"
                 )
             time.sleep(_PAUSE_S)
+
+
+def open_postgres(url: str, folder: Path, port: int | None) -> PostgresStore:
+    """The store at `url`; where that is empty, on the embedded server in `folder`, which is started if need be."""
+    from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+
+    return PostgresStore(url or EmbeddedPostgres(folder, port).ensure_running())
 
 
 def _parsed(url: str) -> "sa.URL":
