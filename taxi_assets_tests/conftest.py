@@ -1,6 +1,7 @@
 """What tests of several folders share."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 
 # An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
 os.environ.update(dict.fromkeys(setting_names(), ""))
+
+# A job that a shell runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
