@@ -5,10 +5,11 @@ Not here: what parses (see `parse`), the rules about passengers (see `rules`), w
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import BadFile, CountMismatch, TooManyRejects
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
-from taxi_assets.tlc.raw import count_rows, read_blocks
+from taxi_assets.tlc.raw import count_rows, is_blank, read_blocks
 from taxi_assets.tlc.rejects import Reject, RejectFile
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
@@ -68,7 +69,7 @@ def inspect_raw(month: TripMonth, raw: Path, called: str) -> int:
     Messages call the file `called`. Raises BadFile, also for a header without rows, and BadHeader.
     """
     rows = count_rows(raw, called)
-    header, _ = _split_header(raw, called)
+    header, _, _ = _split_header(raw, called)
     LineParser(LAYOUTS[month.color], header)
     if not rows:
         raise BadFile(f"{called} holds a header and no rows: expected a month of trips. Fetch it again later")
@@ -89,14 +90,23 @@ class _Cleaning:
 
     def tables(self, raw: Path) -> "Iterator[pa.Table]":
         """The clean rows of a raw file, a table for each of its blocks, with `file_month`."""
-        header, blocks = _split_header(raw, raw.name)
+        header, line, blocks = _split_header(raw, raw.name)
         parser = LineParser(self._layout, header)
-        line = 2
         for text in blocks:
-            table, rejects = parser.parse(text, line)
+            yield self._count_rows(self._keep(parser.parse(text, line)))
             line += text.count(b"\n")
+
+    def _keep(self, pieces: "Iterable[tuple[pa.Table, list[Reject]]]") -> "pa.Table":
+        """The rows of a block as one table; its rejects are kept, unless they are too many."""
+        import pyarrow as pa
+
+        tables, kept = [], []
+        for rows, rejects in pieces:
+            tables.append(rows)
+            kept.extend(rejects)
             self._count_rejects(rejects)
-            yield self._count_rows(table)
+        self._rejects.write(kept)
+        return pa.concat_tables(tables)
 
     def _count_rows(self, table: "pa.Table") -> "pa.Table":
         import pyarrow as pa
@@ -115,12 +125,11 @@ class _Cleaning:
         return table.append_column("file_month", pa.repeat(pa.scalar(month.first_day, pa.date32()), table.num_rows))
 
     def _count_rejects(self, rejects: list[Reject]) -> None:
-        """Keep rejects; fail as soon as they are too many, for nothing that follows can make them fewer."""
+        """Count rejects; fail as soon as they are too many, for nothing that follows can make them fewer."""
         if not rejects:
             return
         report = self.report
         report.rejected.update(reject.reason for reject in rejects)
-        self._rejects.write(rejects)
         self._first_reject = self._first_reject or rejects[0]
         report.raw_rows = self._raw_rows.result()
         if report.rejected_share > self._reject_limit:
@@ -147,13 +156,20 @@ class _Cleaning:
 _REASONS = 5
 
 
-def _split_header(raw: Path, called: str) -> tuple[bytes, Iterator[bytes]]:
-    """The first line of a raw file, and the blocks of lines after it. Raises BadFile where there is no line."""
+def _split_header(raw: Path, called: str) -> tuple[bytes, int, Iterator[bytes]]:
+    """The first line of a raw file that is not blank, the number of the next line, and the blocks of lines from there.
+
+    Raises BadFile where all lines are blank.
+    """
     blocks = read_blocks(raw)
-    header, _, rest = next(blocks, b"").partition(b"\n")
-    if not header.strip():
-        raise BadFile(f"{called} has no header: expected a CSV. Fetch it again, or look at it in the source")
-    return header, chain([rest] if rest else [], blocks)
+    number = 1
+    for text in blocks:
+        lines = BytesIO(text)
+        for header in lines:
+            number += 1
+            if not is_blank(header):
+                return header, number, chain([rest] if (rest := lines.read()) else [], blocks)
+    raise BadFile(f"{called} has no header: expected a CSV. Fetch it again, or look at it in the source")
 
 
 def _clock(day: date) -> "pa.Scalar":

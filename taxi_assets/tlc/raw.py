@@ -4,6 +4,7 @@ A record is a line that is not blank; the first is the header. TLC values hold n
 can never swallow the lines after it. Not here: what the values mean (see `clean`).
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,35 @@ BLOCK_BYTES = 8 << 20
 LONGEST_LINE = 1 << 20
 """Bytes. The TLC's lines have less than 300; one that is as long as this is no CSV."""
 
-
 _READ_BYTES = 1 << 20
 
+_GZIP = b"\x1f\x8b"
+
+_FORMATS = {
+    "<!doctype html": "an HTML page",
+    "<html": "an HTML page",
+    "<?xml": "an XML document",
+    "<": "HTML or XML",
+    "{": "JSON",
+    "[": "JSON",
+    "par1": "a Parquet file",
+    "pk\x03\x04": "a zip file",
+    _GZIP.decode(errors="backslashreplace"): "a gzip file",
+    "version https://git-lfs": "a Git LFS pointer to the file",
+}
+"""What comes in place of a CSV, by how it starts, in lower case; the first that fits is meant."""
+
+_SHOWN = 64
+"""Bytes of a file's start that are looked at, and shown."""
+
+_LOOK = "Look at its address, what is there and who may fetch it; then fetch it again"
+
 _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line, with its end or without, holds nothing: it is no record then."""
+    return line in (b"", b"\n", b"\r\n", b"\r")
 
 
 class Measure(NamedTuple):
@@ -102,13 +128,33 @@ def _too_long(called: str) -> BadFile:
 
 @contextmanager
 def _open(path: Path, called: str) -> Iterator[BinaryIO]:
-    """The decompressed bytes; what is wrong with the compression becomes BadFile."""
+    """The decompressed bytes; what is wrong with the compression, and what starts as no CSV does, becomes BadFile."""
     from isal import igzip, isal_zlib
 
     try:
         with igzip.open(path, "rb") if ".gz" in path.suffixes else path.open("rb") as file:  # type: ignore[no-untyped-call]
+            _refuse_other_formats(file, called)
             yield cast("BinaryIO", file)
-    except EOFError as error:
-        raise BadFile(f"{called} is cut short: its gzip stream has no end. Fetch it again") from error
-    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
+    except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
+        with path.open("rb") as sent:
+            if not _GZIP.startswith(sent.peek()[: len(_GZIP)]):
+                _refuse_other_formats(sent, called)
+                raise BadFile(f"{called} is no gzip file: it starts with {_first_line(sent)!r}. {_LOOK}") from error
+        if isinstance(error, EOFError):
+            raise BadFile(f"{called} is cut short: its gzip stream has no end. Fetch it again") from error
         raise BadFile(f"{called} is no sound gzip file: {error}. Fetch it again, or look at its address") from error
+
+
+def _refuse_other_formats(file: BinaryIO, called: str) -> None:
+    """Raise BadFile where a file is a page, an answer or a format that servers send in place of a CSV."""
+    seen = _first_line(file)
+    for mark, what in _FORMATS.items():
+        if seen.lower().startswith(mark):
+            raise BadFile(f"{called} is {what}, no CSV: it starts with {seen!r}. {_LOOK}")
+
+
+def _first_line(file: BinaryIO) -> str:
+    """The first letters of a file, as they are shown in messages; the file is where it was."""
+    start = file.read(_SHOWN)
+    file.seek(0)
+    return start.removeprefix(BOM_UTF8).lstrip().partition(b"\n")[0].rstrip().decode(errors="backslashreplace")

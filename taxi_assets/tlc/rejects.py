@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reject:
-    """A line that is no row: its number in the file (the header is 1), why it is none, and its text."""
+    """A line that is no row: its number in the file (the first line is 1), why it is none, and its text."""
 
     line: int
     reason: str

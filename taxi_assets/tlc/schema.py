@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadHeader
+from taxi_assets.tlc.eras import ERAS, Era, bare, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,23 +71,34 @@ class Layout:
     def map_header(self, header: Sequence[str]) -> tuple[str, ...]:
         """The canonical names of a file's columns, in the file's order.
 
-        Names match without regard to letter case and to spaces around them, because the TLC's spelling differs between
-        years. Raises BadHeader, with the difference, where a column is missing, unknown or there twice.
+        Names match without regard to letter case and to spaces and quotes around them, because the TLC's spelling
+        differs between years. Raises BadHeader, with the difference, where a column is missing, unknown or there twice;
+        it says whose columns these are, where they are those of another color or another time.
         """
         canonical = {name.lower(): name for name in self.names}
-        found = [name.strip().lower() for name in header]
+        found = plain(header)
         missing = [name for name in self.names if name.lower() not in found]
-        unknown = [name.strip() for name in header if name.strip().lower() not in canonical]
+        unknown = [bare(name) for name, seen in zip(header, found, strict=True) if seen not in canonical]
         twice = [canonical[name] for name in canonical if found.count(name) > 1]
         differences = (("missing", missing), ("unknown", unknown), ("there twice", twice))
         if any(names for _, names in differences):
             said = "; ".join(f"{what}: {', '.join(names)}" for what, names in differences if names)
+            known = _recognise(found)
             raise BadHeader(
-                f"the header is not that of a {self.color} month since 2019. {said[:_SHOWN]}. "
-                f"Seen: {','.join(header)[:_SHOWN]}. Check the color, the month and the source's address"
+                f"the header is not that of a {self.color} month since 2019{f': these are {known}' if known else ''}. "
+                f"{said[:_SHOWN]}. Seen: {','.join(header)[:_SHOWN]}. {_READS if known else ''}"
+                "Check the color, the month and the source's address"
             )
         return tuple(canonical[name] for name in found)
 
+
+def _recognise(found: Sequence[str]) -> Era | None:
+    """The era whose columns these plain names are, in any order."""
+    layouts = (Era(layout.color, "since 2019", layout.names) for layout in LAYOUTS.values())
+    return next((era for era in (*layouts, *ERAS) if sorted(plain(era.names)) == sorted(found)), None)
+
+
+_READS = "This project reads files since 2019 as its default source, the mirror, has them. "
 
 _SHOWN = 500
 """Letters of a header in a message: what is no CSV may have thousands."""

@@ -1,5 +1,6 @@
 """A raw month becomes clean rows, rejected lines and a report, and no row is lost on the way."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -17,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.parquet import read_metadata, read_schema, read_table
 
-from taxi_assets.errors import BadFile, BadHeader, CountMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.errors import BadFile, BadHeader, BadInput, CountMismatch, TaxiAssetsError, TooManyRejects
 from taxi_assets.tlc import clean
-from taxi_assets.tlc.clean import CleanReport, clean_month
+from taxi_assets.tlc.clean import CleanReport, clean_month, inspect_raw
 from taxi_assets.tlc.raw import LONGEST_LINE, read_blocks
 from taxi_assets.tlc.schema import LAYOUTS, Kind
 from taxi_assets.tlc.trips import TripMonth
@@ -102,6 +103,7 @@ def test_month_of_each_color(tmp_path: Path, color: str) -> None:
         _text(*DOZEN, end=b"\r\n").removesuffix(b"\n"),
         _text(b"", *DOZEN, end=b"\n"),
         _text(b"", *DOZEN[:5], b"", b"", *DOZEN[5:], b"", end=b"\r\n"),
+        b"\n\r\n\r\n\n" + _text(*DOZEN),
         b"\xef\xbb\xbf" + _text(*DOZEN),
         _text(*DOZEN).lower().replace(b",n,", b",N,"),
         b"".join(b",".join(reversed(line.split(b","))) + b"\n" for line in (HEADERS["yellow"], *DOZEN)),
@@ -109,7 +111,8 @@ def test_month_of_each_color(tmp_path: Path, color: str) -> None:
         gzip.compress(_text(*DOZEN), mtime=0),
     ],
     ids=[
-        *("LF", "CRLF", "LF, no end", "CRLF, no end", "CR at the end", "a blank line", "blank lines", "a mark"),
+        *("LF", "CRLF", "LF, no end", "CRLF, no end", "CR at the end", "a blank line", "blank lines"),
+        *("blank lines first", "a mark"),
         *("lower case", "reversed", "quoted", "gzip"),
     ],
 )
@@ -178,6 +181,21 @@ def test_rejects_keep_their_line_and_their_neighbours_whatever_the_blocks(
     ]
     assert [row["VendorID"] for row in month.rows] == [0, 1, 2, 3, 2, 2, 2, 4, 5, 6]
     assert [row["store_and_fwd_flag"] for row in month.rows] == [*"NNNN", 'a"b', 'a"b', "N,Y", *"NNN"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("blank", [1, 2, 500])
+@pytest.mark.parametrize("block_bytes", [1, 60, 333, 1 << 20])
+def test_blank_lines_before_the_header_count_in_line_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, blank: int, end: bytes
+) -> None:
+    """The first line that is not blank is the header; rejects keep the numbers that an editor shows."""
+    _in_blocks(monkeypatch, block_bytes)
+    month = Cleaned(tmp_path, end * blank + _text(*ODD, end=end))
+    assert [(reject["line"], reject["reason"]) for reject in month.rejects] == [
+        (line + blank, reason) for line, reason in ODD_REJECTS
+    ]
+    assert month.report.rows == 10
 
 
 @pytest.mark.parametrize("block_bytes", [333, 1 << 20])
@@ -289,6 +307,13 @@ class TestLimit:
         ):
             Cleaned(tmp_path, content, limit=limit)
 
+    def test_cleaning_stops_where_rejects_are_too_many(self, tmp_path: Path) -> None:
+        """Within a block too: nothing after the first rejects too many can make them fewer, so it is not looked at."""
+        with pytest.raises(TooManyRejects, match=r"at least [\d,]+ of 30,000 rows do not parse") as refused:
+            Cleaned(tmp_path, _text(*[_line(fare_amount="x")] * 30_000), limit=0.01)
+        seen = int(str(refused.value).split("at least ")[1].split(" of ")[0].replace(",", ""))
+        assert 300 < seen < 1_000
+
     @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
     def test_error_counts_by_reason_and_shows_the_first_line(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
@@ -324,15 +349,16 @@ class TestRefused:
         [
             (b"", BadFile, "has no header: expected a CSV"),
             (b"\n\n", BadFile, "has no header"),
-            (b"\r\n" + _text(GOOD["yellow"]), BadFile, "has no header"),
+            (b"\r\n\n" * 99, BadFile, "has no header"),
+            (b" \n" + _text(GOOD["yellow"]), BadHeader, "not that of a yellow month"),
             (gzip.compress(b"", mtime=0), BadFile, "has no header"),
             (gzip.compress(_text(*DOZEN), mtime=0)[:-9], BadFile, "is cut short"),
             (gzip.compress(_text(*DOZEN), mtime=0) + b"garbage after it", BadFile, "no sound gzip file"),
-            (_text(GOOD["green"], color="green"), BadHeader, "unknown: lpep_pickup_datetime"),
-            (b"<!DOCTYPE html>\n<html>\n", BadHeader, "unknown: <!DOCTYPE html>"),
+            (_text(GOOD["green"], color="green"), BadHeader, "these are green's columns since 2019"),
+            (b"<!DOCTYPE html>\n<html>\n", BadFile, "is an HTML page"),
             (_text(*DOZEN).replace(b"\r\n", b"\r"), BadHeader, "not that of a yellow month"),
             (_text(*DOZEN).decode().encode("utf-16"), BadHeader, "not that of a yellow month"),
-            (b"PK\x03\x04\0\0" * 1_000, BadHeader, "not that of a yellow month"),
+            (b"PK\x03\x04\0\0" * 1_000, BadFile, "is a zip file"),
             (b"x" * (LONGEST_LINE + 1), BadFile, "has a line of 1,048,576 bytes or more"),
         ],
     )
@@ -513,12 +539,54 @@ def test_any_bytes_after_a_header_are_rows_or_rejects(
     assert found[0] == found[1]
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    content=st.binary(max_size=100)
-    | st.binary(max_size=60).map(lambda tail: gzip.compress(_text(), mtime=0)[:20] + tail)
+STARTS = st.sampled_from(
+    [b"", b"\n\r\n", b"\xef\xbb\xbf", b"\xff\xfe", b"<html>", b"PAR1", b'"', b"\0", b" ", b"x" * 70_000]
 )
-def test_any_file_is_a_month_or_refused(any_folder: Path, content: bytes) -> None:
-    """Whatever the bytes of a file, the error is one of this project's."""
-    with pytest.raises(TaxiAssetsError):
-        Cleaned(any_folder, content)
+LONG = st.sampled_from([1 << 16, LONGEST_LINE - 40, LONGEST_LINE]).map(lambda length: b"," + b"x" * length)
+FILES = st.one_of(
+    st.binary(max_size=100),
+    st.tuples(
+        STARTS, st.sampled_from([*HEADERS.values(), b"a,b"]), st.sampled_from([b"\n", b"\r\n", b"\r"]), TEXTS
+    ).map(b"".join),
+    st.tuples(ROWS, LONG, ROWS).map(lambda made: HEADERS["fhv"] + b"\n" + b"\n".join(made)),
+)
+
+
+@settings(deadline=None, max_examples=120)
+@given(content=FILES, damage=st.sampled_from(["plain", "gzip", "cut", "flipped", "more", "not packed"]), at=st.data())
+def test_any_file_is_a_month_or_refused(any_folder: Path, content: bytes, damage: str, at: st.DataObject) -> None:
+    """Whatever a file's bytes, plain or gzip, sound or not: raw rows are clean and rejected ones, or it is refused."""
+    packed = gzip.compress(content, 1, mtime=0)
+    place = at.draw(st.integers(0, len(packed) - 1), label="place")
+    written = {
+        "gzip": packed,
+        "cut": packed[:place],
+        "flipped": packed[:place] + bytes([packed[place] ^ 1 << place % 8]) + packed[place + 1 :],
+        "more": packed + content[:50],
+    }.get(damage, content)
+    raw = any_folder / f"fhv_tripdata_2021-01.csv{'' if damage == 'plain' else '.gz'}"
+    raw.write_bytes(written)
+    clean_file, rejected = any_folder / "clean.parquet", any_folder / "rejected.parquet"
+    rejected.unlink(missing_ok=True)
+    with contextlib.suppress(BadFile, BadHeader):
+        report = clean_month(TripMonth("fhv", "2021-01"), raw, clean_file, rejected, 1.0)
+        assert report.raw_rows == len(_read(clean_file)) + (len(_read(rejected)) if rejected.exists() else 0)
+        text = written if damage == "plain" else gzip.decompress(written)
+        assert report.raw_rows == sum(line not in (b"", b"\r") for line in text.split(b"\n")) - 1
+
+
+@pytest.mark.parametrize("color", GOOD)
+def test_inspection_and_cleaning_refuse_the_same_files(tmp_path: Path, color: str) -> None:
+    """What is found unfit on arrival is what cleaning would refuse; besides, a header alone is no whole month."""
+    month, raw = TripMonth(color, "2021-01"), tmp_path / "raw.csv"
+    for content in (b"", b"\n", b"<html>", b"a,b\n1,2\n", HEADERS[color] + b",x\n"):
+        raw.write_bytes(content)
+        with pytest.raises(BadInput) as inspected:
+            inspect_raw(month, raw, "raw.csv")
+        with pytest.raises(inspected.type):
+            clean_month(month, raw, tmp_path / "clean", tmp_path / "rejected", 0.0)
+    raw.write_bytes(b"\n\n" + _text(color=color))
+    with pytest.raises(BadFile, match=r"raw\.csv holds a header and no rows"):
+        inspect_raw(month, raw, "raw.csv")
+    raw.write_bytes(b"\r\n\n" + _text(GOOD[color], b"bad", color=color))
+    assert inspect_raw(month, raw, "raw.csv") == 2

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxi_assets.errors import BadHeader
+from taxi_assets.tlc import parse
 from taxi_assets.tlc.parse import LineParser
 from taxi_assets.tlc.rejects import Reject
 from taxi_assets.tlc.schema import LAYOUTS
@@ -45,12 +47,18 @@ def _parse(
     lines: Sequence[bytes], color: str = "yellow", end: bytes = b"\n", header: bytes | None = None
 ) -> tuple[list[Row], list[Reject]]:
     """The rows and rejects of lines that start at line 2."""
-    parser = LineParser(LAYOUTS[color], header or GOODS[color][1])
-    table, rejects = parser.parse(end.join(lines) + end, 2)
     layout = LAYOUTS[color]
+    table, rejects = _join(LineParser(layout, header or GOODS[color][1]), end.join(lines) + end)
     assert table.schema == layout.arrow_schema().remove(len(layout.columns))
     table.validate(full=True)
     return table.to_pylist(), rejects
+
+
+def _join(parser: LineParser, text: bytes, first_line: int = 2) -> tuple[pa.Table, list[Reject]]:
+    """The pieces that a text is parsed into, as one."""
+    pieces = list(parser.parse(text, first_line))
+    rows = pa.concat_tables(rows for rows, _ in pieces)
+    return rows, [reject for _, rejects in pieces for reject in rejects]
 
 
 def _value(column: str, written: bytes, color: str = "yellow") -> Any:
@@ -72,6 +80,34 @@ def _reason(line: bytes, color: str = "yellow") -> str:
     alone = _parse([line], color)
     assert alone == ([], [Reject(2, reject.reason, reject.text)])
     return reject.reason
+
+
+FAULTS = [
+    b"bad",
+    _line() + b",",
+    _line(VendorID=b"x"),
+    _line(passenger_count=b"1.5"),
+    _line(PULocationID=b"9007199254740992"),
+    _line(DOLocationID=b"nan"),
+    _line(fare_amount=b"inf"),
+    _line(fare_amount=b"1e400", congestion_surcharge=b"x"),
+    _line(tpep_pickup_datetime=b"01/31/2021 10:00:00 AM"),
+    _line(tpep_dropoff_datetime=b"0000-12-31 23:59:59"),
+    _line(store_and_fwd_flag=b"\xff"),
+    _line(store_and_fwd_flag=b"\0"),
+    _line(store_and_fwd_flag=b"a\rb"),
+    b"\xef\xbb\xbf" + _line(),
+    _line(store_and_fwd_flag=b'"N'),
+    _line(congestion_surcharge=b'"2.5'),
+    b'"',
+    _line(store_and_fwd_flag=b'"N,Y"', VendorID=b"x"),
+]
+"""Lines that are no rows."""
+
+
+def _judged_alone(line: bytes) -> tuple[str, str]:
+    [(_, [reject])] = LineParser(LAYOUTS["yellow"], YELLOW[1]).parse(line, 2)
+    return reject.reason, reject.text
 
 
 class TestHeader:
@@ -359,6 +395,15 @@ class TestLines:
         assert [reject.line for reject in rejects] == list(range(2, 35))
 
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    def test_lines_of_every_fault_among_thousands(self, end: bytes) -> None:
+        """Faults of all kinds, so many that most are not alone where they are looked for, are each told as alone."""
+        faults = [line for line in FAULTS if b"\n" not in line]
+        bad = {number: faults[number % len(faults)] for number in range(0, 4_000, 7)}
+        rows, rejects = _parse([bad.get(n, _line(PULocationID=b"%d" % n)) for n in range(4_000)], end=end)
+        assert [row["PULocationID"] for row in rows] == sorted(set(range(4_000)) - set(bad))
+        assert rejects == [Reject(number + 2, *_judged_alone(line)) for number, line in bad.items()]
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
     def test_blank_lines_are_neither_but_counted_in_line_numbers(self, end: bytes) -> None:
         """Blank lines, also many and at both ends, are no rows and no rejects, and number those after them."""
         rows, rejects = _parse([b"", _line(), b"", b"", b"x", b"", _line(), b"", b"x", b"", b""], end=end)
@@ -371,14 +416,14 @@ class TestLines:
     def test_last_line_may_lack_its_end(self, line: bytes, last: bytes) -> None:
         """A last line is read alike with and without a line end."""
         parser = LineParser(LAYOUTS["yellow"], YELLOW[1])
-        table, rejects = parser.parse(_line() + b"\r\n" + line + last, 2)
+        table, rejects = _join(parser, _line() + b"\r\n" + line + last)
         assert (table.num_rows, rejects) == (
             (1, [Reject(3, "19 fields instead of 18", line.decode())]) if line.endswith(b"x") else (2, [])
         )
 
     def test_nothing_is_nothing(self) -> None:
         """An empty text has no rows and no rejects."""
-        table, rejects = LineParser(LAYOUTS["fhv"], FHV[1]).parse(b"", 2)
+        table, rejects = _join(LineParser(LAYOUTS["fhv"], FHV[1]), b"")
         assert (table.num_rows, rejects) == (0, [])
 
     def test_long_lines_are_rows(self) -> None:
@@ -389,6 +434,45 @@ class TestLines:
         )
         assert [row["store_and_fwd_flag"] for row in rows] == ["N", long.decode(), long.decode(), "Y"]
         assert [(reject.line, reject.reason) for reject in rejects] == [(6, "a quote is not closed")]
+
+
+def _watch(parser: LineParser, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The texts that are parsed from now on."""
+    parsed, read = [], parser._read
+
+    def read_and_tell(text: bytes) -> Any:
+        parsed.append(text)
+        return read(text)
+
+    monkeypatch.setattr(parser, "_read", read_and_tell)
+    return parsed
+
+
+class TestPieces:
+    """A text comes in pieces, so that one can stop early."""
+
+    def test_rows_alone_are_one_piece(self) -> None:
+        """A text that is all rows is parsed once."""
+        [(rows, rejects)] = LineParser(LAYOUTS["yellow"], YELLOW[1]).parse(b"\n".join([_line()] * 5_000), 2)
+        assert (rows.num_rows, rejects) == (5_000, [])
+
+    def test_lines_behind_a_piece_are_not_looked_at_before_it_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The first rejects of many come after a few parses, whatever is behind them."""
+        parser = LineParser(LAYOUTS["yellow"], YELLOW[1])
+        parsed = _watch(parser, monkeypatch)
+        rows, rejects = next(iter(parser.parse(b"\n".join([b"bad"] * 50_000), 2)))
+        assert rows.num_rows == 0
+        assert len(rejects) < 1_000
+        assert len(parsed) < 2_000
+
+    def test_bad_lines_among_rows_cost_a_few_parses_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A line at fault is pointed at, not searched for: values, fields, and bytes alike."""
+        parser = LineParser(LAYOUTS["yellow"], YELLOW[1])
+        parsed = _watch(parser, monkeypatch)
+        faults = [line for line in FAULTS if line.count(b'"') % 2 or b'"' not in line]
+        lines = [faults[n // 50 % len(faults)] if n % 50 == 0 else _line() for n in range(4_000)]
+        assert sum(len(rejects) for _, rejects in parser.parse(b"\n".join(lines), 2)) == 80
+        assert len(parsed) <= 1 + 4_000 // 400 + 2 * 80
 
 
 ODD_FIELDS = st.one_of(
@@ -412,12 +496,16 @@ LINES = st.one_of(
 
 
 @settings(deadline=None, max_examples=150)
-@given(lines=st.lists(LINES, min_size=2, max_size=6))
-def test_what_a_line_is_does_not_depend_on_the_lines_around_it(lines: list[bytes]) -> None:
-    """Lines parsed together give the rows and rejects that each gives alone, in order."""
+@given(
+    lines=st.lists(LINES, min_size=2, max_size=12), few=st.sampled_from([1, 2, 3, 5, 400]), first=st.integers(1, 10**9)
+)
+def test_what_a_line_is_does_not_depend_on_the_lines_around_it(lines: list[bytes], few: int, first: int) -> None:
+    """Lines parsed together, however few at a time, give the rows and rejects that each gives alone, in order."""
     parser = LineParser(LAYOUTS["fhv"], FHV[1])
-    table, rejects = parser.parse(b"\n".join(lines), 2)
-    alone = [parser.parse(line, number) for number, line in enumerate(lines, 2)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(parse, "_FEW", few)
+        table, rejects = _join(parser, b"\n".join(lines), first)
+    alone = [_join(parser, line, number) for number, line in enumerate(lines, first)]
     assert table.to_pylist() == [row for rows, _ in alone for row in rows.to_pylist()]
     assert rejects == [reject for _, found in alone for reject in found]
     assert table.num_rows + len(rejects) == sum(line not in (b"", b"\r") for line in lines)

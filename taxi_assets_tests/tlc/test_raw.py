@@ -1,6 +1,7 @@
 """Raw files are read in whole lines whatever their compression, and what is no sound file is refused."""
 
 import gzip
+import re
 import subprocess
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from taxi_assets.errors import BadFile
 from taxi_assets.tlc import raw
-from taxi_assets.tlc.raw import LONGEST_LINE, Measure, count_rows, measure, read_blocks
+from taxi_assets.tlc.raw import LONGEST_LINE, Measure, count_rows, is_blank, measure, read_blocks
 
 TEXT = b"name,value\r\n" + b"".join(b"row %d,%d\r\n" % (number, number**5) for number in range(500))
 GZIP = gzip.compress(TEXT, mtime=0)
@@ -79,6 +80,12 @@ def test_rows_are_the_lines_but_for_the_header_and_blank_ones(
 def test_what_is_told_of_a_text_before_it_is_parsed(text: bytes, seen: Measure) -> None:
     """Blank lines are no records, the longest line counts its end, and a carriage return alone ends none."""
     assert measure(text) == seen
+
+
+def test_blank_lines_have_nothing_but_their_end() -> None:
+    """A line is blank with and without its end; spaces are something."""
+    assert all(map(is_blank, (b"", b"\n", b"\r\n", b"\r")))
+    assert not any(map(is_blank, (b" ", b" \n", b"\r\r\n", b"a", b"\0")))
 
 
 @settings(deadline=None, max_examples=100)
@@ -162,10 +169,56 @@ class TestUnsound:
         with pytest.raises(BadFile, match="is no sound gzip file"):
             read(_write_bytes(tmp_path, GZIP + b"<html><body>502 Bad Gateway</body></html>"))
 
-    def test_web_page(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
-        """A page in place of the file is refused, with its first bytes and where to look."""
-        with pytest.raises(BadFile, match=r"no sound gzip file: Not a gzipped file \(b'<!'\)\. .* look at its address"):
-            read(_write_bytes(tmp_path, b"<!DOCTYPE html><html><body>Not Found</body></html>"))
+    def test_plain_text_as_gzip(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """A CSV that is called gzip and is none is refused, with its first bytes and where to look."""
+        with pytest.raises(BadFile, match=r"month\.csv\.gz is no gzip file: it starts with 'name,value'\. Look at"):
+            read(_write_bytes(tmp_path, TEXT))
+        with pytest.raises(BadFile, match=r"month\.csv\.gz is no gzip file: it starts with 'Not Found'\. Look at"):
+            read(_write_bytes(tmp_path, b"Not Found"))
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"<!DOCTYPE html>\n<html>", "an HTML page, no CSV: it starts with '<!DOCTYPE html>'"),
+            (
+                b"\r\n  <html lang='en'><p>Not Found",
+                '''an HTML page, no CSV: it starts with "<html lang='en'><p>Not Found"''',
+            ),
+            (b"\xef\xbb\xbf<!doctype HTML>", "an HTML page, no CSV: it starts with '<!doctype HTML>'"),
+            (b"<?xml version='1.0'?>\n<Error><Code>NoSuchKey</Code>", "an XML document, no CSV: it starts with"),
+            (
+                b"<Error><Code>AccessDenied</Code></Error>",
+                "HTML or XML, no CSV: it starts with '<Error><Code>AccessDenied",
+            ),
+            (b'{"message": "Not Found"}', 'JSON, no CSV: it starts with \'{"message": "Not Found"}\''),
+            (b"[404, 0]", "JSON, no CSV: it starts with '[404, 0]'"),
+            (b"PAR1\x15\x04" + bytes(LONGEST_LINE), "a Parquet file, no CSV: it starts with 'PAR1"),
+            (b"PK\x03\x04\x14\0" * 99, "a zip file, no CSV: it starts with 'PK"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+                "a Git LFS pointer to the file, no CSV: it starts",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("written", ["plain", "as gzip", "in gzip"])
+    def test_other_format(
+        self, tmp_path: Path, read: Callable[[Path], object], content: bytes, said: str, written: str
+    ) -> None:
+        """What a server sends in place of a CSV is named, whether it was asked for a CSV or a gzip, or packed it."""
+        path = tmp_path / ("month.csv" if written == "plain" else "month.csv.gz")
+        path.write_bytes(gzip.compress(content) if written == "in gzip" else content)
+        with pytest.raises(BadFile, match=re.escape(f"{path.name} is {said}")) as refused:
+            read(path)
+        assert ". Look at its address, what is there" in str(refused.value)
+        assert len(str(refused.value)) < 500
+
+    def test_gzip_as_plain_text(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """A gzip file that is called a plain CSV is named, and so is one that was packed twice."""
+        plain = tmp_path / "month.csv"
+        plain.write_bytes(GZIP)
+        for path in (plain, _write_bytes(tmp_path, gzip.compress(GZIP))):
+            with pytest.raises(BadFile, match=rf"{path.name} is a gzip file, no CSV: it starts with"):
+                read(path)
 
     @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
     def test_line_that_does_not_end(self, tmp_path: Path, read: Callable[[Path], object], suffix: str) -> None:

