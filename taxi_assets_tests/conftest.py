@@ -8,6 +8,7 @@ import pytest
 
 from taxi_assets.settings import setting_names
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+from taxi_assets_tests.web_server import WebServer, serve
 
 # An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
 os.environ.update(dict.fromkeys(setting_names(), ""))
@@ -22,3 +23,11 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     yield server.ensure_running()
     server.stop()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """A web server that has nothing yet."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve() as server:
+        yield server

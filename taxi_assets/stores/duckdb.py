@@ -5,7 +5,9 @@ process in while one writes, and two threads that replace the same month at once
 Not here: what is in a month.
 """
 
+import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
-from taxi_assets.stores.files import locked
+from taxi_assets.stores.files import locked, probe_folder
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.refusals import refusal, refusals_told, said_room
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +48,7 @@ class DuckDBWarehouse:
     """The DuckDB database at `path`, which the first load makes.
 
     Every method waits at most `wait_s` seconds for its turn, then raises StoreBusy; and raises StoreError where the
-    file is no database or a table in it has other columns.
+    file is no database, cannot be used, or has no room, or a table in it has other columns.
     """
 
     def __init__(self, path: Path, wait_s: float = 600) -> None:
@@ -75,7 +78,7 @@ class DuckDBWarehouse:
 
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
-        if not self.path.exists():
+        if not self._exists():
             return 0
         with self._opened(f"count {month}") as database:
             return _count(database, month) if _has_table(database, month) else 0
@@ -87,7 +90,7 @@ class DuckDBWarehouse:
         """
         import duckdb
 
-        if not self.path.exists():
+        if not self._exists():
             raise MissingUpstream(
                 f"there is no warehouse yet: expected {self.path}. Load a month first, such as with "
                 "taxi materialize --color yellow --months 2021-01"
@@ -100,6 +103,29 @@ class DuckDBWarehouse:
                 raise BadQuery(f"DuckDB cannot answer this: {error}") from error
             return Answer([column[0] for column in database.description or []], rows)
 
+    def probe(self) -> str:
+        """Try to make a table, and leave nothing; what was seen, in a sentence. Raises StoreError.
+
+        A database that is not there yet is not made.
+        """
+        probe_folder(self.path.parent)
+        room = said_room(self.path.parent)
+        if not self._exists():
+            return f"{self.path} is not there yet, the first load makes it; {room}"
+        # A load that goes on for longer is worth a word.
+        hurried = DuckDBWarehouse(self.path, min(self.wait_s, _PROBE_WAIT_S))
+        with hurried._opened("make a table", read_only=False) as database:
+            database.begin()
+            database.execute(f"CREATE TABLE taxi_assets_probe_{secrets.token_hex(4)} (x INTEGER)")
+            tables = sum(_has_table(database, TripMonth(color, _ANY_MONTH)) for color in COLORS)
+            database.rollback()
+        size = self.path.stat().st_size
+        return f"{self.path} can be written to; tables: {tables} of {len(COLORS)}, {size / 1e6:,.1f} MB; {room}"
+
+    def _exists(self) -> bool:
+        with refusals_told(self.path):
+            return self.path.exists()
+
     @contextmanager
     def _opened(self, doing: str, *, read_only: bool = True) -> Iterator["duckdb.DuckDBPyConnection"]:
         import duckdb
@@ -107,13 +133,19 @@ class DuckDBWarehouse:
         with locked(self.path.with_name(f"{self.path.name}.lock"), f"the warehouse {self.path}", self.wait_s):
             if not read_only and not self.path.exists():
                 _create_database(self.path)
-            with _connect(self.path, read_only=read_only) as database:
-                try:
+            try:
+                with _connect(self.path, read_only=read_only) as database:
                     yield database
-                except duckdb.Error as error:
-                    raise StoreError(
-                        f"the warehouse {self.path} could not {doing}: {error}. {_if_damaged(self.path)}"
-                    ) from error
+            except duckdb.Error as error:
+                raise _refusal(error, self.path) or StoreError(
+                    f"the warehouse {self.path} could not {doing}: {error}. {_if_damaged(self.path)}"
+                ) from error
+
+
+_PROBE_WAIT_S = 30
+
+_ANY_MONTH = "2021-01"
+"""A table is its color's, whatever the month."""
 
 
 def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
@@ -126,9 +158,19 @@ def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
             raise StoreBusy(
                 f"another program has the warehouse open: {error}. Close it there, then run again"
             ) from error
-        raise StoreError(
-            f"{path} cannot be opened: {error}. Expected a DuckDB database. {_if_damaged(path)}"
+        raise _refusal(error, path) or StoreError(
+            f"{path} cannot be opened: {str(error).rstrip('.!')}. Expected a DuckDB database. {_if_damaged(path)}"
         ) from error
+
+
+def _refusal(error: "duckdb.Error", path: Path) -> StoreError | None:
+    """What is to be said where DuckDB passes on, as text, that the system refused its file, and not one of a query."""
+    if path.name not in str(error):
+        return None
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+        if os.strerror(number) in str(error):
+            return refusal(OSError(number, os.strerror(number)), path)
+    return None
 
 
 def _if_damaged(path: Path) -> str:
@@ -140,9 +182,14 @@ def _create_database(path: Path) -> None:
     import duckdb
 
     fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    duckdb.connect(fresh).close()
-    fresh.replace(path)
+    try:
+        with refusals_told(path):
+            fresh.unlink(missing_ok=True)
+            duckdb.connect(fresh).close()
+            fresh.replace(path)
+    except duckdb.Error as error:
+        fresh.unlink(missing_ok=True)
+        raise _refusal(error, path) or StoreError(f"the warehouse {path} could not be made: {error}") from error
 
 
 def _columns(month: TripMonth) -> tuple[Column, ...]:

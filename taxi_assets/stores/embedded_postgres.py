@@ -24,6 +24,8 @@ from urllib.parse import quote
 
 from taxi_assets.errors import StoreBusy, StoreError
 from taxi_assets.stores.files import locked
+from taxi_assets.stores.ports import require_free_port
+from taxi_assets.stores.refusals import free_bytes, refusals_told, said_room
 
 DATABASE = "ny_taxi"
 
@@ -45,6 +47,7 @@ _SOCKET_PATH_BYTES = 103  # the least that a system allows
 _START_TIMEOUT_S = 300  # after a crash in the middle of much work, recovery takes a while
 _ORPHAN_TIMEOUT_S = 10
 _QUOTED_LINES = 15
+_LEAST_ROOM = 100 << 20  # a new server takes 40 MB, and up to 16 MB at a time for its write-ahead log
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class EmbeddedPostgres:
 
     def psql_line(self) -> str:
         """The shell line that opens `ny_taxi` in psql. Starts the server if it does not run."""
-        return shlex.join([str(_programs() / "psql"), self.ensure_running()])
+        return psql_line(self.ensure_running())
 
     def stop(self) -> bool:
         """Stop the server and end its connections; False if it did not run. Raises StoreError where it won't stop."""
@@ -127,18 +130,8 @@ class EmbeddedPostgres:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         waiting_for = f"the embedded Postgres server in {self.folder} to start or stop"
-        with self._permitted(), locked(self.folder / ".lock", waiting_for):
+        with refusals_told(self.folder), locked(self.folder / ".lock", waiting_for):
             yield
-
-    @contextmanager
-    def _permitted(self) -> Iterator[None]:
-        try:
-            yield
-        except PermissionError as error:
-            raise StoreError(
-                f"this user can't use the embedded Postgres server in {self.folder}: {error}. Run this as the owner of "
-                f"{self._data}, or use another folder"
-            ) from error
 
     def _running(self) -> _Server | None:
         """The server that answers, once it has started; None where there is none, or when it has stopped."""
@@ -157,7 +150,7 @@ class EmbeddedPostgres:
     def _found(self) -> _Server | None:
         """The server that was started last and did not say that it stopped."""
         try:
-            with self._permitted():
+            with refusals_told(self._data):
                 lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return None
@@ -171,6 +164,8 @@ class EmbeddedPostgres:
         if fresh:
             self._create()
         self._forget_reused_pid()
+        if self.port:
+            require_free_port("127.0.0.1", self.port, choose="set TAXI_POSTGRES_PORT to another, such as {port}")
         port = self.port or 5432
         settings = {
             **_SETTINGS,
@@ -200,12 +195,17 @@ class EmbeddedPostgres:
             user = _system_user()
             os.chown(staged, user.pw_uid, user.pw_gid)
         choices = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
-        self._run("initdb", "-D", staged.name, *choices, owner=staged)
-        (staged / "pg_hba.conf").write_text(_WHO_MAY_CONNECT)
-        single = ("--single", "-D", staged.name, "-c", "exit_on_error=on", "postgres")
-        sql = f"CREATE ROLE {_ROLE} LOGIN CREATEDB;\nCREATE DATABASE {DATABASE} OWNER {_ROLE};\n"
-        self._run("postgres", *single, owner=staged, words=sql)
-        staged.rename(self._data)
+        try:
+            self._run("initdb", "-D", staged.name, *choices, owner=staged)
+            (staged / "pg_hba.conf").write_text(_WHO_MAY_CONNECT)
+            single = ("--single", "-D", staged.name, "-c", "exit_on_error=on", "postgres")
+            sql = f"CREATE ROLE {_ROLE} LOGIN CREATEDB;\nCREATE DATABASE {DATABASE} OWNER {_ROLE};\n"
+            self._run("postgres", *single, owner=staged, words=sql)
+            staged.rename(self._data)
+        except (StoreError, OSError):
+            # It may be what fills the disk.
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
 
     def _forget_reused_pid(self) -> None:
         """Clear what a killed server left where its pid is now another program's, which PostgreSQL takes for a server.
@@ -269,7 +269,15 @@ class EmbeddedPostgres:
 
     def _log_end(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-_QUOTED_LINES:]
-        return "\n".join([f"The end of its log, {self._log}:", *lines])
+        # On a full disk the log may have no room for the reason either.
+        full = free_bytes(self.folder) < _LEAST_ROOM
+        room = f"Only {said_room(self.folder)}: make room, or use another folder. " if full else ""
+        return "\n".join([f"{room}The end of its log, {self._log}:", *lines])
+
+
+def psql_line(url: str) -> str:
+    """The shell line that opens the database at `url` in the psql that comes along."""
+    return shlex.join([str(_programs() / "psql"), url])
 
 
 def _end_orphans(socket_folder: str) -> None:

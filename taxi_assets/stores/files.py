@@ -8,6 +8,7 @@ place clears it. Two writers of one place never meet: each has a staged file of 
 import fcntl
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from taxi_assets.errors import SettingsError, StoreBusy
+from taxi_assets.stores.refusals import nearest, refusal, refusals_told
 
 
 def local_path(url: str) -> Path | None:
@@ -32,36 +34,70 @@ def local_path(url: str) -> Path | None:
     return Path(unquote(path))
 
 
+def probe_folder(folder: Path) -> None:
+    """Write a file in `folder`, or, where that is not there yet, where it will be made; nothing stays.
+
+    Raises StoreError where that is refused.
+    """
+    there = nearest(folder)
+    try:
+        # It has no name, so that nothing stays where this process is killed either.
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"\0" * _PROBE_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        told = refusal(OSError(error.errno, error.strerror), there)
+        if told is None:
+            raise
+        raise told from error
+
+
+_PROBE_BYTES = 1 << 16
+
+
 class StagedFile:
     """A file on its way to its place.
 
     Open `path`, which is there and empty, and write; then `publish()` it, or `discard()` it. An error inside its `with`
-    statement discards it. A tool that puts a file of its own in the place of `path` loses the lock.
+    statement discards it, and becomes a StoreError where the system refused the file. A tool that puts a file of its
+    own in the place of `path` loses the lock.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _clear_litter(place)
-        self.path, self._lock = _stage(place)
+        with refusals_told(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _clear_litter(place)
+            self.path, self._lock = _stage(place)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None:
-            self.discard()
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            return
+        self.discard()
+        if isinstance(error, OSError) and (told := refusal(error, self.place)):
+            raise told from error
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk, which may turn out to be full only then."""
+        with refusals_told(self.place):
+            os.fsync(self._lock)
 
     def publish(self) -> Path:
         """Let the file appear in its place, in one step and after its bytes are on the disk; the place is returned."""
-        os.fsync(self._lock)
-        self.path.replace(self.place)
+        self.sync()
+        with refusals_told(self.place):
+            self.path.replace(self.place)
         self._release()
         return self.place
 
     def discard(self) -> None:
         """Remove the file; nothing appears. Twice is once."""
-        self.path.unlink(missing_ok=True)
+        with refusals_told(self.place):
+            self.path.unlink(missing_ok=True)
         self._release()
 
     def _release(self) -> None:
@@ -103,12 +139,17 @@ def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[Non
     """
     import filelock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, timeout=timeout_s, thread_local=False)
     try:
-        with filelock.FileLock(path, timeout=timeout_s, thread_local=False):
-            yield
+        with refusals_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except filelock.Timeout as error:
         raise StoreBusy(
             f"waited {timeout_s:g} s for {waiting_for}, which another process holds (lock file {path}). "
             "Let that one finish, or stop it, then run this again"
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taxi_assets.errors import MissingUpstream
-from taxi_assets.stores.files import StagedFile, locked
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.stores.files import StagedFile, locked, probe_folder
+from taxi_assets.stores.refusals import refusals_told, said_room
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class Home:
         """A file to download a month to."""
         return StagedFile(self._raw(month))
 
+    def publish_raw(self, month: TripMonth, staged: StagedFile) -> Path:
+        """Let a month's raw file appear; one of another suffix, from another source, goes."""
+        place = staged.publish()
+        with refusals_told(place):
+            for other in place.parent.glob(f"{month.stem}.csv*"):
+                if other != place:
+                    other.unlink(missing_ok=True)
+        return place
+
     def find_raw(self, month: TripMonth) -> Path:
         """The raw file of a month. Raises MissingUpstream."""
         return _require(self._raw(month), month, "raw_trips")
@@ -48,15 +58,24 @@ class Home:
         The rows come last: whoever finds them finds the lines that belong to them.
         """
         with locked(self._clean(month).parent / ".publish.lock", waiting_for=f"the clean months of {month.color}"):
+            staged.rows.sync()
             if staged.rejected:
                 staged.rejected.publish()
             else:
-                self._rejected(month).unlink(missing_ok=True)
+                with refusals_told(self._rejected(month)):
+                    self._rejected(month).unlink(missing_ok=True)
             return staged.rows.publish()
 
     def find_clean(self, month: TripMonth) -> Path:
         """The clean file of a month. Raises MissingUpstream."""
         return _require(self._clean(month), month, "clean_trips")
+
+    def probe(self) -> str:
+        """Try to write where months will lie; what was seen, in a sentence. Raises StoreError."""
+        for station in ("raw", "clean", "rejected"):
+            for color in COLORS:
+                probe_folder(self.folder / station / color)
+        return f"{self.folder} can be written to; {said_room(self.folder)}"
 
     def _raw(self, month: TripMonth) -> Path:
         return self.folder / "raw" / month.color / f"{month.stem}{self.raw_suffix}"
@@ -69,7 +88,9 @@ class Home:
 
 
 def _require(place: Path, month: TripMonth, station: str) -> Path:
-    if not place.is_file():
+    with refusals_told(place):
+        found = place.is_file()
+    if not found:
         raise MissingUpstream(
             f"{month}: {place} is not on this machine. Run {station} first: "
             f"taxi materialize --color {month.color} --months {month.month} --select {station}"

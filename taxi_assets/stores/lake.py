@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
-from taxi_assets.stores.files import StagedFile, local_path
+from taxi_assets.stores.files import StagedFile, local_path, probe_folder
+from taxi_assets.stores.refusals import refusals_told, said_room
 from taxi_assets.tlc.parquet import count_rows
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Lake(Protocol):
         """The month's object. Raises MissingUpstream, and StoreError where it is no Parquet file."""
         ...
 
+    def probe(self) -> str:
+        """Try to put something there, and leave nothing; what was seen, in a sentence. Raises StoreError."""
+        ...
+
 
 class FolderLake:
     """A lake in a folder."""
@@ -64,13 +69,21 @@ class FolderLake:
 
         place = self._place(month)
         try:
-            return LakeObject(month, str(place), place.stat().st_size, count_rows(place))
+            with refusals_told(place):
+                return LakeObject(month, str(place), place.stat().st_size, count_rows(place))
         except FileNotFoundError as error:
             raise MissingUpstream(
                 f"the lake has no object of {month}: expected {place}. The station lake_trips makes it: run that first"
             ) from error
         except pa.ArrowInvalid as error:
             raise StoreError(f"{place} is no Parquet file: {error}. Run lake_trips of {month} again") from error
+
+    def probe(self) -> str:
+        """Try to write where objects will lie; what was seen, in a sentence. Raises StoreError."""
+        for color in COLORS:
+            probe_folder(self.folder / "data" / color)
+        objects = sum(1 for _ in self.folder.glob("data/*/*.parquet"))
+        return f"{self.folder} can be written to; objects: {objects:,}; {said_room(self.folder)}"
 
     def _place(self, month: TripMonth) -> Path:
         return self.folder / month.object_name

@@ -5,6 +5,7 @@ new one. All is one transaction: a load that fails, or dies anywhere, leaves the
 Not here: what is in a month, and the server that comes along (see `embedded_postgres`).
 """
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,10 @@ from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy
 from taxi_assets.stores.answers import Answer
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.schema import LAYOUTS, Kind
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
+    import psycopg2
     import pyarrow as pa
     import sqlalchemy as sa
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -36,6 +38,8 @@ _PARTITIONED_BY = "LIST (file_month)"
 # While a swap waits for readers to finish, new readers wait behind it. So it waits this long, then lets them by.
 _SWAP_TIMEOUT = "2s"
 _PAUSE_S = 0.2
+
+_CONNECT_TIMEOUT_S = 10  # a host that drops packets would else take minutes
 
 _ROWS_A_BATCH = 8192  # few, so that memory stays flat however large the tables are
 _MESSAGE_BYTES = 65536  # the server takes a message once it is whole: in small ones, both sides work at a time
@@ -93,14 +97,37 @@ class PostgresStore:
             columns = [column.name for column in cursor.description or ()]
             return Answer(columns, cursor.fetchall() if columns else [])
 
+    def probe(self) -> str:
+        """Try to make a table, and leave nothing; what was seen, in a sentence."""
+        with self._transaction("a table cannot be made") as cursor:
+            # The value of no month: a color's table is the same for all.
+            tables = sum(_has_table(cursor, TripMonth(color, "2021-01")) for color in COLORS)
+            cursor.execute(f"CREATE TABLE public.taxi_assets_probe_{secrets.token_hex(4)} (x integer)")
+            cursor.execute("SELECT current_setting('server_version'), current_user::text, current_database()::text")
+            version, user, database = cursor.fetchone()
+        return (
+            f"PostgreSQL {version.split()[0]}: user {user} can make tables in database {database}; "
+            f"tables: {tables} of {len(COLORS)}"
+        )
+
+    def shown_url(self) -> "sa.URL":
+        """The URL without what is secret in it."""
+        import sqlalchemy as sa
+
+        url = self.engine().url
+        query = {name: value for name, value in url.query.items() if "password" not in name}
+        return sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+
     def engine(self) -> "sa.Engine":
         """The SQLAlchemy engine of this database, the same one each time."""
         import sqlalchemy as sa
 
         if self._engine is None:
             # The server may have been restarted since a connection was used last, hence the ping.
-            application = {"fallback_application_name": "taxi_assets"}
-            self._engine = sa.create_engine(_parsed(self._url), pool_pre_ping=True, connect_args=application)
+            url = _parsed(self._url)
+            ours = {"fallback_application_name": "taxi_assets", "connect_timeout": _CONNECT_TIMEOUT_S}
+            unsaid = {name: value for name, value in ours.items() if name not in url.query}
+            self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args=unsaid)
         return self._engine
 
     @contextmanager
@@ -119,7 +146,7 @@ class PostgresStore:
                 "finish, or end it, then run this again"
             ) from error
         except psycopg2.Error as error:
-            raise StoreError(f"{failed}, Postgres refused: {_said(error)}") from error
+            raise StoreError(f"{failed}, Postgres refused: {_told(error)}") from error
         finally:
             connection.close()  # back to the pool, which rolls back
 
@@ -133,7 +160,7 @@ class PostgresStore:
             url = engine.url
             raise StoreError(
                 f"no connection to Postgres at host {url.host or url.query.get('host')}, port {url.port or 'default'}, "
-                f"as user {url.username} to database {url.database}: {_said(error)}. Check that the server runs there, "
+                f"as user {url.username} to database {url.database}: {_told(error)}. Check that the server runs there, "
                 "and that its URL has the right user, password and database"
             ) from error
 
@@ -167,6 +194,26 @@ def _parsed(url: str) -> "sa.URL":
         "the URL of the Postgres server can't be read (it is not shown, since there may be a password in it): expected "
         "postgresql://user:password@host:port/database, with %40 for an @ in the password, %2F for a /"
     )
+
+
+def _told(error: "psycopg2.Error") -> str:
+    """What Postgres says, on one line and without the SQL, which is not the user's; and what to do about it."""
+    import psycopg2.errors
+
+    primary, hint = error.diag.message_primary, error.diag.message_hint
+    said = ". ".join(part for part in (primary, hint) if part) or _said(error)
+    said = " ".join(said.split()).rstrip(".?")
+    match error:
+        case psycopg2.errors.DiskFull():
+            return f"{said}. Nothing was changed: make room on the server's disk, then run this again"
+        case psycopg2.errors.InsufficientPrivilege():
+            return (
+                f"{said}. The user must be able to make tables (GRANT CREATE, USAGE ON SCHEMA public TO ...) and own "
+                "those of trips that are there: let the database's owner see to that, or use another user"
+            )
+        case psycopg2.errors.ReadOnlySqlTransaction():
+            return f"{said}. Expected a server that can be written to, and no standby"
+    return said
 
 
 def _said(error: Exception) -> str:

@@ -1,33 +1,27 @@
 """Where a month's raw file comes from: a folder or a web server with the TLC's files, by default its mirror.
 
 Here: the address of a month, and its bytes as they were sent, counted and hashed on the way.
-Not here: where the raw file is kept, and what is in it.
+Not here: how a web server is asked (see `download`), where the raw file is kept, and what is in it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import partial
 from hashlib import sha256
-from http import HTTPStatus
-from os import fstat
+from os import fstat, stat_result
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from taxi_assets.errors import NotPublished, SettingsError, SourceUnreachable, StoreError
+from taxi_assets.errors import NotPublished, SettingsError, StoreError
+from taxi_assets.stores.download import CHUNK_BYTES, Download, NotFound, Tell, Version, ask, said_size
 from taxi_assets.stores.files import StagedFile, local_path
-from taxi_assets.tlc.trips import TripMonth
-
-if TYPE_CHECKING:
-    import requests
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
-
-CHUNK_BYTES = 1 << 20
-TIMEOUT_S = (10.0, 60.0)  # to connect; from one byte to the next
 
 _EXPECTED = (
     "expected a folder, file://, http:// or https:// that holds "
@@ -37,16 +31,19 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was stored of a month: its address, size and SHA-256 (hexadecimal), and what the source says of its version.
+    """What was stored of a month: its address, size and SHA-256 (hexadecimal), and the version that the source had.
 
-    `last_modified` is an HTTP date, for a file as well.
+    `tries` is how often the source was asked, `resumed` how often the file went on where it had broken off. `unchanged`
+    says that all this is known from before, and that nothing was stored now.
     """
 
     address: str
     bytes: int
     sha256: str
-    etag: str | None
-    last_modified: str | None
+    version: Version
+    tries: int = 1
+    resumed: int = 0
+    unchanged: bool = False
 
 
 class Source:
@@ -75,14 +72,49 @@ class Source:
         """Where the month's file is: a path or a URL."""
         return self._template.replace("{color}", month.color).replace("{month}", month.month)
 
-    def fetch(self, month: TripMonth, staged: StagedFile) -> Fetched:
+    def fetch(
+        self, month: TripMonth, staged: StagedFile, known: Fetched | None = None, tell: Tell = lambda _: None
+    ) -> Fetched:
         """Write the month's file, byte for byte as the source has it, to `staged`; memory does not grow with its size.
 
-        Raises NotPublished where the source has no such file, and StoreError where it cannot be had, or not whole.
+        Nothing is written where the source still has the version of what is `known`. `tell` hears how far a long
+        download is. Raises NotPublished where the source has no such file, and StoreError where it cannot be had, or
+        not whole.
         """
         address = self.address(month)
         path = local_path(address)
-        return _download(month, address, staged) if path is None else _copy(month, path, staged)
+        return _download(month, address, staged, known, tell) if path is None else _copy(month, path, staged, known)
+
+    def probe(self, months: Sequence[TripMonth]) -> str:
+        """What the source has, in a sentence: of a folder all its months, of a server the first of `months` it has.
+
+        Raises NotPublished where it has none, and StoreError where it cannot be asked.
+        """
+        if local_path(self._template) is not None:
+            return self._list_folder()
+        for month in months:
+            try:
+                length = ask(self.address(month))
+            except NotFound:
+                continue
+            return f"{month} is there" + (f", {said_size(length)}" if length else "")
+        raise NotPublished(
+            f"the server answers, but has none of {', '.join(map(str, months))}; asked for {self.address(months[0])}. "
+            "Check TAXI_SOURCE_URL and TAXI_FIRST_MONTH"
+        )
+
+    def _list_folder(self) -> str:
+        found = Counter(
+            color
+            for color in COLORS
+            for _ in _glob(self._template.replace("{color}", color).replace("{month}", "????-??"))
+        )
+        if not found:
+            raise NotPublished(
+                f"there is no month in {self._template}. Check TAXI_SOURCE_URL: {_EXPECTED}; "
+                "taxi sample FOLDER makes months up"
+            )
+        return ", ".join(f"{count} {color}" for color, count in found.items()) + " months"
 
 
 def _require_plain_web(url: str) -> None:
@@ -97,7 +129,7 @@ def _require_plain_web(url: str) -> None:
         raise SettingsError("the source's address holds a user name or a password: put those into ~/.netrc")
 
 
-def _copy(month: TripMonth, path: Path, staged: StagedFile) -> Fetched:
+def _copy(month: TripMonth, path: Path, staged: StagedFile, known: Fetched | None) -> Fetched:
     try:
         file = path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -105,27 +137,16 @@ def _copy(month: TripMonth, path: Path, staged: StagedFile) -> Fetched:
     except OSError as error:
         raise StoreError(f"{month} cannot be read: {error}. Expected a file that this user may read") from error
     with file:
+        version = _version(fstat(file.fileno()))
+        if known and known.version == version:
+            return replace(known, unchanged=True)
         size, digest = _store(iter(partial(file.read, CHUNK_BYTES), b""), staged)
-        changed = formatdate(fstat(file.fileno()).st_mtime, usegmt=True)
-    return Fetched(str(path), size, digest, etag=None, last_modified=changed)
+    return Fetched(str(path), size, digest, version)
 
 
-def _download(month: TripMonth, address: str, staged: StagedFile) -> Fetched:
-    import requests
-    from urllib3.exceptions import HTTPError
-
-    try:
-        # The file is compressed already: a server must not compress it again, and what it sends is kept as it is.
-        with requests.get(address, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
-            _require_found(month, address, response)
-            # urllib3 holds the body against Content-Length.
-            size, digest = _store(response.raw.stream(CHUNK_BYTES, decode_content=False), staged)
-    except (requests.RequestException, HTTPError) as error:
-        raise SourceUnreachable(
-            f"{month} did not arrive from {address}: {error}. Check the address and the connection, then run this again"
-        ) from error
-    headers = response.headers
-    return Fetched(address, size, digest, headers.get("ETag"), headers.get("Last-Modified"))
+def _version(seen: stat_result) -> Version:
+    """A file's version, told as web servers tell it."""
+    return Version(f'"{seen.st_mtime_ns:x}-{seen.st_size:x}"', formatdate(seen.st_mtime, usegmt=True))
 
 
 def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
@@ -139,14 +160,22 @@ def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _require_found(month: TripMonth, address: str, response: "requests.Response") -> None:
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        raise _not_published(month, address)
-    if response.status_code != HTTPStatus.OK:
-        raise StoreError(
-            f"{month} was refused: {address} answered {response.status_code} {response.reason}, expected 200 OK. "
-            "Open the address in a browser to see what the server says"
-        )
+def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched | None, tell: Tell) -> Fetched:
+    with staged.path.open("wb") as file:
+        download = Download(address, file, tell)
+        try:
+            if not download.fetch(known.version if known else None) and known:
+                return replace(known, unchanged=True)
+        except NotFound as error:
+            raise _not_published(month, address) from error
+        except StoreError as error:
+            raise type(error)(f"{month} was not fetched: {error}") from error
+    return Fetched(address, download.bytes, download.sha256, download.version, download.tries, download.resumed)
+
+
+def _glob(pattern: str) -> Iterable[Path]:
+    path = local_path(pattern) or Path(pattern)
+    return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
 
 
 def _not_published(month: TripMonth, address: str) -> NotPublished:

@@ -30,6 +30,10 @@ class Warehouse(Protocol):
         """What the warehouse answers. Raises BadQuery for wrong SQL, MissingUpstream where nothing was loaded yet."""
         ...
 
+    def probe(self) -> str:
+        """Try to make a table, and leave nothing; what was seen, in a sentence. Raises StoreError."""
+        ...
+
 
 def open_warehouse(url: str) -> Warehouse:
     """The warehouse at `url`: `duckdb:///` and the path of a file. Raises SettingsError for anything else."""

@@ -18,6 +18,7 @@ from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.warehouse import Warehouse, open_warehouse
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.machine import closed, full, small_disk
 
 JANUARY = TripMonth("yellow", "2021-01")
 FEBRUARY = TripMonth("yellow", "2021-02")
@@ -371,6 +372,59 @@ def test_damaged_database(damage: str, warehouse: DuckDBWarehouse, tmp_path: Pat
         with pytest.raises(StoreError, match=f"(?s){warehouse.path} cannot be opened.*move it away"):
             ask()
     assert warehouse.path.read_bytes() == content
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """A load that finds no room ends in an error that says so, and leaves the old month, for which there still is."""
+    with small_disk(tmp_path / "disk", 8) as disk:
+        warehouse = DuckDBWarehouse(disk / "warehouse.duckdb")
+        warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1000, 1), 1000)
+        with full(disk), pytest.raises(StoreError, match=f"no room for {warehouse.path}.*MB are free"):
+            warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 200_000, 2), 200_000)
+        assert _marks(warehouse) == [(1, 1000)]
+        assert warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 2000, 3), 2000) == 2000
+
+
+def test_full_disk_at_first(tmp_path: Path) -> None:
+    """Where there is no room even for an empty database, none is left half made."""
+    with small_disk(tmp_path / "disk", 1) as disk, full(disk):
+        warehouse = DuckDBWarehouse(disk / "warehouse.duckdb")
+        with pytest.raises(StoreError, match=f"no room for {warehouse.path}"):
+            warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1000, 1), 1000)
+        assert not list(disk.glob("*.duckdb")) + list(disk.glob(".*.new"))
+
+
+def test_closed_database(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A database of another user is no damaged one: the error says whose it is."""
+    lake_object = _object(tmp_path, JANUARY, 10)
+    warehouse.replace_month(JANUARY, lake_object, 10)
+    warehouse.path.with_name("warehouse.duckdb.lock").chmod(0o666)
+    warehouse.path.chmod(0o400)
+    with closed(warehouse.path.parent):
+        for ask in _every_method(warehouse, lake_object, 10):
+            with pytest.raises(StoreError, match=r"Permission denied.* of user ") as caught:
+                ask()
+            assert "damaged" not in str(caught.value)
+
+
+def test_probe(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A probe tells whether there is a database, how many tables it has, and leaves it as it was."""
+    assert "not there yet" in warehouse.probe()
+    assert not warehouse.path.parent.exists()
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    assert "tables: 1 of 3" in warehouse.probe()
+    assert warehouse.query("SELECT table_name FROM duckdb_tables()").rows == [("yellow_taxi_trips",)]
+
+
+def test_probe_finds_a_foreign_table(warehouse: DuckDBWarehouse) -> None:
+    """A table of a month's name that something else made is found before a load would fail of it."""
+    import duckdb
+
+    warehouse.path.parent.mkdir()
+    with duckdb.connect(warehouse.path) as database:
+        database.execute("CREATE TABLE fhv_taxi_trips (mine INTEGER)")
+    with pytest.raises(StoreError, match=r"fhv_taxi_trips has other columns.*mine INTEGER"):
+        warehouse.probe()
 
 
 def test_foreign_table(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ import pytest
 from taxi_assets.errors import StoreError
 from taxi_assets.stores import embedded_postgres
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets_tests.machine import full, small_disk
+from taxi_assets_tests.stores.test_postgres import JANUARY, month_of
 
 START = """
 import sys
@@ -199,12 +202,57 @@ def test_port(server: EmbeddedPostgres, free_port: int) -> None:
 
 
 def test_port_taken(server: EmbeddedPostgres) -> None:
-    """A server that can't start says why, in PostgreSQL's own words."""
+    """Where another program has the port, the error names the setting and a port that is free."""
     server.stop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(StoreError, match=r"(?s)did not start.*postgres\.log.*Address already in use"):
+        with pytest.raises(StoreError, match=rf"port {port} .*TAXI_POSTGRES_PORT to another, such as \d+") as caught:
             EmbeddedPostgres(server.folder, port).ensure_running()
+    other = int(str(caught.value).split()[-1])
+    EmbeddedPostgres(server.folder, other).ensure_running()
+    server.stop()
+
+
+def test_can_not_start(server: EmbeddedPostgres) -> None:
+    """A server that can't start says why, in PostgreSQL's own words."""
+    server.stop()
+    version = server.folder / "data" / "PG_VERSION"
+    right = version.read_text()
+    version.write_text("9\n")
+    try:
+        with pytest.raises(StoreError, match=r"(?s)did not start.*postgres\.log.*initialized by PostgreSQL version 9"):
+            server.ensure_running()
+    finally:
+        version.write_text(right)
+
+
+def test_no_room(tmp_path: Path) -> None:
+    """Where there is no room for a server's data, the error says how much there is, and nothing is left of it."""
+    with small_disk(tmp_path / "disk", 20) as disk:
+        with pytest.raises(StoreError, match=r"(?s)initdb failed\. Only \d+\.\d MB are free there: make room"):
+            EmbeddedPostgres(disk / "postgres").ensure_running()
+        assert not list(disk.glob("postgres/data*"))
+
+
+def test_disk_gets_full(tmp_path: Path) -> None:
+    """A load that fills the server's disk leaves the old month, and says what to do; with room it works again."""
+    with small_disk(tmp_path / "disk", 80) as disk:
+        server = EmbeddedPostgres(disk / "postgres")
+        store = PostgresStore(server.ensure_running())
+        store.replace_month(JANUARY, [month_of(JANUARY, 100, mark=1)], 100)
+        with full(disk), pytest.raises(StoreError, match=r"No space left on device.*make room on the server's disk"):
+            store.replace_month(JANUARY, [month_of(JANUARY, 100_000, mark=2)], 100_000)
+        assert store.count(JANUARY) == 100
+        assert store.replace_month(JANUARY, [month_of(JANUARY, 200, mark=3)], 200) == 200
+        store.engine().dispose()
+        server.stop()
+
+
+def test_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    """Where a file is in the way of the server's folder, the error names it."""
+    (tmp_path / "postgres").touch()
+    with pytest.raises(StoreError, match=rf"{tmp_path}/postgres is a file.*Move"):
+        EmbeddedPostgres(tmp_path / "postgres").ensure_running()
 
 
 def test_long_path(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A month in Postgres is replaced whole, whoever else loads, reads or dies."""
 
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -47,10 +49,17 @@ PostgresStore(sys.argv[1]).replace_month(JANUARY, tables(), 40_001)
 @pytest.fixture
 def store(postgres_url: str) -> Iterator[PostgresStore]:
     """A database that nothing was loaded into."""
-    store = PostgresStore(postgres_url, wait_s=20)
-    _run(store, "DROP OWNED BY CURRENT_USER")
+    store = PostgresStore(emptied(postgres_url), wait_s=20)
     yield store
     store.engine().dispose()
+
+
+def emptied(postgres_url: str) -> str:
+    """A database without what earlier tests left in it."""
+    store = PostgresStore(postgres_url)
+    _run(store, "DROP OWNED BY CURRENT_USER")
+    store.engine().dispose()
+    return postgres_url
 
 
 def month_of(month: TripMonth, rows: int, mark: int = 0, **columns: list[Any]) -> "pa.Table":
@@ -429,6 +438,71 @@ def test_no_server_shows_no_password() -> None:
         ) as error:
             use()
         assert "s3cr3t" not in _all_texts(error.value)
+
+
+def test_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes a connection and says nothing is given up after a while, that of the URL if it has one."""
+    monkeypatch.setattr(postgres, "_CONNECT_TIMEOUT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=rf"port {port}.*timeout expired"):
+            PostgresStore(f"postgresql://ann@127.0.0.1:{port}/trips").probe()
+        assert time.monotonic() - started < 4
+    own = PostgresStore("postgresql://ann@127.0.0.1:1/trips?connect_timeout=7").engine()
+    assert own.dialect.create_connect_args(own.url)[1]["connect_timeout"] == "7"
+
+
+def test_no_database(store: PostgresStore) -> None:
+    """Where the server has no such database, the error names it."""
+    nowhere = PostgresStore(_url(store, database="nowhere"))
+    with pytest.raises(StoreError, match=r'database "nowhere" does not exist\. Check that .* database'):
+        nowhere.probe()
+
+
+def test_no_right_to_make_tables(store: PostgresStore) -> None:
+    """A user who may make no tables is told what is to be granted, by a load as by a probe."""
+    admin = PostgresStore(_url(store, username="postgres"))
+    _run(admin, "CREATE ROLE guest LOGIN")
+    try:
+        guest = PostgresStore(_url(store, username="guest"))
+        for use in (guest.probe, lambda: _load(guest, JANUARY, 1, 1)):
+            with pytest.raises(StoreError, match=r"permission denied for schema public.*GRANT CREATE, USAGE"):
+                use()
+        guest.engine().dispose()
+    finally:
+        _run(admin, "DROP ROLE guest")
+        admin.engine().dispose()
+
+
+def test_probe(store: PostgresStore) -> None:
+    """A probe tells the server's version, the user, the database and its tables, and leaves nothing."""
+    assert re.match(r"PostgreSQL \d+\.\d+: user taxi .*database ny_taxi; tables: 0 of 3", store.probe())
+    _load(store, JANUARY, 3, mark=1)
+    assert "tables: 1 of 3" in store.probe()
+    assert _relations(store) == {JANUARY.table, f"{JANUARY.table}_202101"}
+
+
+def test_probe_finds_a_foreign_table(store: PostgresStore) -> None:
+    """A table of a color's name that something else made, the course's script perhaps, is found before a load fails."""
+    _run(store, "CREATE TABLE green_taxi_trips (index bigint)")
+    with pytest.raises(StoreError, match=r"public\.green_taxi_trips was made by something else"):
+        store.probe()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cr3t@host:5433/trips",
+        "postgresql://ann@host:5433/trips?password=s3cr3t&sslmode=require&sslpassword=s3cr3t",
+    ],
+)
+def test_shown_url(url: str) -> None:
+    """The URL to show has all that psql needs, and no password, wherever it was."""
+    shown = PostgresStore(url).shown_url().render_as_string(hide_password=False)
+    assert shown.startswith("postgresql://ann@host:5433/trips")
+    assert "s3cr3t" not in shown
+    assert ("sslmode" in shown) == ("sslmode" in url)
 
 
 def test_wrong_password_is_not_shown(store: PostgresStore) -> None:

@@ -2,79 +2,24 @@
 
 import gzip
 import hashlib
-import threading
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import NotPublished, SettingsError, StoreError, TaxiAssetsError
-from taxi_assets.stores import source as source_module
+from taxi_assets.errors import NotPublished, SettingsError, SourceUnreachable, StoreError, TaxiAssetsError
+from taxi_assets.stores.download import CHUNK_BYTES, Version
 from taxi_assets.stores.files import StagedFile
-from taxi_assets.stores.source import CHUNK_BYTES, MIRROR_URL, Source
+from taxi_assets.stores.source import MIRROR_URL, Fetched, Source
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.web_server import Reply, WebServer
 
 MONTH = TripMonth("green", "2020-04")
 NAME = "green/green_tripdata_2020-04.csv.gz"
 BODY = gzip.compress(b"VendorID\r\n2\r\n" * 1000)
-
-
-@dataclass
-class Reply:
-    """What the test's web server answers."""
-
-    status: int = 200
-    body: bytes = BODY
-    repeat: int = 1
-    headers: dict[str, str] = field(default_factory=dict)
-    stall: threading.Event | None = None
-
-
-@dataclass
-class Server:
-    """A web server on loopback: what it answers by path, and the requests that it saw."""
-
-    url: str
-    replies: dict[str, Reply] = field(default_factory=dict)
-    seen: list[dict[str, str]] = field(default_factory=list)
-
-
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.seen.append(dict(self.headers))
-            reply = server.replies.get(self.path, Reply(404, b"Not Found"))
-            self.send_response(reply.status)
-            for name, value in {"Content-Length": str(len(reply.body) * reply.repeat), **reply.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            for _ in range(reply.repeat):
-                self.wfile.write(reply.body)
-            if reply.stall:
-                reply.stall.wait(10)
-
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    return Handler
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A web server that has nothing yet."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    http = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server = Server(f"http://127.0.0.1:{http.server_port}")
-    http.RequestHandlerClass = _handler(server)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    http.shutdown()
-    thread.join()
-    http.server_close()
 
 
 @pytest.fixture
@@ -142,47 +87,57 @@ def test_fetch_from_folder(form: Callable[[Path], str], tmp_path: Path, staged: 
     assert staged.path.read_bytes() == BODY
     assert (fetched.address, fetched.bytes) == (str(place), len(BODY))
     assert fetched.sha256 == hashlib.sha256(BODY).hexdigest()
-    assert fetched.last_modified is not None
 
 
-def test_fetch_from_web(server: Server, staged: StagedFile) -> None:
+def test_fetch_from_web(web: WebServer, staged: StagedFile) -> None:
     """A file on a web server is stored, counted and hashed, with what the server says of its version."""
-    server.replies[f"/{NAME}"] = Reply(headers={"ETag": '"v1"', "Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"})
-    fetched = Source(server.url).fetch(MONTH, staged)
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers={"ETag": '"v1"', "Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"})]
+    fetched = Source(web.url).fetch(MONTH, staged)
     assert staged.path.read_bytes() == BODY
-    assert (fetched.address, fetched.bytes) == (f"{server.url}/{NAME}", len(BODY))
-    assert fetched.sha256 == hashlib.sha256(BODY).hexdigest()
-    assert (fetched.etag, fetched.last_modified) == ('"v1"', "Fri, 20 May 2022 10:00:00 GMT")
+    assert fetched == Fetched(
+        f"{web.url}/{NAME}",
+        len(BODY),
+        hashlib.sha256(BODY).hexdigest(),
+        Version('"v1"', "Fri, 20 May 2022 10:00:00 GMT"),
+    )
 
 
-def test_fetch_follows_redirects(server: Server, staged: StagedFile) -> None:
-    """A server may send the file from elsewhere, as the mirror does; the address stays the asked one."""
-    server.replies |= {f"/{NAME}": Reply(302, b"", headers={"Location": "/elsewhere"}), "/elsewhere": Reply()}
-    assert Source(server.url).fetch(MONTH, staged).address == f"{server.url}/{NAME}"
-    assert staged.path.read_bytes() == BODY
-
-
-def test_fetch_keeps_bytes_as_sent(server: Server, staged: StagedFile) -> None:
-    """No compression is asked for, and a file that a server calls gzip-encoded is not unpacked."""
-    server.replies[f"/{NAME}"] = Reply(headers={"Content-Encoding": "gzip"})
-    Source(server.url).fetch(MONTH, staged)
-    assert staged.path.read_bytes() == BODY
-    assert server.seen[0]["Accept-Encoding"] == "identity"
-
-
-def test_fetch_streams(server: Server, tmp_path: Path, staged: StagedFile) -> None:
+def test_fetch_streams(web: WebServer, tmp_path: Path, staged: StagedFile) -> None:
     """Memory does not grow with the file."""
-    server.replies[f"/{NAME}"] = Reply(body=bytes(CHUNK_BYTES), repeat=32)
+    web.replies[f"/{NAME}"] = [Reply(bytes(CHUNK_BYTES), repeat=32)]
     _write(tmp_path / NAME, bytes(32 * CHUNK_BYTES))
-    Source(server.url).fetch(MONTH, staged)
-    for source in (Source(server.url), Source(str(tmp_path))):
+    Source(web.url).fetch(MONTH, staged)
+    for source in (Source(web.url), Source(str(tmp_path))):
         tracemalloc.start()
         try:
             fetched = source.fetch(MONTH, staged)
             assert tracemalloc.get_traced_memory()[1] < 8 * CHUNK_BYTES
         finally:
             tracemalloc.stop()
-        assert fetched.bytes == 32 * CHUNK_BYTES
+            assert fetched.bytes == 32 * CHUNK_BYTES
+
+
+def test_unchanged_file_is_not_copied(tmp_path: Path, staged: StagedFile) -> None:
+    """A file of the known version is left where it is; one that was written since, with as many bytes, is copied."""
+    place = _write(tmp_path / NAME)
+    source = Source(str(tmp_path))
+    fetched = source.fetch(MONTH, staged)
+    staged.path.write_bytes(b"")
+    assert source.fetch(MONTH, staged, fetched) == replace(fetched, unchanged=True)
+    assert staged.path.read_bytes() == b""
+    os.utime(place, ns=(0, 1))
+    assert not source.fetch(MONTH, staged, fetched).unchanged
+    assert staged.path.read_bytes() == BODY
+
+
+def test_unchanged_month_is_not_downloaded(web: WebServer, staged: StagedFile) -> None:
+    """What a server still has in the known version is not fetched; what is known of it stays known."""
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers={"ETag": '"v1"'})]
+    source = Source(web.url)
+    fetched = source.fetch(MONTH, staged)
+    staged.path.write_bytes(b"")
+    assert source.fetch(MONTH, staged, fetched) == replace(fetched, unchanged=True)
+    assert staged.path.read_bytes() == b""
 
 
 def test_not_published_in_folder(tmp_path: Path, staged: StagedFile) -> None:
@@ -191,49 +146,20 @@ def test_not_published_in_folder(tmp_path: Path, staged: StagedFile) -> None:
         Source(str(tmp_path)).fetch(MONTH, staged)
 
 
-def test_not_published_on_web(server: Server, staged: StagedFile) -> None:
-    """A month that a server answers with 404 is not published: the message has month and address."""
-    with pytest.raises(NotPublished, match=rf"green 2020-04.*{server.url}/{NAME}"):
-        Source(server.url).fetch(MONTH, staged)
+@pytest.mark.parametrize("status", [404, 410])
+def test_not_published_on_web(status: int, web: WebServer, staged: StagedFile) -> None:
+    """A month that a server says it has not is not published, after one question: the message has month and address."""
+    web.replies[f"/{NAME}"] = [Reply(status=status)]
+    with pytest.raises(NotPublished, match=rf"green 2020-04.*{web.url}/{NAME}"):
+        Source(web.url).fetch(MONTH, staged)
+    assert len(web.seen) == 1
 
 
-@pytest.mark.parametrize("status", [204, 403, 500, 503])
-def test_other_status(status: int, server: Server, staged: StagedFile) -> None:
-    """Any status but 200 and 404 is the store's error, and no month that is not published."""
-    server.replies[f"/{NAME}"] = Reply(status, b"")
-    with pytest.raises(StoreError, match=f"green 2020-04.*{NAME} answered {status}.*expected 200"):
-        Source(server.url).fetch(MONTH, staged)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"Content-Length": str(len(BODY) + 100)}, {"Transfer-Encoding": "chunked", "Content-Length": ""}],
-    ids=["shorter than announced", "chunk cut"],
-)
-def test_short_body(headers: dict[str, str], server: Server, staged: StagedFile) -> None:
-    """A body that ends too early is an error, not a short month."""
-    body = f"{len(BODY) + 100:x}\r\n".encode() + BODY if "Transfer-Encoding" in headers else BODY
-    server.replies[f"/{NAME}"] = Reply(body=body, headers=headers)
-    with pytest.raises(StoreError, match="green 2020-04 did not arrive"):
-        Source(server.url).fetch(MONTH, staged)
-
-
-def test_stalled_body(server: Server, staged: StagedFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stops sending is given up on."""
-    monkeypatch.setattr(source_module, "TIMEOUT_S", (1, 0.1))
-    stall = threading.Event()
-    server.replies[f"/{NAME}"] = Reply(headers={"Content-Length": str(len(BODY) + 1)}, stall=stall)
-    with pytest.raises(StoreError, match="timed out"):
-        Source(server.url).fetch(MONTH, staged)
-    stall.set()
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nowhere.invalid"])
-def test_unreachable(url: str, staged: StagedFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No listener, no such host: the store's error, which names the month and the address."""
-    monkeypatch.setenv("NO_PROXY", "*")
-    with pytest.raises(StoreError, match=f"green 2020-04 did not arrive from {url}"):
-        Source(url).fetch(MONTH, staged)
+def test_refused_on_web(web: WebServer, staged: StagedFile) -> None:
+    """What a server refuses for good is told with month, address and answer."""
+    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    with pytest.raises(StoreError, match=f"green 2020-04 was not fetched: .*{NAME} answered 403"):
+        Source(web.url).fetch(MONTH, staged)
 
 
 def test_unreadable_file(tmp_path: Path, staged: StagedFile) -> None:
@@ -243,10 +169,38 @@ def test_unreadable_file(tmp_path: Path, staged: StagedFile) -> None:
         Source(str(tmp_path)).fetch(MONTH, staged)
 
 
-def test_failed_fetch_publishes_nothing(server: Server, tmp_path: Path) -> None:
+def test_failed_fetch_publishes_nothing(web: WebServer, tmp_path: Path) -> None:
     """After a failed fetch neither the month nor litter is there."""
-    server.replies[f"/{NAME}"] = Reply(headers={"Content-Length": str(len(BODY) + 1)})
+    web.replies[f"/{NAME}"] = [Reply(status=403)]
     place = tmp_path / "raw" / "month.csv.gz"
     with pytest.raises(TaxiAssetsError), StagedFile(place) as staged:
-        Source(server.url).fetch(MONTH, staged)
+        Source(web.url).fetch(MONTH, staged)
     assert list(place.parent.iterdir()) == []
+
+
+def test_probe_of_folder(tmp_path: Path) -> None:
+    """A folder tells how many months of each color it has; one without any is refused with what to do."""
+    with pytest.raises(NotPublished, match=r"no month in.*TAXI_SOURCE_URL"):
+        Source(str(tmp_path)).probe([MONTH])
+    for name in (NAME, "green/green_tripdata_2020-05.csv.gz", "fhv/fhv_tripdata_2020-05.csv.gz", "green/notes.csv.gz"):
+        _write(tmp_path / name)
+    for form in (str(tmp_path), tmp_path.as_uri(), f"{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz"):
+        assert Source(form).probe([]) == "2 green, 1 fhv months"
+
+
+def test_probe_of_server(web: WebServer) -> None:
+    """A server tells of the first month that it has, and how large it is, without the month being fetched."""
+    earlier = TripMonth("yellow", "2019-01")
+    with pytest.raises(NotPublished, match="none of yellow 2019-01, green 2020-04"):
+        Source(web.url).probe([earlier, MONTH])
+    web.replies[f"/{NAME}"] = [Reply(bytes(2_500_000))]
+    assert Source(web.url).probe([earlier, MONTH]) == "green 2020-04 is there, 2.5 MB"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, SourceUnreachable), (403, StoreError)])
+def test_probe_of_server_that_refuses(status: int, kind: type[StoreError], web: WebServer) -> None:
+    """A server that refuses is told of at once."""
+    web.replies[f"/{NAME}"] = [Reply(status=status)]
+    with pytest.raises(kind, match=f"answered {status}"):
+        Source(web.url).probe([MONTH])
+    assert len(web.seen) == 1

@@ -1,0 +1,284 @@
+"""A file from a web server, however long it takes: resumed where it broke off, tried again where that can help.
+
+Here: which answers are worth another try, how long to wait for it, and when what has come so far may be kept.
+Not here: which file, and what is in it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from http import HTTPStatus
+from time import monotonic
+from typing import TYPE_CHECKING, BinaryIO
+
+from taxi_assets.errors import SourceUnreachable, StoreError
+
+if TYPE_CHECKING:
+    import requests
+    import tenacity
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_S = (10.0, 60.0)
+"""Seconds to connect, and from one byte to the next. The whole may take as long as it takes."""
+
+TRIES = 5
+"""Tries in a row, none of which brings the download further, before it is given up."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Between tries: doubled each time, and up to a second more by chance, so that not all come back at once."""
+
+LONGEST_RETRY_AFTER_S = 300.0
+"""A server may ask for a longer pause than ours; for one longer than this nobody waits."""
+
+_TELL_EVERY_S = 5.0
+
+_MEGABYTE = 10**6
+
+_PASSING = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""Answers that another try may change. All others are for good."""
+
+_AS_IT_IS = {"Accept-Encoding": "identity"}
+"""The files are compressed already: a server must not compress them again, and what it sends is kept as it is."""
+
+Tell = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """What tells a file from an earlier one at the same address: its ETag, its HTTP date of change."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class NotFound(Exception):  # as in `errors`
+    """The server has no such file. For the caller, who knows what that means."""
+
+
+class _Broken(Exception):
+    """A try that failed in a way that may pass; `pause_s` is what the server asked for."""
+
+    def __init__(self, said: str, pause_s: float = 0) -> None:
+        super().__init__(said)
+        self.pause_s = pause_s
+
+
+class Download:
+    """The file at `address`, on its way into `file`, which is empty and stays open.
+
+    `tell` hears, a few times a minute, how far it is. After `fetch`, `bytes`, `sha256` and `version` are those of what
+    was stored; `tries` and `resumed` count how often it was asked for, and how often it went on where it broke off.
+    """
+
+    def __init__(self, address: str, file: BinaryIO, tell: Tell) -> None:
+        self.address = address
+        self.bytes = 0
+        self.version = Version()
+        self.tries = self.resumed = 0
+        self._file = file
+        self._tell = tell
+        self._told_at = monotonic()
+        self._digest = sha256()
+        self._length: int | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256, hexadecimal, of what is stored."""
+        return self._digest.hexdigest()
+
+    def fetch(self, known: Version | None = None) -> bool:
+        """Store the whole file; False, and nothing stored, where it is still the version that is `known`.
+
+        Raises NotFound; SourceUnreachable where the server cannot be reached, or breaks off again and again; StoreError
+        where it refuses for good.
+        """
+        furthest = 0
+        while True:
+            try:
+                return self._try_again_and_again(known)
+            except _Broken as error:
+                # As long as it gets further it goes on: a long file may well break off more often than TRIES.
+                if self.bytes < furthest + CHUNK_BYTES:
+                    raise SourceUnreachable(
+                        f"{self.address} did not arrive: {error}. {self.tries} tries, {self._so_far()} came. "
+                        "Check the address and the connection, then run this again"
+                    ) from error
+                furthest = self.bytes
+
+    def _try_again_and_again(self, known: Version | None) -> bool:
+        import tenacity
+
+        jittered = tenacity.wait_exponential_jitter(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Broken),
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=lambda state: max(jittered(state), _asked_pause(state)),
+            before_sleep=self._tell_of_pause,
+            reraise=True,
+        )
+        return again(self._try, known)
+
+    def _try(self, known: Version | None) -> bool:
+        import requests
+        from urllib3.exceptions import HTTPError
+
+        self.tries += 1
+        headers = {**_AS_IT_IS, **(self._rest() if self.bytes else _unless(known))}
+        try:
+            with requests.get(self.address, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
+                if _is_known(response, known) and not self.bytes:
+                    return False
+                self._prepare(response)
+                # What came is kept at once: read() would lose up to a chunk of it when the connection breaks. Both
+                # hold the body against its announced length.
+                while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+                    self._store(chunk)
+        except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
+            raise StoreError(f"{self.address} cannot be fetched: {_plain(error)}. Check the address") from error
+        except (requests.RequestException, HTTPError) as error:
+            raise _Broken(_plain(error)) from error
+        return True
+
+    def _rest(self) -> dict[str, str]:
+        """What asks for the part that is missing, if it is still of the same file: by a strong ETag, or its date."""
+        same = _strong(self.version.etag) or self.version.last_modified
+        return {"Range": f"bytes={self.bytes}-", "If-Range": same} if same else {}
+
+    def _prepare(self, response: "requests.Response") -> None:
+        """See what the server answers: the whole file, the rest of it, or a refusal."""
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT and self._goes_on(response.headers):
+            self.resumed += 1
+            return
+        if response.status_code in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+            self._start_over()
+            raise _Broken("the server did not send the part that was asked for")
+        self._length = _require_sent(self.address, response)
+        self._start_over()
+        self.version = Version(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+
+    def _goes_on(self, headers: Mapping[str, str]) -> bool:
+        """Whether a part begins where this one ends, and is of the same file."""
+        _, _, span = headers.get("Content-Range", "").partition("bytes ")
+        start, _, total = span.partition("-")[0], *span.partition("/")[1:]
+        same_etag = headers.get("ETag", self.version.etag) == self.version.etag
+        same_length = self._length is None or total in ("*", str(self._length))
+        return start == str(self.bytes) and same_etag and same_length
+
+    def _start_over(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.bytes, self._digest = 0, sha256()
+
+    def _store(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._digest.update(chunk)
+        self.bytes += len(chunk)
+        if monotonic() - self._told_at > _TELL_EVERY_S:
+            self._told_at = monotonic()
+            self._tell(self._so_far())
+
+    def _so_far(self) -> str:
+        whole = said_size(self._length) if self._length else "an unknown size"
+        return f"{said_size(self.bytes)} of {whole}"
+
+    def _tell_of_pause(self, state: "tenacity.RetryCallState") -> None:
+        pause = state.next_action.sleep if state.next_action else 0
+        error = state.outcome.exception() if state.outcome else None
+        said = f"try {state.attempt_number + 1} of {TRIES} in {pause:.0f} s, after {self._so_far()}: {error}"
+        _log.warning("%s: %s", self.address, said)
+        self._tell(said)
+
+
+def said_size(size: int) -> str:
+    """A number of bytes, for people."""
+    return f"{size / 1e6:,.1f} MB" if size >= _MEGABYTE else f"{size / 1e3:,.1f} kB"
+
+
+def ask(address: str) -> int | None:
+    """Whether a server has a file, asked once as a download asks: its bytes, or None where the server does not tell.
+
+    Raises NotFound, SourceUnreachable, StoreError.
+    """
+    import requests
+
+    try:
+        # Not HEAD, which some servers refuse for what they do give.
+        with requests.get(address, stream=True, timeout=TIMEOUT_S, headers=_AS_IT_IS) as response:
+            return _require_sent(address, response)
+    except _Broken as error:
+        raise SourceUnreachable(f"{error}. Try again later") from error
+    except requests.RequestException as error:
+        raise SourceUnreachable(f"{address}: {_plain(error)}. Check the address and the connection") from error
+
+
+def _unless(known: Version | None) -> dict[str, str]:
+    """What asks for the file only if it is not the known one."""
+    if known and known.etag:
+        return {"If-None-Match": known.etag}
+    return {"If-Modified-Since": known.last_modified} if known and known.last_modified else {}
+
+
+def _is_known(response: "requests.Response", known: Version | None) -> bool:
+    """Whether the server has the known version: it says so, or it sends all the same, under the same ETag."""
+    if known is None:
+        return False
+    same = known.etag is not None and response.headers.get("ETag") == known.etag
+    return response.status_code == HTTPStatus.NOT_MODIFIED or (response.status_code == HTTPStatus.OK and same)
+
+
+def _strong(etag: str | None) -> str | None:
+    """An ETag under which the same bytes lie, not only the same meaning."""
+    return None if etag is None or etag.startswith("W/") else etag
+
+
+def _require_sent(address: str, response: "requests.Response") -> int | None:
+    """The announced length, in bytes, of a whole file that is sent; else raises what the answer means."""
+    if response.status_code == HTTPStatus.OK:
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else None
+    if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise NotFound(address)
+    said = f"{address} answered {response.status_code} {response.reason}, expected 200 OK"
+    if response.status_code not in _PASSING:
+        raise StoreError(f"{said}. Open the address in a browser to see what the server says")
+    pause = _retry_after(response.headers.get("Retry-After", ""))
+    if pause > LONGEST_RETRY_AFTER_S:
+        raise SourceUnreachable(f"{said}, and asks to be left alone for {pause:,.0f} s. Run this again after that")
+    raise _Broken(said, pause)
+
+
+def _plain(error: Exception) -> str:
+    """What went wrong, without the wrapping of those who passed it on, who name their own objects."""
+    inner = error.args[0] if error.args else error
+    text = str(getattr(inner, "reason", None) or inner)
+    return text.partition("): ")[2] or text
+
+
+def _retry_after(value: str) -> float:
+    """The seconds that a Retry-After header asks for, which names them or an HTTP date; 0 for none."""
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _asked_pause(state: "tenacity.RetryCallState") -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return error.pause_s if isinstance(error, _Broken) else 0.0

@@ -1,0 +1,121 @@
+"""A real web server on loopback that serves files, and misbehaves as a test tells it to."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Reply:
+    """What is answered once: a file, by default well."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    """How often the body is sent, as one."""
+    ranges: bool = True
+    """Whether a part is given where one is asked for."""
+    cut_at: int | None = None
+    """The byte of the file before which the connection is cut, as if the line broke."""
+    stall_at: int | None = None
+    """The byte of the file before which nothing more is sent, until the server is closed."""
+
+
+@dataclass
+class WebServer:
+    """What it answers by path, in order, the last again and again; and the headers of the requests that it saw."""
+
+    url: str = ""
+    replies: dict[str, list[Reply]] = field(default_factory=dict)
+    seen: list[dict[str, str]] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def next_reply(self, path: str) -> Reply:
+        """What is answered now."""
+        waiting = self.replies.get(path, [Reply(b"Not Found", 404)])
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+
+@contextmanager
+def serve() -> Iterator[WebServer]:
+    """A web server that has nothing yet."""
+    server = WebServer()
+    http = _Quiet(("127.0.0.1", 0), _handler(server))
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+class _Quiet(ThreadingHTTPServer):
+    """Says nothing when a client leaves early."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            server.seen.append(dict(self.headers))
+            reply = server.next_reply(self.path)
+            if _not_modified(self.headers, reply):
+                reply = Reply(status=304)
+            start = _asked_start(self.headers, reply)
+            total = len(reply.body) * reply.repeat
+            self.send_response(206 if start else reply.status)
+            part = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
+            for name, value in {"Content-Length": str(total - start), **part, **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self._send(reply, start)
+
+        def _send(self, reply: Reply, start: int) -> None:
+            end = next((at for at in (reply.cut_at, reply.stall_at) if at is not None), None)
+            if reply.repeat > 1:
+                for _ in range(reply.repeat):
+                    self.wfile.write(reply.body)
+            else:
+                self.wfile.write(reply.body[start:end])
+            if reply.stall_at is not None:
+                server.closing.wait(10)
+            if reply.cut_at is not None or reply.stall_at is not None:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    return Handler
+
+
+def _not_modified(asked: "Message[str, str]", reply: Reply) -> bool:
+    """Whether a request's condition says that the asker has this version."""
+    get = asked.get
+    by_tag = get("If-None-Match") and get("If-None-Match") == reply.headers.get("ETag")
+    by_date = get("If-Modified-Since") and get("If-Modified-Since") == reply.headers.get("Last-Modified")
+    return reply.status == 200 and bool(by_tag or by_date)
+
+
+def _asked_start(asked: "Message[str, str]", reply: Reply) -> int:
+    """The first byte of the part that is asked for, where the file is still the same; 0 for the whole."""
+    get = asked.get
+    span = re.fullmatch(r"bytes=(\d+)-", get("Range") or "")
+    same = get("If-Range") in (None, reply.headers.get("ETag"), reply.headers.get("Last-Modified"))
+    return int(span[1]) if span and same and reply.ranges and reply.status == 200 else 0
