@@ -1,9 +1,15 @@
 """The `taxi` command: a thin face over the rest. Exit status: 0 all done, 1 something failed, 2 wrong arguments."""
 
+# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+
+import difflib
+import gc
 import os
+import shlex
 import shutil
 import signal
 import sys
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,55 +36,102 @@ DEMO_ROWS = 20_000
 
 
 def main() -> None:
-    """Run the command line. What goes wrong on purpose is a line on stderr, not a traceback."""
+    """Run the command line. What goes wrong is a message on stderr, a traceback only with --debug."""
     try:
-        taxi.main(standalone_mode=False)
+        sys.exit(taxi.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except (TaxiAssetsError, OSError) as error:
-        click.secho(f"error: {error}", err=True, fg="red")
-        sys.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="taxi-assets")
-def taxi() -> None:
-    """New York's taxi trips, a color and a month at a time: files, a lake, a warehouse and Postgres."""
+class _Commands(click.Group):
+    """Commands in the order that people meet them, whose errors end in a message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(self.commands)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001  # nobody else would say what went wrong
+            if ctx.params["debug"]:
+                traceback.print_exception(error)
+            click.secho(f"error: {_say(error)}", err=True, fg="red")
+            ctx.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+
+
+def _say(error: Exception) -> str:
+    """What went wrong, for people; what this project does not raise on purpose is said to be a bug."""
+    if isinstance(error, (TaxiAssetsError, OSError)):
+        return str(error)
+    again = f"taxi --debug {shlex.join(sys.argv[1:])}"
+    return (
+        f"{type(error).__name__}: {error}\n"
+        f"This is a bug of taxi, or a fault of the machine. To see where: {again.replace('--debug --debug', '--debug')}"
+    )
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Settings are environment variables, TAXI_HOME and others that begin with TAXI_,
+or lines of a file .env beside pyproject.toml; docs/settings.md tells them all.
+
+\b
+Exit status: 0 all is done; 1 something failed, and is told; 2 wrong arguments
+or settings; 130 stopped with Ctrl-C.""",
+)
+@click.version_option(package_name="taxi-assets", help="Show the version.")
+@click.option("--debug", is_flag=True, help="Show the tracebacks of what goes wrong; before the command.")
+def taxi(*, debug: bool) -> None:
+    """New York's taxi trips, a color and a month at a time: files, a lake, a warehouse and Postgres.
+
+    \b
+    Try it, with made-up trips:    taxi demo
+    Load a real month:             taxi materialize --color green --months 2020-04
+    See what is loaded:            taxi status
+    """
 
 
 months_option = click.option(
     "--months", required=True, metavar="MONTHS", help="Months and ranges, such as 2020-03..2020-07,2020-12."
 )
 colors_option = click.option(
-    "--color", "colors", multiple=True, required=True, type=click.Choice(COLORS), help="A color; can repeat."
+    "--color",
+    "colors",
+    multiple=True,
+    required=True,
+    type=click.Choice(COLORS),
+    help="A color; repeat it for several.",
 )
-
-
-@taxi.command()
-@colors_option
-@months_option
-@click.option(
-    "--select", default="", metavar="STATIONS", help="Which stations, such as lake_trips+ ; default: all five."
-)
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="How many months at once.")
-def materialize(colors: tuple[str, ...], months: str, select: str, workers: int) -> None:
-    """Take months through the stations, now. Each is a Dagster run, which `taxi dev` shows."""
-    settings = Settings.load()
-    wanted = [TripMonth(color, month) for color in dict.fromkeys(colors) for month in parse_months(months)]
-    board = _run(settings, wanted, select, workers)
-    if board.failed:
-        sys.exit(1)
 
 
 @taxi.command()
 def demo() -> None:
-    """Make a few months up and take them through all five stations. No network, no account.
+    """Make a few months up and take them through all five stations.
 
-    Everything stays in TAXI_HOME, whatever other places are set. Real months there are not replaced.
+    It needs no network and no account. Everything stays in TAXI_HOME, whatever other places are set. Real months there
+    are not replaced: the demo then says how to give it a home of its own.
+
+    \b
+    Examples:
+      taxi demo
+      TAXI_HOME=demo_home taxi demo
     """
     settings = _demo_settings()
     _require_no_real_months(settings)
@@ -86,7 +139,7 @@ def demo() -> None:
     for month in DEMO_MONTHS:
         _publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
     click.echo("Taking them through the stations")
-    board = _run(settings, list(DEMO_MONTHS), select="", workers=1)
+    board = _run(settings, list(DEMO_MONTHS))
     if board.failed:
         sys.exit(1)
     _print_places(settings)
@@ -94,34 +147,75 @@ def demo() -> None:
 
 
 @taxi.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @colors_option
 @months_option
-@click.option("--rows", default=100_000, show_default=True, type=click.IntRange(0), help="Rows of each month.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed, other trips.")
-def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: int) -> None:
-    """Make months up in FOLDER.
+@click.option(
+    "--select",
+    default="",
+    metavar="STATIONS",
+    help="Which stations: names and commas; + takes all that come after too: lake_trips+.  [default: all]",
+)
+@click.option(
+    "--workers", default=1, show_default=True, metavar="N", type=click.IntRange(1), help="How many months at once."
+)
+@click.option("--fresh", is_flag=True, help="Fetch the raw files even where the source has not changed.")
+def materialize(colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool) -> None:
+    """Take months through the stations, now.
 
-    They are laid out as the source is, so that TAXI_SOURCE_URL can name the folder; the same bytes for the same seed.
+    Each month is a run of Dagster, which `taxi dev` shows. One that fails leaves the others, and what was loaded of it
+    before, as they are; it can be run again any number of times.
+
+    \b
+    Stations: raw_trips > clean_trips > lake_trips > warehouse_trips
+                                    > postgres_trips
+
+    \b
+    Examples:
+      taxi materialize --color green --months 2020-04
+      taxi materialize --color yellow --color green --months 2020-03..2020-07,2020-12
+      taxi materialize --color fhv --months 2021-01..2021-06 --workers 2
+      taxi materialize --color green --months 2020-04 --select lake_trips+
+
+    Exit status: 0 all months are done, 1 some failed and the summary says why, 2 wrong arguments.
     """
-    for color in dict.fromkeys(colors):
-        for month in parse_months(months):
-            trips = TripMonth(color, month)
-            click.echo(f"{trips}: {rows:,} rows in {_publish_sample(folder, trips, rows, seed)}")
+    settings = Settings.load()
+    wanted = [TripMonth(color, month) for color in dict.fromkeys(colors) for month in parse_months(months)]
+    board = _run(settings, wanted, select, workers, fresh=fresh)
+    if board.failed:
+        sys.exit(1)
 
 
 @taxi.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="For machines: a JSON list, a month an object, with rows by station."
+)
 def status(*, as_json: bool) -> None:
-    """Show what is loaded, with rows.
+    """Show what is loaded, stale or failed, with rows.
 
-    A line for each month, a column for each color. A month that did not pass all stations names those it did.
+    A line for each month and a column for each color, with the rows in the warehouse. A month that is simply loaded has
+    no word beside its rows; others have one:
+
+    \b
+      stale     a station ran again, and one after it has not
+      failed    its newest run failed; rows beside it are those of before
+      partly    it did not pass all stations
+      running   a run is under way
+      waiting   a run is in the queue
+
+    Below are the totals, why months failed, and the commands that run them again.
+
+    \b
+    Examples:
+      taxi status
+      taxi status --json
     """
     from taxi_assets.console.status import print_status, print_status_json
     from taxi_assets.defs.history import read_history
     from taxi_assets.defs.instance import fail_dead_runs, open_instance
     from taxi_assets.defs.partitions import trip_partitions
 
+    # What is imported stays: to look for garbage among it is a sixth of this command's time.
+    gc.disable()
     settings = Settings.load()
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
@@ -135,7 +229,18 @@ def status(*, as_json: bool) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="For machines: CSV.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list of objects.")
 def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
-    """Ask the warehouse in SQL, and print the answer."""
+    """Ask the warehouse in SQL, and print the answer.
+
+    The tables are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips; file_month is the first day of a row's month.
+
+    \b
+    Examples:
+      taxi query "SELECT file_month, count(*) FROM green_taxi_trips GROUP BY 1 ORDER BY 1"
+      taxi query --postgres "SELECT avg(total_amount) FROM yellow_taxi_trips"
+      taxi query --csv "SELECT * FROM fhv_taxi_trips LIMIT 100" > some.csv
+
+    Exit status: 1 where the SQL is wrong or nothing is loaded yet.
+    """
     from taxi_assets.console.tables import print_answer, print_csv, print_json
     from taxi_assets.stores.warehouse import open_warehouse
 
@@ -146,25 +251,28 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
 
 
 @taxi.command()
-def stop() -> None:
-    """Stop the Postgres server of TAXI_HOME.
-
-    The next command that needs it starts it again.
-    """
-    from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
-
-    stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
-    click.echo("Postgres is stopped" if stopped else "Postgres was not running")
-
-
-@taxi.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port of the UI.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address that the UI listens on."
+)
+@click.option(
+    "--port", default=3000, show_default=True, metavar="PORT", type=click.IntRange(1, 65535), help="Port of the UI."
+)
 def dev(host: str, port: int) -> None:
-    """Start Dagster's UI and daemon on the history in TAXI_HOME."""
+    """Start Dagster's UI and daemon on the history in TAXI_HOME.
+
+    Ctrl-C stops both.
+
+    \b
+    Examples:
+      taxi dev
+      taxi dev --port 3001
+      taxi dev --host 0.0.0.0      for other machines too: there is no password
+    """
     from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
+    from taxi_assets.stores.ports import require_free_port
 
     settings = Settings.load()
+    require_free_port(host, port, choose="choose another: taxi dev --port {port}")
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
     folder = dagster_home(settings.home)
@@ -176,14 +284,94 @@ def dev(host: str, port: int) -> None:
     os.execve(sys.executable, [sys.executable, *quiet, *words], environment)  # noqa: S606  # it takes this one's place
 
 
-def _run(settings: Settings, months: list[TripMonth], select: str, workers: int) -> Board:
+@taxi.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="For machines: a JSON list, a finding an object, with its verdict."
+)
+def doctor(*, as_json: bool) -> None:
+    """Try every system that the settings name, and say what to mend.
+
+    A line for each: TAXI_HOME and its room, the source, the lake, the warehouse, Postgres, Dagster's history; and the
+    versions at work, how psql and pgAdmin reach Postgres. What is written as a try is removed. The Postgres server of
+    TAXI_HOME is started, as by any command.
+
+    \b
+    Each line begins with a word:
+      ok        a run can use it
+      warn      a run can use it, perhaps not for long
+      mend      a run would fail: what was seen, and what to do
+
+    \b
+    Examples:
+      taxi doctor
+      taxi doctor --json
+
+    Exit status: 1 where something is to be mended.
+    """
+    from taxi_assets.console.doctor import print_finding, print_findings_json
+    from taxi_assets.defs.doctor import examine
+    from taxi_assets.news import Verdict
+
+    findings = []
+    for finding in examine(Settings.load()):
+        findings.append(finding)
+        if not as_json:
+            print_finding(finding)
+    if as_json:
+        print_findings_json(findings)
+    if any(finding.verdict is Verdict.mend for finding in findings):
+        sys.exit(1)
+
+
+@taxi.command()
+def stop() -> None:
+    """Stop the Postgres server of TAXI_HOME.
+
+    It stays up after the command that started it, so that the next need not wait for it; the next command that needs it
+    starts it again. A server of TAXI_POSTGRES_URL is left alone.
+    """
+    from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+
+    stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
+    click.echo("Postgres is stopped" if stopped else "Postgres was not running")
+
+
+@taxi.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@colors_option
+@months_option
+@click.option(
+    "--rows", default=100_000, show_default=True, metavar="N", type=click.IntRange(0), help="Rows of each month."
+)
+@click.option(
+    "--seed", default=0, show_default=True, metavar="N", type=click.IntRange(0), help="Another seed, other trips."
+)
+def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: int) -> None:
+    """Make months of trips up in FOLDER.
+
+    They are laid out as the source is, so that TAXI_SOURCE_URL can name the folder; the same bytes for the same seed.
+
+    \b
+    Examples:
+      taxi sample made_up --color yellow --months 2021-01 --rows 1000000
+      TAXI_SOURCE_URL=made_up taxi materialize --color yellow --months 2021-01
+    """
+    for color in dict.fromkeys(colors):
+        for month in parse_months(months):
+            trips = TripMonth(color, month)
+            click.echo(f"{trips}: {rows:,} rows in {_publish_sample(folder, trips, rows, seed)}")
+
+
+def _run(
+    settings: Settings, months: list[TripMonth], select: str = "", workers: int = 1, *, fresh: bool = False
+) -> Board:
     """Run months and show them; the board at the end."""
     _warm_up()
     from taxi_assets.console.tables import print_summary
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.defs.instance import fail_dead_runs, open_instance
     from taxi_assets.defs.partitions import require_partitions
-    from taxi_assets.defs.runs import select_stations
+    from taxi_assets.defs.runs import Order, select_stations
     from taxi_assets.defs.workers import run_months
 
     require_partitions(months, settings.first_month)
@@ -192,12 +380,12 @@ def _run(settings: Settings, months: list[TripMonth], select: str, workers: int)
         fail_dead_runs(instance)
     board = Board(months, stations)
     try:
-        with watch(board) as watcher, closing(run_months(settings, months, stations, workers)) as told:
+        with watch(board) as watcher, closing(run_months(settings, months, Order(stations, fresh), workers)) as told:
             for news in told:
                 watcher.hear(news)
     finally:
         board.stop()
-        print_summary(board, select)
+        print_summary(board, select, traces=click.get_current_context().find_root().params["debug"])
     return board
 
 
@@ -239,15 +427,15 @@ def _demo_settings() -> Settings:
 
 def _require_no_real_months(settings: Settings) -> None:
     """Refuse to let made-up trips take the place of real ones."""
-    from taxi_assets.defs.history import read_sources
+    from taxi_assets.defs.fetches import remembered
     from taxi_assets.defs.instance import open_instance
 
     with open_instance(settings.home) as instance:
-        sources = read_sources(instance, DEMO_MONTHS)
-    for month, source in sources.items():
-        if not Path(source).is_relative_to(settings.source_url):
+        fetches = [(month, remembered(instance, month)) for month in DEMO_MONTHS]
+    for month, fetched in fetches:
+        if fetched and not Path(fetched.address).is_relative_to(settings.source_url):
             raise click.ClickException(
-                f"{month} in {settings.home} came from {source}: a demo would replace it with made-up trips. "
+                f"{month} in {settings.home} came from {fetched.address}: a demo would replace it with made-up trips. "
                 "Give the demo a home of its own: TAXI_HOME=demo_home taxi demo"
             )
 

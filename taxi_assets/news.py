@@ -1,4 +1,4 @@
-"""What is told of months: between those who run and remember them, and those who show them.
+"""What is told of months and of systems: between those who run, remember and try them, and those who show them.
 
 Not here: Dagster, and how anything looks.
 """
@@ -15,6 +15,7 @@ class News(StrEnum):
 
     started = "started"
     station_started = "station_started"
+    progress = "progress"
     station_done = "station_done"
     done = "done"
     failed = "failed"
@@ -22,7 +23,10 @@ class News(StrEnum):
 
 @dataclass(frozen=True)
 class RunNews:
-    """Something that happened to a month: at which station, how many rows it has there, or what went wrong."""
+    """Something that happened to a month: at which station, how many rows it has there, or what went wrong.
+
+    `detail` says how far the station under way is, in words; `trace` is the whole stack of what went wrong.
+    """
 
     month: TripMonth
     what: News
@@ -31,6 +35,8 @@ class RunNews:
     seconds: float = 0.0
     error: str = ""
     run_id: str = ""
+    detail: str = ""
+    trace: str = ""
 
 
 class Standing(StrEnum):
@@ -46,8 +52,32 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class MonthHistory:
-    """How a month stands, and its rows at each station it passed, in their order."""
+    """How a month stands, and its rows at each station it passed, in their order.
+
+    Of one that failed also its run, the station it failed at, and why; both empty where the run did not tell.
+    """
 
     month: TripMonth
     standing: Standing
     rows: Mapping[str, int]
+    run_id: str = ""
+    failed_at: str = ""
+    error: str = ""
+
+
+class Verdict(StrEnum):
+    """Whether a system is fit for a run: it is, it may not be for long, or something has to be mended first."""
+
+    ok = "ok"
+    warn = "warn"
+    mend = "mend"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of a system, and, where that is not as it should be, what to do."""
+
+    system: str
+    verdict: Verdict
+    seen: str
+    remedy: str = ""

@@ -1,7 +1,9 @@
 """The `taxi` command's words: its help, its mistakes, its exit status. What it does is tried in `end_to_end`."""
 
+import gc
 import gzip
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,10 +14,12 @@ from taxi_assets.cli import main, taxi
 
 
 @pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home of its own, no `.env`."""
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A home of its own, no `.env`; and a process that outlives its command, which `taxi status` does not expect."""
     monkeypatch.setattr(settings_module, "DOTENV", tmp_path / ".env")
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
+    yield
+    gc.enable()
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -32,12 +36,33 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_every_command_has_help(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each command says what it does, and what each of its options means."""
+    """Each command says what it does in a line, gives examples, and says what each of its options means."""
     assert run(monkeypatch, command, "--help") == 0
-    assert taxi.commands[command].help
-    for parameter in taxi.commands[command].params:
-        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
-    assert "Usage: taxi" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Usage: taxi {command}" in said
+    help_text = taxi.commands[command].help or ""
+    assert help_text.partition("\n")[0].endswith(".")
+    options = [parameter for parameter in taxi.commands[command].params if isinstance(parameter, click.Option)]
+    assert all(option.help for option in options)
+    # The lines of examples are not run together.
+    assert not options or f"\n    taxi {command}" in said
+    assert "\b" not in said
+
+
+def test_the_help_of_all_leads_from_first_steps_to_rare_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`taxi --help` lists the commands in the order that people meet them, and says where settings are told."""
+    assert run(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    listed = said.partition("Commands:\n")[2]
+    places = [listed.index(f"\n  {name} ") if name != "demo" else listed.index("  demo ") for name in _ORDER]
+    assert places == sorted(places)
+    assert "docs/settings.md" in said
+    assert "Exit status" in said
+
+
+_ORDER = ("demo", "materialize", "status", "query", "dev", "stop", "sample")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +75,8 @@ def test_every_command_has_help(
         (["--color", "green", "--months", "2999-01"], "the last whole one"),
         (["--color", "green", "--months", "2021-01", "--select", "nothing"], "the selection 'nothing'"),
         (["--color", "green"], "Missing option '--months'"),
+        (["--color", "green", "--months", "2021-01", "--workers", "0"], "0 is not in the range x>=1"),
+        (["--color", "green", "--months", "2021-01", "--rows", "7"], "No such option"),
     ],
 )
 def test_wrong_arguments_end_with_status_2(
@@ -60,6 +87,47 @@ def test_wrong_arguments_end_with_status_2(
     message = capsys.readouterr().err
     assert said in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("statsu", "Did you mean status?"), ("frobnicate", "The commands are demo, materialize, status")],
+)
+def test_an_unknown_command_names_those_that_are(
+    command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that does not exist ends with status 2 and the one that was meant, or all of them."""
+    assert run(monkeypatch, command) == 2
+    assert said in capsys.readouterr().err
+
+
+def _break_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage a bug in `taxi status`."""
+
+    def broken(_: object) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr("taxi_assets.console.status.print_status", broken)
+
+
+def test_a_bug_is_called_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the project does not raise on purpose ends with status 1, its class, and how to see where; no traceback."""
+    _break_status(monkeypatch)
+    assert run(monkeypatch, "status") == 1
+    said = capsys.readouterr().err
+    assert "error: KeyError: 'no such thing'" in said
+    assert "a bug of taxi, or a fault of the machine. To see where: taxi --debug status" in said
+    assert "Traceback" not in said
+
+
+def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --debug the traceback comes before the message, of bugs and of the project's own errors alike."""
+    _break_status(monkeypatch)
+    assert run(monkeypatch, "--debug", "status") == 1
+    said = capsys.readouterr().err
+    assert said.index("Traceback") < said.index("in broken") < said.index("error: KeyError")
+    assert run(monkeypatch, "--debug", "materialize", "--color", "green", "--months", "2021-13") == 2
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_ends_with_status_2(

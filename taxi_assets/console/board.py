@@ -28,7 +28,10 @@ class State(StrEnum):
 
 @dataclass
 class Line:
-    """One month on the board; `rows` by station, `seconds` once it has ended."""
+    """One month on the board; `rows` by station, `seconds` once it has ended.
+
+    `detail` says how far the station under way is; `trace` is the whole stack of what went wrong.
+    """
 
     month: TripMonth
     state: State = State.waiting
@@ -38,6 +41,8 @@ class Line:
     seconds: float = 0.0
     error: str = ""
     run_id: str = ""
+    detail: str = ""
+    trace: str = ""
 
     @property
     def elapsed(self) -> float:
@@ -51,20 +56,23 @@ class Board:
     def __init__(self, months: Sequence[TripMonth], stations: Sequence[str]) -> None:
         self.stations = tuple(stations)
         self.lines = {month: Line(month) for month in months}
+        self._began = monotonic()
 
     def hear(self, news: RunNews) -> Line:
         """Take in what happened to a month; its line is returned."""
         line = self.lines[news.month]
         line.run_id = news.run_id or line.run_id
         line.station = news.station or line.station
+        line.detail = news.detail
         match news.what:
             case News.started:
                 line.state, line.started = State.running, monotonic()
             case News.station_done:
                 line.rows[news.station] = news.rows or 0
             case News.done | News.failed:
+                line.seconds = news.seconds or line.elapsed
                 line.state = State.done if news.what is News.done else State.failed
-                line.seconds, line.error = news.seconds, news.error
+                line.error, line.trace = news.error, news.trace
         return line
 
     def stop(self) -> None:
@@ -77,6 +85,15 @@ class Board:
     def failed(self) -> list[Line]:
         """The months that did not make it."""
         return [line for line in self.lines.values() if line.state is State.failed]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the command began."""
+        return monotonic() - self._began
+
+    def tally(self) -> dict[str, int]:
+        """How many months are in each state."""
+        return {state: sum(line.state is state for line in self.lines.values()) for state in State}
 
 
 class Watcher(Protocol):
@@ -139,14 +156,21 @@ class _Live:
 
         height = self._console.height - _CHROME_LINES
         shown, hidden = _most_telling(list(self._board.lines.values()), max(height, 1))
-        table = _table()
+        table = _table(self._console.width)
         for line in shown:
             table.add_row(*_cells(line, self._board.stations))
         return Group(table, _tally(self._board, hidden))
 
 
-_CHROME_LINES = 6
-"""Lines of the terminal that the table's frame and the tally take."""
+_CHROME_LINES = 4
+"""Lines of the terminal that the table's head and the tally take, and one to spare."""
+
+_BAR_WIDTH = 10
+
+_STATION_WIDTH = len("failed at warehouse_trips")
+"""What the column takes from the start, so that the others stay where they are."""
+
+_OTHERS_WIDTH = len("yellow 2021-01  ") + _BAR_WIDTH + len("    10,000,000  1000.0  ")
 
 
 def _most_telling(lines: list[Line], room: int) -> tuple[list[Line], int]:
@@ -156,32 +180,45 @@ def _most_telling(lines: list[Line], room: int) -> tuple[list[Line], int]:
     return [line for line in lines if line in ranked], len(lines) - len(ranked)
 
 
-def _table() -> "Table":
+def _table(width: int) -> "Table":
+    """The head of a table in `width` columns; only the station is cut, where how far it is takes more than is left."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
-    for heading in ("month", "", "station"):
-        table.add_column(heading)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("month", no_wrap=True)
+    table.add_column("")
+    room = max(_STATION_WIDTH, width - _OTHERS_WIDTH)
+    table.add_column("station", min_width=_STATION_WIDTH, max_width=room, no_wrap=True, overflow="ellipsis")
     for heading in ("rows", "seconds"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
 def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
     from rich.progress_bar import ProgressBar
+    from rich.text import Text
 
     style = {State.waiting: "dim", State.running: "bold", State.done: "green", State.failed: "red"}[line.state]
-    bar = ProgressBar(total=len(stations), completed=len(line.rows), width=20)
+    bar = ProgressBar(total=len(stations), completed=len(line.rows), width=_BAR_WIDTH)
     rows = f"{max(line.rows.values()):,}" if line.rows else ""
-    at = line.station if line.state in (State.running, State.failed) else ""
-    words = f"[{style}]{line.state} {at}[/]"
-    return f"[{style}]{line.month}[/]", bar, words, rows, f"{line.elapsed:.1f}" if line.started else ""
+    seconds = f"{line.elapsed:.1f}" if line.started else ""
+    return Text(str(line.month), style), bar, Text(_words(line), style), rows, seconds
+
+
+def _words(line: Line) -> str:
+    """Where a month is: the station under way and how far that is, or the state."""
+    match line.state:
+        case State.running if line.station:
+            return f"{line.station} {line.detail}".rstrip()
+        case State.failed if line.station:
+            return f"failed at {line.station}"
+        case _:
+            return line.state
 
 
 def _tally(board: Board, hidden: int) -> "Text":
     from rich.text import Text
 
-    counts = {state: sum(line.state is state for line in board.lines.values()) for state in State}
-    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    said = ", ".join(f"{count} {state}" for state, count in board.tally().items() if count)
     return Text(f" {said}" + (f" ({hidden} not shown)" if hidden else ""))

@@ -1,15 +1,18 @@
-"""Tables that end a command: an answer, a summary, a grid. On a terminal drawn by rich; for machines CSV or JSON."""
+"""Tables that end a command: an answer, a summary. On a terminal drawn by rich; for machines CSV or JSON."""
 
 import csv
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taxi_assets.console.board import Board, Line, State
 from taxi_assets.stores.answers import Answer
+from taxi_assets.tlc.trips import TripMonth, next_month
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -17,14 +20,14 @@ def print_answer(answer: Answer) -> None:
     """An answer as a table, a missing value as an empty cell, a number to the right."""
     from rich.text import Text
 
-    table = _table()
+    table = plain_table()
     for number, name in enumerate(answer.columns):
         numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in answer.rows)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in answer.rows:
         # Text is shown as it is; rich would read a plain string as markup.
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    _print(table)
+    open_console().print(table)
 
 
 def print_csv(answer: Answer) -> None:
@@ -40,69 +43,107 @@ def print_json(answer: Answer) -> None:
     print(json.dumps(rows, default=str, indent=1))  # noqa: T201
 
 
-def print_summary(board: Board, select: str) -> None:
+_FAILURES_TOLD = 10
+"""Failed months whose reason a summary tells: a fault that all months share would else fill many screens."""
+
+
+def print_summary(board: Board, select: str, *, traces: bool = False) -> None:
     """What became of each month: its rows at each station, its seconds, and for each that failed why.
 
-    `select` is what chose the stations, to say how a failed month can be run again.
+    `select` is what chose the stations, to say how failed months can be run again; `traces` adds the whole stack of
+    each failure. What matters is last, where many months would else move it off the screen.
     """
-    table = _table("month", "", *(station.removesuffix("_trips") for station in board.stations), "seconds")
+    console = open_console()
+    table = plain_table("month", "", *(station.removesuffix("_trips") for station in board.stations), "seconds")
     for line in board.lines.values():
         rows = (f"{line.rows[station]:,}" if station in line.rows else "" for station in board.stations)
+        seconds = f"{line.seconds:.1f}" if line.seconds else ""
         style = "red" if line.state is State.failed else ""
-        table.add_row(str(line.month), str(line.state), *rows, f"{line.seconds:.1f}", style=style)
-    _print(table)
-    for line in board.failed:
-        _print_failure(line, f" --select '{select}'" if select else "")
+        table.add_row(str(line.month), str(line.state), *rows, seconds, style=style)
+    if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum > console.width:
+        table.padding = (0, 0)
+    console.print(table)
+    for line in board.failed[:_FAILURES_TOLD]:
+        _print_failure(console, line, traces=traces)
+    if (more := len(board.failed) - _FAILURES_TOLD) > 0:
+        console.print(f"and {more} more failed: taxi status --json tells why")
+    print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
+    if board.failed:
+        console.print("Run again what failed:")
+    for color, months in _by_color(line.month for line in board.failed).items():
+        again = ["taxi", "materialize", "--color", color, "--months", format_months(months)]
+        console.print(
+            f"  {shlex.join([*again, '--select', select] if select else again)}", soft_wrap=True, markup=False
+        )
 
 
-def _print_failure(line: Line, selection: str) -> None:
-    from rich.console import Console
+def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:
+    from rich.padding import Padding
     from rich.text import Text
 
     at = f" at {line.station}" if line.station else ""
-    again = f"taxi materialize --color {line.month.color} --months {line.month.month}{selection}"
-    Console(soft_wrap=True).print(
-        Text(f"{line.month} failed{at}: ", style="bold red"),
-        Text(line.error),
-        Text(f"\n  again: {again}", style="dim"),
-        sep="",
-    )
+    console.print(Text(f"{line.month} failed{at}:", style="bold red"))
+    # A screen wraps the text under its month.
+    console.print(Padding(Text(line.error.strip()), (0, 0, 0, 2), expand=False))
+    if traces and line.trace:
+        console.print(Text(line.trace.rstrip(), style="dim"), soft_wrap=True)
+
+
+def print_tally(console: "Console", months: int, counts: Mapping[str, int], more: str = "") -> None:
+    """How many months there are, and how many of them stand how."""
+    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    console.print(f"{months} {'month' if months == 1 else 'months'}: {said}{more}")
+
+
+def _by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
+    """The months of each color."""
+    colors: dict[str, list[str]] = {}
+    for month in months:
+        colors.setdefault(month.color, []).append(month.month)
+    return colors
+
+
+def format_months(months: Iterable[str]) -> str:
+    """Months as `--months` takes them, ranges where they follow each other, such as `2020-03..2020-05,2020-12`."""
+    ranges: list[list[str]] = []
+    for month in sorted(months):
+        if ranges and next_month(ranges[-1][-1]) == month:
+            ranges[-1].append(month)
+        else:
+            ranges.append([month])
+    return ",".join(part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}" for part in ranges)
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Lines of text under headings."""
     from rich.text import Text
 
-    table = _table(*headings)
+    table = plain_table(*headings)
     for row in rows:
         table.add_row(*map(Text, row))
-    _print(table)
-
-
-def print_grid(cells: Mapping[tuple[str, str], str], colors: Sequence[str]) -> None:
-    """A line for each month, a column for each color; `cells` by color and month."""
-    table = _table("month", *colors)
-    for month in sorted({month for _, month in cells}):
-        table.add_row(month, *(cells.get((color, month), "") for color in colors))
-    _print(table)
+    open_console().print(table)
 
 
 _ANY_WIDTH = 100_000
 
+_WORDS = frozenset({"month", "", "station", "where"})
+"""Headings of columns with words; in the others are numbers, which no screen is narrow enough to break."""
 
-def _table(*headings: str) -> "Table":
-    from rich.box import SIMPLE_HEAD
+
+def plain_table(*headings: str, footer: bool = False) -> "Table":
+    """A table without a frame; what is under each heading goes to the right, unless it is words."""
+    from rich.box import SIMPLE, SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
-    texts = {"month", "", "station", "where"}
+    table = Table(box=SIMPLE if footer else SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=footer)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in texts else "right")
+        words = heading in _WORDS
+        table.add_column(heading, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 
-def _print(table: "Table") -> None:
+def open_console() -> "Console":
+    """What prints for people: in color on a terminal, as wide as need be in a pipe, which has no width."""
     from rich.console import Console
 
-    # A pipe has no width: what is printed there is as wide as it is.
-    Console(width=None if sys.stdout.isatty() else _ANY_WIDTH).print(table)
+    return Console(width=None if sys.stdout.isatty() else _ANY_WIDTH, highlight=False)

@@ -12,6 +12,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from pydantic import Field
 
 from taxi_assets.defs.checks import check_specs, checked, equal
+from taxi_assets.defs.fetches import fetch_metadata, last_fetched
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
 from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
@@ -32,6 +33,12 @@ from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.trips import TripMonth
 
 Value = TypeVar("Value")
+
+
+class RawConfig(dg.Config):
+    """Whether this run trusts what it has."""
+
+    fresh: bool = Field(default=False, description="Fetch the month though the source still has the same version")
 
 
 class CleanConfig(dg.Config):
@@ -55,27 +62,28 @@ class PostgresConfig(dg.Config):
 
 
 def raw_trips(
-    context: dg.AssetExecutionContext, source: SourceResource, raw_files: dg.ResourceParam[RawFiles]
+    context: dg.AssetExecutionContext,
+    config: RawConfig,
+    source: SourceResource,
+    raw_files: dg.ResourceParam[RawFiles],
 ) -> dg.MaterializeResult:
     """A month of trips as the TLC published it: a CSV, byte for byte.
 
-    One file a color and month, about two months after the month. Source: New York City Taxi and Limousine Commission,
-    trip record data, public.
+    One file a color and month, about two months after the month. It is not fetched again while the source has the same
+    version of it. Source: New York City Taxi and Limousine Commission, trip record data, public.
     """
     started, (month, _) = perf_counter(), _month(context)
-    with raw_files.home().stage_raw(month) as staged:
-        fetched = source.open().fetch(month, staged)
-        rows = inspect_raw(month, staged.path, called=fetched.address)
+    home, opened = raw_files.home(), source.open()
+    known = None if config.fresh else last_fetched(context.instance, month, opened.address(month), home)
+    with home.stage_raw(month) as staged:
+        fetched = opened.fetch(month, staged, known, context.log.info)
+        if fetched.unchanged:
+            staged.discard()
+        rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
     return dg.MaterializeResult(
-        value=staged,
+        value=home.find_raw(month) if fetched.unchanged else staged,
         data_version=dg.DataVersion(fetched.sha256),
-        metadata={
-            **row_count(rows),
-            **pace(rows, perf_counter() - started),
-            "source": dg.MetadataValue.url(fetched.address),
-            "bytes": fetched.bytes,
-            "sha256": fetched.sha256,
-        },
+        metadata={**row_count(rows), **pace(rows, perf_counter() - started), **fetch_metadata(fetched)},
     )
 
 
@@ -208,7 +216,7 @@ def postgres_trips(
         metadata={
             **row_count(rows),
             **pace(rows, perf_counter() - started),
-            **column_schema(layout),
+            **column_schema(layout, str.lower),
             "dagster/table_name": f"public.{month.table}",
             "rule": str(rule),
             "rows_before": before,

@@ -3,19 +3,30 @@
 Not here: how that looks (`console`).
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import MULTIDIMENSIONAL_PARTITION_PREFIX, PARTITION_NAME_TAG
+from dagster_shared.serdes import deserialize_value
 
 from taxi_assets.defs.jobs import STATIONS, UPSTREAM
-from taxi_assets.defs.partitions import partition_key, trip_month
+from taxi_assets.defs.partitions import trip_month
+from taxi_assets.defs.runs import explain
 from taxi_assets.news import MonthHistory, Standing
 from taxi_assets.tlc.trips import TripMonth
 
-_PAGE = 1000
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+_EVENTS = SqlEventLogStorageTable
+
+_ROW_COUNT = "dagster/partition_row_count"
 
 _RUNNING = frozenset(
     {
@@ -35,33 +46,36 @@ class _Passed:
     rows: int
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """At which station a run failed first, and why."""
+
+    station: str
+    error: str
+
+
 def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
     """Every month that any run ever touched, in order."""
-    statuses = _newest_run_status(instance)
-    passed: dict[str, dict[str, _Passed]] = {key: {} for key in statuses}
+    runs = _newest_runs(instance)
+    passed: dict[str, dict[str, _Passed]] = {key: {} for key in runs}
     for station in STATIONS:
         for key, newest in _newest_by_partition(instance, dg.AssetKey(station)).items():
             passed.setdefault(key, {})[station] = newest
+    failures = _read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
     histories = (
-        MonthHistory(
-            trip_month(key, partitions),
-            _standing(statuses.get(key), stations),
-            {station: newest.rows for station, newest in stations.items()},
-        )
-        for key, stations in passed.items()
+        _history(trip_month(key, partitions), runs.get(key), stations, failures) for key, stations in passed.items()
     )
     return sorted(histories, key=lambda history: history.month)
 
 
-def read_sources(instance: dg.DagsterInstance, months: Iterable[TripMonth]) -> dict[TripMonth, str]:
-    """The address that each of these months was fetched from last, for those that ever were."""
-    sources = {}
-    for month in months:
-        wanted = dg.AssetRecordsFilter(dg.AssetKey("raw_trips"), asset_partitions=[partition_key(month)])
-        for record in instance.fetch_materializations(wanted, limit=1).records:
-            if record.asset_materialization and (source := record.asset_materialization.metadata.get("source")):
-                sources[month] = str(source.value)
-    return sources
+def _history(
+    month: TripMonth, run: dg.DagsterRun | None, stations: Mapping[str, _Passed], failures: Mapping[str, _Failure]
+) -> MonthHistory:
+    run_id = run.run_id if run else ""
+    failure = failures.get(run_id, _Failure("", ""))
+    rows = {station: newest.rows for station, newest in stations.items()}
+    standing = _standing(run.status if run else None, stations)
+    return MonthHistory(month, standing, rows, run_id, failure.station, failure.error)
 
 
 def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed]) -> Standing:
@@ -79,28 +93,55 @@ def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed])
 
 def _newest_by_partition(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, _Passed]:
     """What the newest materialization of each partition told."""
-    newest: dict[str, _Passed] = {}
-    cursor = None
-    while True:
-        page = instance.fetch_materializations(asset, limit=_PAGE, cursor=cursor)
-        for record in page.records:
-            materialization = record.asset_materialization
-            if materialization and materialization.partition and materialization.partition not in newest:
-                count = materialization.metadata.get("dagster/partition_row_count")
-                rows = cast("int", count.value) if count else 0
-                newest[materialization.partition] = _Passed(record.storage_id, rows)
-        if not page.has_more:
-            return newest
-        cursor = page.cursor
+    newest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    rows = {number: _rows(event) for number, event in _stored_events(instance, _EVENTS.c.id.in_(list(newest.values())))}
+    return {key: _Passed(number, rows[number]) for key, number in newest.items()}
 
 
-def _newest_run_status(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRunStatus]:
-    """The status of each partition's newest run."""
-    statuses: dict[str, dg.DagsterRunStatus] = {}
+def _rows(event: str) -> int:
+    """The rows that a stored materialization tells.
+
+    Dagster makes each column of the schema beside it an object, which takes ten times as long.
+    """
+    materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
+    counts = (
+        entry["entry_data"]["value"] for entry in materialization["metadata_entries"] if entry["label"] == _ROW_COUNT
+    )
+    return cast("int", next(counts, 0))
+
+
+def _newest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
+    """Each partition's newest run."""
+    newest: dict[str, dg.DagsterRun] = {}
     for run in instance.get_runs():
         if key := _partition_of(run):
-            statuses.setdefault(key, run.status)
-    return statuses
+            newest.setdefault(key, run)
+    return newest
+
+
+def _read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, _Failure]:
+    """Where and why each of these runs failed, by its id."""
+    of_these = _EVENTS.c.run_id.in_([run.run_id for run in runs])
+    failed = _EVENTS.c.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
+    failures = {}
+    for _, stored in _stored_events(instance, of_these & failed):
+        entry = deserialize_value(stored, dg.EventLogEntry)
+        if event := entry.dagster_event:
+            # A run that was marked as failed from outside has no more than a message.
+            told = event.event_specific_data
+            data = told if isinstance(told, JobFailureData) else JobFailureData(None)
+            step = data.first_step_failure_event
+            failures[entry.run_id] = _Failure(
+                (step and step.step_key) or "", explain(data.error) or event.message or ""
+            )
+    return failures
+
+
+def _stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:
+    """The number and the JSON of each stored event that is wanted."""
+    columns = _EVENTS.select().with_only_columns(_EVENTS.c.id, _EVENTS.c.event)
+    with cast("SqlEventLogStorage", instance.event_log_storage).index_connection() as connection:
+        return [(number, event) for number, event in connection.execute(columns.where(wanted))]
 
 
 def _partition_of(run: dg.DagsterRun) -> str | None:

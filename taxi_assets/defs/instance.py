@@ -5,14 +5,19 @@ Not here: what a run does (`runs`).
 
 import os
 import socket
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import psutil
+import sqlalchemy as sa
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
+from taxi_assets.errors import StoreError
 from taxi_assets.stores.files import StagedFile, locked
+from taxi_assets.stores.refusals import refusals_told, said_room
 
 HOST_TAG, PROCESS_TAG, STARTED_TAG = "taxi/host", "taxi/process", "taxi/process_started"
 
@@ -39,7 +44,9 @@ def dagster_home(home: Path) -> Path:
     """The instance's folder, made with its configuration if it is missing."""
     folder = home / "dagster"
     config = folder / "dagster.yaml"
-    if not config.exists():
+    with refusals_told(config):
+        made = config.exists()
+    if not made:
         with StagedFile(config) as staged:
             staged.path.write_text(_CONFIG)
             staged.publish()
@@ -49,11 +56,26 @@ def dagster_home(home: Path) -> Path:
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance in TAXI_HOME. Its tables are made under a lock, for processes that make them together fail."""
     folder = dagster_home(home)
-    with locked(folder / ".instance.lock", waiting_for="Dagster's instance"):
+    with locked(folder / ".instance.lock", waiting_for="Dagster's instance"), history_told(home):
         instance = dg.DagsterInstance.from_config(str(folder))
         instance.get_runs_count()
         instance.all_asset_keys()
         return instance
+
+
+@contextmanager
+def history_told(home: Path) -> Iterator[None]:
+    """Raise StoreError, with what to do, where the history of runs cannot be read or written."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+        folder = dagster_home(home)
+        said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise StoreError(
+            f"the history of runs in {folder} cannot be used: {said}; {said_room(folder)}. Make room if there is "
+            "little, and let this user write there; else it is damaged: move it away, which forgets the runs and keeps "
+            "the months"
+        ) from error
 
 
 def process_tags() -> dict[str, str]:

@@ -27,10 +27,11 @@ class RawFiles(dg.ConfigurableIOManager):
         """The folder that the months lie in."""
         return Home(Path(self.folder), self.raw_suffix)
 
-    def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
-        """Let the raw file appear."""
-        with obj:
-            context.add_output_metadata({"path": dg.MetadataValue.path(obj.publish())})
+    def handle_output(self, context: dg.OutputContext, obj: StagedFile | Path) -> None:
+        """Let the raw file appear; a path is that of one that is there already."""
+        with obj if isinstance(obj, StagedFile) else nullcontext():
+            path = self.home().publish_raw(_output_month(context), obj) if isinstance(obj, StagedFile) else obj
+        context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Path:
         """The raw file of the upstream partition."""

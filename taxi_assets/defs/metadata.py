@@ -1,6 +1,6 @@
 """Metadata: how figures of a partition look in the UI."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -30,9 +30,9 @@ def pace(rows: int, seconds: float) -> dict[str, RawMetadataValue]:
     return {"seconds": round(seconds, 3), "rows_per_second": round(rows / seconds) if seconds else 0}
 
 
-def column_schema(layout: Layout) -> dict[str, RawMetadataValue]:
-    """The columns with their types and meanings."""
-    columns = [dg.TableColumn(c.name, _TYPES[c.kind], description=c.meaning) for c in layout.table_columns]
+def column_schema(layout: Layout, spelled: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
+    """The columns with their types and meanings, each name as it is `spelled` there."""
+    columns = [dg.TableColumn(spelled(c.name), _TYPES[c.kind], description=c.meaning) for c in layout.table_columns]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 

@@ -3,7 +3,9 @@
 Not here: several processes (`workers`), and how a run looks to people (`console`).
 """
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
 
@@ -33,31 +35,59 @@ _ORIGIN = RemoteRepositoryOrigin(
 """Where the UI finds the job of a run, to run it again from there. Dagster's execute_in_process names none."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """What is to be done with each month: at which stations, and whether it is fetched though nothing changed."""
+
+    stations: Sequence[str] = STATIONS
+    fresh: bool = False
+
+    @property
+    def selection(self) -> frozenset[dg.AssetKey] | None:
+        """The assets to run; None for the whole job, which is spared the time of a selection."""
+        whole = set(self.stations) == set(STATIONS)
+        return None if whole else frozenset(dg.AssetKey(station) for station in self.stations)
+
+    @property
+    def run_config(self) -> dict[str, object]:
+        """The config of the runs."""
+        return {"ops": {"raw_trips": {"config": {"fresh": True}}}} if self.fresh else {}
+
+
 def run_month(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     month: TripMonth,
-    stations: Sequence[str],
+    order: Order,
     tell: Callable[[RunNews], None],
 ) -> None:
-    """Run these stations of a month as one run of `load_trips`; `tell` hears of each, and of the end, good or bad."""
+    """Run the ordered stations of a month as one run of `load_trips`; `tell` hears of each, and of the end."""
     run_id, started = make_new_run_id(), perf_counter()
     listener = _Listener(month, run_id, tell)
     instance.add_event_listener(run_id, listener)
     tell(RunNews(month, News.started, run_id=run_id))
     job = definitions.resolve_job_def(LOAD_TRIPS)
-    # The whole job needs no selection, and is spared the time of one.
-    selection = None if set(stations) == set(STATIONS) else frozenset(dg.AssetKey(station) for station in stations)
+    selection = order.selection
     run = instance.create_run_for_job(
         job.get_subset(asset_selection=selection) if selection else job,
         run_id=run_id,
+        run_config=order.run_config,
         tags={**job.get_tags_for_partition_key(partition_key(month), selection), **process_tags()},
         asset_selection=selection,
         remote_job_origin=_ORIGIN.get_job_origin(LOAD_TRIPS),
     )
     result = execute_run(InMemoryJob(job), run, instance)
-    what = News.done if result.success else News.failed
-    tell(RunNews(month, what, listener.failed_at, None, perf_counter() - started, listener.error, run_id))
+    tell(
+        RunNews(
+            month,
+            News.done if result.success else News.failed,
+            listener.failed_at,
+            seconds=perf_counter() - started,
+            error=listener.error,
+            run_id=run_id,
+            trace=listener.trace,
+        )
+    )
 
 
 def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
@@ -78,7 +108,10 @@ def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, .
 
 
 class _Listener:
-    """Hears the events of one run, and remembers where it failed first, and all that went wrong."""
+    """Hears the events of one run, and remembers where it failed first, and all that went wrong.
+
+    What a station logs as information is how far it is: nothing here logs for another reason.
+    """
 
     def __init__(self, month: TripMonth, run_id: str, tell: Callable[[RunNews], None]) -> None:
         self._month = month
@@ -86,12 +119,14 @@ class _Listener:
         self._tell = tell
         self.failed_at = ""
         self.error = ""
+        self.trace = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
-            return
-        if event.event_type is dg.DagsterEventType.STEP_START:
+            if entry.step_key and entry.level == logging.INFO:
+                self._hear_progress(entry.step_key, entry.user_message)
+        elif event.event_type is dg.DagsterEventType.STEP_START:
             self._tell(RunNews(self._month, News.station_started, event.step_key or "", run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
@@ -100,14 +135,21 @@ class _Listener:
             self._tell(RunNews(self._month, News.station_done, station, cast("int", rows), run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
             # Independent stations go on after one has failed, and may fail too.
-            said = _explain(event.step_failure_data.error)
+            error = event.step_failure_data.error
+            said = explain(error)
             self.error = f"{self.error}\n{event.step_key} failed too: {said}" if self.failed_at else said
             self.failed_at = self.failed_at or event.step_key or ""
-        elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
-            self.error = self.error or event.message or ""
+            self.trace += error.to_string() if error else ""
+        elif event.event_type is dg.DagsterEventType.RUN_FAILURE and not self.error:
+            error = event.job_failure_data.error
+            self.error = explain(error) or event.message or ""
+            self.trace = error.to_string() if error else ""
+
+    def _hear_progress(self, station: str, detail: str) -> None:
+        self._tell(RunNews(self._month, News.progress, station, run_id=self._run_id, detail=detail))
 
 
-def _explain(error: SerializableErrorInfo | None) -> str:
+def explain(error: SerializableErrorInfo | None) -> str:
     """What went wrong, without Dagster's wrapping; an error that is not the project's own keeps its class."""
     while error and error.cause and error.cls_name in _WRAPPERS:
         error = error.cause

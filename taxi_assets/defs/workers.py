@@ -9,11 +9,13 @@ import os
 import signal
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
-from taxi_assets.defs.runs import run_month
+from taxi_assets.defs.instance import dagster_home, fail_dead_runs, history_told, open_instance
+from taxi_assets.defs.runs import Order, run_month
+from taxi_assets.errors import StoreError
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
@@ -26,15 +28,15 @@ _GOODBYE_S = 10.0
 
 
 def run_months(
-    settings: Settings, months: Sequence[TripMonth], stations: Sequence[str], workers: int
+    settings: Settings, months: Sequence[TripMonth], order: Order, workers: int
 ) -> Generator[RunNews, None, None]:
-    """Run these stations of each month in at most `workers` processes, and tell what happens, until all are done.
+    """Run what is ordered of each month in at most `workers` processes, and tell what happens, until all are done.
 
     A month that fails, or whose process dies, fails alone: the others go on. When the iterator is closed early, months
     under way are stopped and their runs marked as failed.
     """
     waiting = deque(months)
-    crew = [_Worker(number, settings, stations) for number in range(min(workers, len(months)))]
+    crew = [_Worker(number, settings, order) for number in range(min(workers, len(months)))]
     try:
         for worker in crew:
             worker.give(waiting.popleft())
@@ -54,9 +56,9 @@ def run_months(
 class _Worker:
     """A process that runs one month at a time, and is replaced when it dies."""
 
-    def __init__(self, number: int, settings: Settings, stations: Sequence[str]) -> None:
+    def __init__(self, number: int, settings: Settings, order: Order) -> None:
         self._log = dagster_home(settings.home) / f"worker-{number}.log"
-        self._stations = tuple(stations)
+        self._order = order
         # The process that workers are forked from may have been started in another environment.
         self._environment = {**os.environ, **settings.places()}
         if self._log.exists() and self._log.stat().st_size > _LONG_LOG:
@@ -68,7 +70,7 @@ class _Worker:
         context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(theirs, self._log, self._stations, self._environment), daemon=True
+            target=_work, args=(theirs, self._log, self._order, self._environment), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -78,7 +80,9 @@ class _Worker:
         if not self._process.is_alive():
             self._start()
         self.month = month
-        self.connection.send(month)
+        # One that died meanwhile is heard of next.
+        with suppress(BrokenPipeError):
+            self.connection.send(month)
 
     def hear(self) -> RunNews:
         """The next news; a month whose process died has failed."""
@@ -94,11 +98,9 @@ class _Worker:
         self._process.join()
         assert self.month  # noqa: S101  # only a worker with a month is listened to
         how = self._process.exitcode or 0
-        said = f"was killed by signal {-how}" if how < 0 else f"ended with status {how}"
-        hint = "That is what happens when memory runs out" if how == -signal.SIGKILL else ""
-        return RunNews(
-            self.month, News.failed, error=f"the process that ran it {said}. {hint}\nWhat it said: {self._log}"
-        )
+        said = f"was killed (signal {-how})" if how < 0 else f"ended with status {how}"
+        hint = ": often too little memory" if how == -signal.SIGKILL else ""
+        return RunNews(self.month, News.failed, error=f"its process {said}{hint}.\nWhat it said is in {self._log}")
 
     def dismiss(self) -> None:
         """Let an idle worker leave; stop one that has a month, or does not leave."""
@@ -111,7 +113,7 @@ class _Worker:
             self._process.join()
 
 
-def _work(connection: Connection, log: Path, stations: Sequence[str], environment: Mapping[str, str]) -> None:
+def _work(connection: Connection, log: Path, order: Order, environment: Mapping[str, str]) -> None:
     """What a worker process does: months come in, news go out, until the parent hangs up."""
     _say_to(log)
     os.environ.clear()
@@ -128,7 +130,11 @@ def _work(connection: Connection, log: Path, stations: Sequence[str], environmen
                 month: TripMonth = connection.recv()
             except EOFError:
                 return
-            run_month(definitions, instance, month, stations, connection.send)
+            try:
+                with history_told(settings.home):
+                    run_month(definitions, instance, month, order, connection.send)
+            except StoreError as error:
+                connection.send(RunNews(month, News.failed, error=str(error)))
 
 
 def _say_to(log: Path) -> None:

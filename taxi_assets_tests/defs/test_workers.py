@@ -1,17 +1,24 @@
 """Months in worker processes: they run at once, fail alone, and leave no run that looks alive."""
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_tags
+from taxi_assets.defs.jobs import LOAD_TRIPS
+from taxi_assets.defs.partitions import trip_partitions
+from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.defs.workers import run_months
+from taxi_assets.errors import StoreError
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
@@ -49,7 +56,7 @@ def _kill_worker(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def test_each_month_ends_once(instance: dg.DagsterInstance) -> None:
     """Every month that is asked for is told as started and as done, once, and both workers have their part."""
-    news = list(run_months(Settings.load(), MONTHS, STATIONS, workers=2))
+    news = list(run_months(Settings.load(), MONTHS, Order(STATIONS), workers=2))
     for what in (News.started, News.done):
         assert sorted(told.month for told in news if told.what is what) == MONTHS
     assert len({run.tags["taxi/process"] for run in instance.get_runs()}) == 2
@@ -58,22 +65,80 @@ def test_each_month_ends_once(instance: dg.DagsterInstance) -> None:
 def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> None:
     """When a worker is killed, its month fails with the reason, its run is marked, and the other months are done."""
     news: list[RunNews] = []
-    for told in run_months(Settings.load(), MONTHS[:2], STATIONS, workers=1):
+    for told in run_months(Settings.load(), MONTHS[:2], Order(STATIONS), workers=1):
         news.append(told)
         if told.what is News.station_started and told.month == MONTHS[0]:
             _kill_worker(instance, told.run_id)
     ends = {told.month: told for told in news if told.what in (News.done, News.failed)}
     assert ends[MONTHS[0]].what is News.failed
-    assert "killed by signal 9" in ends[MONTHS[0]].error
+    assert "its process was killed (signal 9): often too little memory" in ends[MONTHS[0]].error
     assert ends[MONTHS[1]].what is News.done
     statuses = {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
     assert statuses["fhv|2021-01"] is dg.DagsterRunStatus.FAILURE
     assert statuses["fhv|2021-02"] is dg.DagsterRunStatus.SUCCESS
 
 
+def test_a_damaged_history_is_told_in_words(home: Path) -> None:
+    """When the history cannot be used any more, months fail, and the command ends, with where it is and why."""
+    news = run_months(Settings.load(), MONTHS[:2], Order(STATIONS), workers=1)
+    next(told for told in news if told.what is News.station_started)
+    with closing(sqlite3.connect(home / "dagster/history/runs.db", timeout=60)) as database:
+        database.execute("DROP TABLE runs")
+    ends: list[RunNews] = []
+    said = f"the history of runs in {home / 'dagster'} cannot be used: "
+    with pytest.raises(StoreError, match=re.escape(said)):
+        ends.extend(told for told in news if told.what in (News.done, News.failed))
+    assert [(end.month, end.what, said in end.error) for end in ends] == [
+        (month, News.failed, True) for month in MONTHS[:2]
+    ]
+
+
+def test_a_worker_that_dies_before_its_month_fails_it(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that cannot even begin fails its month with its status and its log, and says nothing on the terminal."""
+    settings = Settings.load()
+    monkeypatch.setenv("TAXI_NO_SUCH_SETTING", "1")
+    ends = [told for told in run_months(settings, MONTHS[:2], Order(STATIONS), workers=1) if told.what is News.failed]
+    assert [told.month for told in ends] == MONTHS[:2]
+    assert all("its process ended with status 1" in told.error for told in ends)
+    log = Path(ends[0].error.partition("What it said is in ")[2])
+    assert "TAXI_NO_SUCH_SETTING" in log.read_text()
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert not instance.get_runs()
+
+
+def test_a_failed_month_tells_its_whole_stack(home: Path) -> None:
+    """A month that fails is told with what to read, and apart from that with the stack that led there."""
+    (home.parent / "source" / "fhv" / f"{MONTHS[0].stem}.csv.gz").unlink()
+    *_, last = run_months(Settings.load(), MONTHS[:1], Order(STATIONS), workers=1)
+    assert (last.what, last.station) == (News.failed, "raw_trips")
+    assert "Traceback" not in last.error
+    assert "is not published" in last.trace
+    assert "in raw_trips\n" in last.trace
+
+
+def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
+    """Information that a station logs is told as its progress; what is meant for who debugs is not."""
+
+    @dg.asset(partitions_def=trip_partitions("2021-01"))
+    def raw_trips(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        context.log.info("34 of 90 MB")
+        context.log.debug("the 17th chunk")
+        return dg.MaterializeResult(metadata={"dagster/partition_row_count": 7})
+
+    jobs = [dg.define_asset_job(LOAD_TRIPS, [raw_trips])]
+    definitions = dg.Definitions([raw_trips], jobs=jobs, executor=dg.in_process_executor)
+    news: list[RunNews] = []
+    with open_instance(tmp_path) as opened:
+        run_month(definitions, opened, MONTHS[0], Order(), news.append)
+    assert [told.what for told in news] == ["started", "station_started", "progress", "station_done", "done"]
+    assert (news[2].station, news[2].detail) == ("raw_trips", "34 of 90 MB")
+
+
 def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) -> None:
     """Whoever stops listening stops the work, and the run that was under way is marked as failed."""
-    for told in run_months(Settings.load(), MONTHS, STATIONS, workers=1):
+    for told in run_months(Settings.load(), MONTHS, Order(STATIONS), workers=1):
         if told.what is News.station_started:
             break
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

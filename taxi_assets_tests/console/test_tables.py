@@ -1,0 +1,85 @@
+"""The summary of a `taxi materialize` is short, fits a narrow screen and ends with what to do."""
+
+import io
+
+import pytest
+
+from taxi_assets.console.board import Board
+from taxi_assets.console.tables import format_months, print_summary
+from taxi_assets.news import News, RunNews
+from taxi_assets.tlc.trips import TripMonth
+
+STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
+MONTHS = [TripMonth("yellow", f"2020-{number:02d}") for number in range(1, 13)]
+LONG = "what was seen, what was expected and what to do " * 4
+
+
+def _board(done: int, failed: int) -> Board:
+    """A board whose first months are done, and the next failed."""
+    board = Board(MONTHS[: done + failed], STATIONS)
+    for month in MONTHS[:done]:
+        for station in STATIONS:
+            board.hear(RunNews(month, News.station_done, station, rows=1_369_765))
+        board.hear(RunNews(month, News.done, seconds=12.34))
+    for month in MONTHS[done : done + failed]:
+        board.hear(RunNews(month, News.failed, "lake_trips", error=LONG, trace="Stack Trace:\n  File"))
+    return board
+
+
+@pytest.mark.parametrize(
+    ("months", "written"),
+    [
+        (["2020-03"], "2020-03"),
+        (["2020-03", "2020-04"], "2020-03..2020-04"),
+        (["2020-12", "2021-01", "2021-02", "2021-05"], "2020-12..2021-02,2021-05"),
+    ],
+)
+def test_months_are_written_as_they_are_read(months: list[str], written: str) -> None:
+    """Months that follow each other become a range, also over the turn of a year."""
+    assert format_months(months) == written
+
+
+def test_a_summary_ends_with_what_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """After the table come the reasons, the count, and one command for all failed months with their selection."""
+    print_summary(_board(done=2, failed=3), "lake_trips+")
+    said = capsys.readouterr().out
+    assert said.count(f"  {LONG.strip()}\n") == 3
+    assert "5 months: 2 done, 3 failed, in " in said
+    assert said.splitlines()[-1] == "  taxi materialize --color yellow --months 2020-03..2020-05 --select lake_trips+"
+    assert "Stack Trace" not in said
+
+
+def test_a_stack_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """With traces, each failure has its whole stack."""
+    print_summary(_board(done=0, failed=2), "", traces=True)
+    assert capsys.readouterr().out.count("Stack Trace:\n  File") == 2
+
+
+def test_a_fault_of_all_months_does_not_fill_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of many failures the first are told in full, and how many are not."""
+    print_summary(_board(done=0, failed=12), "")
+    said = capsys.readouterr().out
+    assert said.count("failed at lake_trips") == 10
+    assert "and 2 more failed" in said
+
+
+class _Terminal(io.StringIO):
+    """A terminal that keeps what is drawn."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_eighty_columns_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of rows at five stations stay on one line each, and long reasons are wrapped under their month."""
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    for name, value in {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    print_summary(_board(done=2, failed=1), "")
+    lines = terminal.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert sum(line.count("1,369,765") == 5 and line.startswith("yellow 2020-0") for line in lines) == 2
+    at = lines.index("yellow 2020-03 failed at lake_trips:")
+    assert all(line.startswith("  ") for line in lines[at + 1 : at + 4])
+    assert "".join(lines[at + 1 : at + 4]).split() == LONG.split()

@@ -1,0 +1,135 @@
+"""The history of months is what their newest runs and materializations say, however many came before."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from taxi_assets.defs.history import read_history
+from taxi_assets.defs.instance import open_instance
+from taxi_assets.defs.jobs import STATIONS
+from taxi_assets.defs.metadata import column_schema
+from taxi_assets.defs.partitions import partition_key, trip_partitions
+from taxi_assets.defs.runs import _ORIGIN
+from taxi_assets.news import MonthHistory, Standing
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.trips import TripMonth
+
+MONTH = TripMonth("green", "2021-01")
+PARTITIONS = trip_partitions("2009-01")
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A fresh instance."""
+    with open_instance(tmp_path) as opened:
+        yield opened
+
+
+def _pass(instance: dg.DagsterInstance, month: TripMonth, *stations: str, rows: int = 500) -> None:
+    """Let a month pass stations, with as much beside its rows as the real ones tell."""
+    for station in stations:
+        metadata = {"seconds": 0.1, "dagster/partition_row_count": rows, **column_schema(LAYOUTS[month.color])}
+        materialized = dg.AssetMaterialization(station, metadata=metadata, partition=partition_key(month))
+        instance.report_runless_asset_event(materialized)
+
+
+def _run(instance: dg.DagsterInstance, month: TripMonth, status: dg.DagsterRunStatus) -> str:
+    """A run of a month, tagged dimension by dimension as the UI does."""
+    job = dg.GraphDefinition("nothing").to_job()
+    tags = {"dagster/partition/color": month.color, "dagster/partition/month": month.month}
+    origin = _ORIGIN.get_job_origin("nothing")
+    return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin).run_id
+
+
+def _history(instance: dg.DagsterInstance) -> MonthHistory:
+    """The history of the one month that has any."""
+    (history,) = read_history(instance, PARTITIONS)
+    return history
+
+
+def test_a_month_has_the_rows_of_its_newest_run(instance: dg.DagsterInstance) -> None:
+    """A month that ran twice has the rows of the second time, at each station, in their order."""
+    _pass(instance, MONTH, *STATIONS, rows=500)
+    _pass(instance, MONTH, *STATIONS, rows=700)
+    history = _history(instance)
+    assert history.standing is Standing.loaded
+    assert list(history.rows.items()) == [(station, 700) for station in STATIONS]
+
+
+def test_a_month_that_was_reported_by_hand_has_no_rows(instance: dg.DagsterInstance) -> None:
+    """A materialization that tells no rows, as the UI reports one, counts as passed."""
+    instance.report_runless_asset_event(dg.AssetMaterialization("raw_trips", partition=partition_key(MONTH)))
+    assert _history(instance).rows == {"raw_trips": 0}
+
+
+@pytest.mark.parametrize("again", ["raw_trips", "clean_trips", "lake_trips"])
+def test_a_station_that_ran_after_those_it_feeds_makes_a_month_stale(again: str, instance: dg.DagsterInstance) -> None:
+    """A month is stale once a station is newer than one made from it, until that has run too."""
+    _pass(instance, MONTH, *STATIONS)
+    _pass(instance, MONTH, again)
+    assert _history(instance).standing is Standing.stale
+    _pass(instance, MONTH, *STATIONS[STATIONS.index(again) + 1 :])
+    assert _history(instance).standing is Standing.loaded
+
+
+@pytest.mark.parametrize("again", ["warehouse_trips", "postgres_trips"])
+def test_a_last_station_that_ran_again_makes_nothing_stale(again: str, instance: dg.DagsterInstance) -> None:
+    """Nothing is made from the warehouse or from Postgres, so that either may be newer than the other."""
+    _pass(instance, MONTH, *STATIONS)
+    _pass(instance, MONTH, again)
+    assert _history(instance).standing is Standing.loaded
+
+
+def test_a_month_that_did_not_pass_all_is_partly_there(instance: dg.DagsterInstance) -> None:
+    """A month says which stations it passed."""
+    _pass(instance, MONTH, "raw_trips", "clean_trips")
+    history = _history(instance)
+    assert history.standing is Standing.partly
+    assert list(history.rows) == ["raw_trips", "clean_trips"]
+
+
+@pytest.mark.parametrize(
+    ("status", "standing"),
+    [
+        (dg.DagsterRunStatus.QUEUED, Standing.waiting),
+        (dg.DagsterRunStatus.STARTED, Standing.running),
+        (dg.DagsterRunStatus.FAILURE, Standing.failed),
+        (dg.DagsterRunStatus.SUCCESS, Standing.loaded),
+        (dg.DagsterRunStatus.CANCELED, Standing.loaded),
+    ],
+)
+def test_the_newest_run_decides(status: dg.DagsterRunStatus, standing: Standing, instance: dg.DagsterInstance) -> None:
+    """Whatever earlier runs did, a month stands as its newest run; its rows of before stay known."""
+    _pass(instance, MONTH, *STATIONS)
+    _run(instance, MONTH, dg.DagsterRunStatus.FAILURE)
+    newest = _run(instance, MONTH, status)
+    history = _history(instance)
+    assert (history.standing, history.run_id) == (standing, newest)
+    assert history.rows["warehouse_trips"] == 500
+
+
+def test_a_failure_says_where_and_why(instance: dg.DagsterInstance) -> None:
+    """A failed month has the station and the error of its newest run, without Dagster's wrapping."""
+
+    @dg.asset(partitions_def=PARTITIONS)
+    def raw_trips() -> None:
+        raise FileNotFoundError("it is not there")
+
+    definitions = dg.Definitions([raw_trips], jobs=[dg.define_asset_job("load_trips", [raw_trips])])
+    job = definitions.resolve_job_def("load_trips")
+    done = job.execute_in_process(instance=instance, partition_key=partition_key(MONTH), raise_on_error=False)
+    history = _history(instance)
+    assert (history.standing, history.run_id) == (Standing.failed, done.run_id)
+    assert (history.failed_at, history.error) == ("raw_trips", "FileNotFoundError: it is not there")
+
+
+def test_a_run_that_was_marked_as_failed_says_what_is_known(instance: dg.DagsterInstance) -> None:
+    """A run whose process is gone failed at no station that is known, and has the message it was marked with."""
+    run = instance.get_run_by_id(_run(instance, MONTH, dg.DagsterRunStatus.STARTED))
+    assert run
+    instance.report_run_failed(run, "The process 7 that this run ran in is gone.")
+    history = _history(instance)
+    assert (history.standing, history.failed_at) == (Standing.failed, "")
+    assert history.error == "The process 7 that this run ran in is gone."
