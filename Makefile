@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 # The environment is made in one piece: the stamp appears only when everything is installed.
 .venv/installed: pyproject.toml constraints.txt
@@ -35,3 +35,11 @@ check: install ## Formatting, lint and types
 format: install ## Format, and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: install ## The pages of docs/ that the program tells: commands and settings
+	$(BIN)/python docs/generate.py
+
+.PHONY: screenshots
+screenshots: install ## The pictures of docs/ui.md, with headless Chromium
+	$(BIN)/python docs/screenshots.py

@@ -1,0 +1,69 @@
+"""The pages that people read, and a terminal to type their sessions into. Shared by all tests of README and docs."""
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent.parent
+README = PROJECT / "README.md"
+PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+
+Step = tuple[str, str]
+"""A command, and the output that is said to follow."""
+
+
+def name_of(page: Path) -> str:
+    """A page's path in the checkout."""
+    return page.relative_to(PROJECT).as_posix()
+
+
+def session_of(page: Path) -> list[Step]:
+    """The commands of all sessions of a page, in their order: the blocks marked `console`."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    steps = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(command, output) for command, _, output in (step.partition("\n") for step in steps)]
+
+
+def type_session(steps: list[Step], folder: Path) -> None:
+    """Type a session into a terminal that stands in a checkout at `folder`.
+
+    Each command must succeed with the output that is said to follow. The length of lines, the seconds and what `...`
+    stands for may differ.
+    """
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(PROJECT / name, folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    try:
+        for command, output in steps:
+            if command.startswith("export "):
+                environment.update(re.findall(r"(\w+)=(\S+)", command))
+            else:
+                _require_same(command, _type(command, folder, environment), output)
+    finally:
+        _type("taxi stop", folder, environment)
+
+
+def _type(command: str, folder: Path, environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _require_same(command: str, printed: str, said: str) -> None:
+    same = doctest.OutputChecker().check_output(
+        _without_figures(said), _without_figures(printed), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert same, f"{command}\nprinted:\n{printed}\nis said to print:\n{said}"
+
+
+def _without_figures(output: str) -> str:
+    """An output without the lengths of lines and the seconds, which differ from run to run."""
+    return re.sub(r"\d+\.\d s\b|\b\d{1,4}\.\d[ ]*$|─+", "", output, flags=re.MULTILINE).strip()
