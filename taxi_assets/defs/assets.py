@@ -152,7 +152,7 @@ def lake_trips(
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
     with lake.lake().stage(month) as staged:
         tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-        rows = parquet.write_row_groups(staged.path, layout, tables)
+        rows = parquet.write_row_groups(staged.path, layout, tables, parquet.read_source(clean_trips))
     before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
     return dg.MaterializeResult(
         value=staged,

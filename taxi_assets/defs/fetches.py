@@ -3,8 +3,6 @@
 Not here: fetching (`stores.source`), and what other stations tell (`history`).
 """
 
-from hashlib import file_digest
-
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
@@ -13,6 +11,7 @@ from taxi_assets.errors import MissingUpstream
 from taxi_assets.stores.download import Version
 from taxi_assets.stores.home import Home
 from taxi_assets.stores.source import Fetched
+from taxi_assets.tlc.raw import fingerprint
 from taxi_assets.tlc.trips import TripMonth
 
 
@@ -48,8 +47,7 @@ def last_fetched(instance: dg.DagsterInstance, month: TripMonth, address: str, h
     if fetched is None or fetched.address != address:
         return None
     try:
-        with home.find_raw(month).open("rb") as file:
-            same = file_digest(file, "sha256").hexdigest() == fetched.sha256
+        same = fingerprint(home.find_raw(month)) == fetched.sha256
     except MissingUpstream:
         return None
     return fetched if same else None

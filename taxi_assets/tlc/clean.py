@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import BadFile, CountMismatch, TooManyRejects
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
-from taxi_assets.tlc.raw import count_rows, is_blank, read_blocks
+from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
 from taxi_assets.tlc.rejects import Reject, RejectFile
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
@@ -51,15 +51,15 @@ class CleanReport:
 def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject_limit: float) -> CleanReport:
     """Write the rows of `raw` that parse to `clean`, and the lines that do not, if there are any, to `rejected`.
 
-    `clean` has the columns of `Layout.table_columns`, in the order of the file; `rejected` has `line`, `reason` and
-    `text`. `reject_limit` is the share of rows, 0 to 1, that may be rejected. The raw rows are counted on their own,
-    in another thread, and must be those of both files together.
+    `clean` has the columns of `Layout.table_columns`, in the order of the file, and tells the SHA-256 of `raw`;
+    `rejected` has `line`, `reason` and `text`. `reject_limit` is the share of rows, 0 to 1, that may be rejected. The
+    raw rows are counted on their own, in another thread, and must be those of both files together.
 
     Raises BadFile, BadHeader, TooManyRejects, CountMismatch; both files are then unfit for use.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
         cleaning = _Cleaning(month, rejects, pool.submit(count_rows, raw), reject_limit)
-        cleaning.report.rows = write_row_groups(clean, LAYOUTS[month.color], cleaning.tables(raw))
+        cleaning.report.rows = write_row_groups(clean, LAYOUTS[month.color], cleaning.tables(raw), fingerprint(raw))
         return cleaning.finished()
 
 

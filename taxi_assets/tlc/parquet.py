@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write_row_groups(path: Path, layout: Layout, tables: "Iterable[pa.Table]") -> int:
+_SOURCE = b"taxi_assets.source_sha256"
+
+
+def write_row_groups(path: Path, layout: Layout, tables: "Iterable[pa.Table]", source: str = "") -> int:
     """Write each table as a row group, while the next is made in another thread. Returns the rows in the footer.
 
-    zstd, with statistics. Timestamps rise and fall by little, which delta encoding keeps small; other columns have
-    few values, which a dictionary does. The bytes depend on the tables alone.
+    `source` is the SHA-256 of the raw file that the rows came from; the footer keeps it. zstd, with statistics.
+    Timestamps rise and fall by little, which delta encoding keeps small; other columns have few values, which a
+    dictionary does. The bytes depend on the tables and the source alone.
     """
     from pyarrow.parquet import ParquetWriter, read_metadata
 
@@ -27,7 +31,7 @@ def write_row_groups(path: Path, layout: Layout, tables: "Iterable[pa.Table]") -
     others = [column.name for column in layout.table_columns if column.kind is not Kind.timestamp]
     with ParquetWriter(
         path,
-        layout.arrow_schema(),
+        layout.arrow_schema().with_metadata({_SOURCE: source}),
         compression="zstd",
         use_dictionary=others,
         column_encoding=dict.fromkeys(clocks, "DELTA_BINARY_PACKED"),
@@ -53,6 +57,11 @@ def read_preview(path: Path, rows: int) -> "pa.Table":
 
     with ParquetFile(path) as file:
         return pa.Table.from_batches(islice(file.iter_batches(rows), 1), file.schema_arrow)
+
+
+def read_source(path: Path) -> str:
+    """The SHA-256, hexadecimal, of the raw file that a file's rows came from; empty where the file tells none."""
+    return ((read_schema(path).metadata or {}).get(_SOURCE) or b"").decode()
 
 
 def read_schema(path: Path) -> "pa.Schema":

@@ -7,6 +7,7 @@ can never swallow the lines after it. Not here: what the values mean (see `clean
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -97,6 +98,12 @@ def count_rows(path: Path, called: str = "") -> int:
     if not records:
         raise BadFile(f"{called} is empty: expected a header and rows. Fetch it again, or look at it in the source")
     return records - 1
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256, hexadecimal, of a raw file as it was published."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from taxi_assets.news import News, RunNews, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.warehouse import open_warehouse
+from taxi_assets.tlc.parquet import read_source
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -111,6 +112,7 @@ def test_clean_metadata_is_that_of_the_file(installation: Installation) -> None:
     assert told["path"] == str(place)
     assert told["bytes"] == place.stat().st_size
     assert told["missing_passengers"] == table["passenger_count"].null_count > 0
+    assert read_source(place) == installation.metadata("raw_trips", month)["sha256"]
     nulls = {record.data["column"]: record.data["rows"] for record in told["nulls_by_column"].records}
     assert nulls == {name: table[name].null_count for name in LAYOUTS["green"].names}
     assert [column.name for column in told["dagster/column_schema"].columns] == table.column_names

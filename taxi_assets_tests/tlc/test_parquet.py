@@ -8,7 +8,14 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import ParquetFile
 
-from taxi_assets.tlc.parquet import count_rows, read_preview, read_row_groups, read_schema, write_row_groups
+from taxi_assets.tlc.parquet import (
+    count_rows,
+    read_preview,
+    read_row_groups,
+    read_schema,
+    read_source,
+    write_row_groups,
+)
 from taxi_assets.tlc.schema import LAYOUTS, Kind, Layout
 
 GREEN = LAYOUTS["green"]
@@ -107,6 +114,13 @@ def test_rows_are_counted_from_the_file(tmp_path: Path) -> None:
     empty = GREEN.arrow_schema().empty_table()
     assert write_row_groups(tmp_path / "empty", GREEN, [empty, _table(0, 3), empty]) == 3
     assert sum(group.num_rows for group in read_row_groups(tmp_path / "empty")) == 3
+
+
+def test_the_source_is_told(tmp_path: Path) -> None:
+    """A file tells the checksum of what its rows came from, if it was told."""
+    write_row_groups(tmp_path / "told", GREEN, TABLES, "c0ffee")
+    write_row_groups(tmp_path / "untold", GREEN, TABLES)
+    assert (read_source(tmp_path / "told"), read_source(tmp_path / "untold")) == ("c0ffee", "")
 
 
 def test_same_tables_are_the_same_bytes(tmp_path: Path) -> None:
