@@ -313,12 +313,14 @@ def doctor(*, as_json: bool) -> None:
     from taxi_assets.news import Verdict
 
     findings = []
-    for finding in examine(Settings.load()):
-        findings.append(finding)
-        if not as_json:
-            print_finding(finding)
-    if as_json:
-        print_findings_json(findings)
+    try:
+        for finding in examine(Settings.load()):
+            findings.append(finding)
+            if not as_json:
+                print_finding(finding)
+    finally:
+        if as_json:
+            print_findings_json(findings)
     if any(finding.verdict is Verdict.mend for finding in findings):
         sys.exit(1)
 

@@ -16,6 +16,7 @@ class News(StrEnum):
     started = "started"
     station_started = "station_started"
     progress = "progress"
+    setback = "setback"
     station_done = "station_done"
     done = "done"
     failed = "failed"
@@ -55,6 +56,7 @@ class MonthHistory:
     """How a month stands, and its rows at each station it passed, in their order.
 
     Of one that failed also its run, the station it failed at, and why; both empty where the run did not tell.
+    `is_partition` is false for a month that TAXI_FIRST_MONTH left out since: it cannot be run again.
     """
 
     month: TripMonth
@@ -63,6 +65,7 @@ class MonthHistory:
     run_id: str = ""
     failed_at: str = ""
     error: str = ""
+    is_partition: bool = True
 
 
 class Verdict(StrEnum):

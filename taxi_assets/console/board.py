@@ -114,20 +114,32 @@ def watch(board: Board) -> Iterator[Watcher]:
 
 
 class _Lines:
-    """A plain line for each month that ends."""
+    """A plain line for each month that ends; and, of one that takes long, how far it is."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._ended = 0
+        self._told: dict[TripMonth, float] = {}
 
     def hear(self, news: RunNews) -> None:
         line = self._board.hear(news)
-        if news.what in (News.done, News.failed):
+        self._told.setdefault(news.month, monotonic())
+        if news.what is News.setback or (news.what is News.progress and self._is_silent_for_long(news.month)):
+            self._told[news.month] = monotonic()
+            print(f"{line.month} {line.station} {line.detail}", flush=True)  # noqa: T201
+        elif news.what in (News.done, News.failed):
             self._ended += 1
             what = f"{line.rows.get('raw_trips', max(line.rows.values(), default=0)):,} rows"
             at = f"at {line.station}" if line.state is State.failed and line.station else what
             place = f"[{self._ended}/{len(self._board.lines)}]"
             print(f"{place} {line.month} {line.state} {at} {line.seconds:.1f} s", flush=True)  # noqa: T201
+
+    def _is_silent_for_long(self, month: TripMonth) -> bool:
+        return monotonic() - self._told[month] >= _SILENCE_S
+
+
+_SILENCE_S = 30.0
+"""How long a month may say nothing in a pipe, where it has something to say."""
 
 
 class _Live:

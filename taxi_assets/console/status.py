@@ -114,7 +114,8 @@ def _how_far(history: MonthHistory) -> str:
 
 def _print_mending(console: "Console", months: Sequence[MonthHistory]) -> None:
     """The commands that run again what is to be run again, one for each color and standing."""
-    to_mend = [history for history in months if history.standing in (Standing.failed, Standing.stale, Standing.partly)]
+    unfinished = (Standing.failed, Standing.stale, Standing.partly)
+    to_mend = [history for history in months if history.standing in unfinished and history.is_partition]
     if not to_mend:
         return
     console.print("To run them again:")

@@ -76,7 +76,7 @@ def raw_trips(
     home, opened = raw_files.home(), source.open()
     known = None if config.fresh else last_fetched(context.instance, month, opened.address(month), home)
     with home.stage_raw(month) as staged:
-        fetched = opened.fetch(month, staged, known, context.log.info)
+        fetched = opened.fetch(month, staged, known, context.log)
         if fetched.unchanged:
             staged.discard()
         rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)

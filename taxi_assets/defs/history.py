@@ -5,7 +5,7 @@ Not here: how that looks (`console`).
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import dagster as dg
@@ -62,8 +62,13 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
         for key, newest in _newest_by_partition(instance, dg.AssetKey(station)).items():
             passed.setdefault(key, {})[station] = newest
     failures = _read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
+    known = set(partitions.get_partition_keys())
     histories = (
-        _history(trip_month(key, partitions), runs.get(key), stations, failures) for key, stations in passed.items()
+        replace(
+            _history(trip_month(key, partitions), runs.get(key), stations, failures),
+            is_partition=key in known,
+        )
+        for key, stations in passed.items()
     )
     return sorted(histories, key=lambda history: history.month)
 

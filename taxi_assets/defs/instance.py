@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import sqlalchemy as sa
+import yaml
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from taxi_assets.errors import StoreError
@@ -57,10 +58,20 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance in TAXI_HOME. Its tables are made under a lock, for processes that make them together fail."""
     folder = dagster_home(home)
     with locked(folder / ".instance.lock", waiting_for="Dagster's instance"), history_told(home):
-        instance = dg.DagsterInstance.from_config(str(folder))
+        instance = _read_instance(folder)
         instance.get_runs_count()
         instance.all_asset_keys()
         return instance
+
+
+def _read_instance(folder: Path) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(str(folder))
+    except (yaml.YAMLError, dg.DagsterInvalidConfigError) as error:
+        raise StoreError(
+            f"{folder / 'dagster.yaml'} cannot be read: {str(error).replace(chr(10), ' ')}. Mend it, or move it away: "
+            "it is made again"
+        ) from error
 
 
 @contextmanager

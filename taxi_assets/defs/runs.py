@@ -110,7 +110,8 @@ def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, .
 class _Listener:
     """Hears the events of one run, and remembers where it failed first, and all that went wrong.
 
-    What a station logs as information is how far it is: nothing here logs for another reason.
+    What a station logs as information is how far it is, and as a warning what it has to do again: nothing here logs for
+    another reason.
     """
 
     def __init__(self, month: TripMonth, run_id: str, tell: Callable[[RunNews], None]) -> None:
@@ -124,8 +125,8 @@ class _Listener:
     def __call__(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
-            if entry.step_key and entry.level == logging.INFO:
-                self._hear_progress(entry.step_key, entry.user_message)
+            if entry.step_key and (what := _LOGGED.get(int(entry.level))):
+                self._tell(RunNews(self._month, what, entry.step_key, run_id=self._run_id, detail=entry.user_message))
         elif event.event_type is dg.DagsterEventType.STEP_START:
             self._tell(RunNews(self._month, News.station_started, event.step_key or "", run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
@@ -145,8 +146,8 @@ class _Listener:
             self.error = explain(error) or event.message or ""
             self.trace = error.to_string() if error else ""
 
-    def _hear_progress(self, station: str, detail: str) -> None:
-        self._tell(RunNews(self._month, News.progress, station, run_id=self._run_id, detail=detail))
+
+_LOGGED = {logging.INFO: News.progress, logging.WARNING: News.setback}
 
 
 def explain(error: SerializableErrorInfo | None) -> str:
@@ -156,6 +157,8 @@ def explain(error: SerializableErrorInfo | None) -> str:
     if error is None:
         return ""
     text = error.message.partition(": ")[2].strip()
+    if error.cls_name == "DagsterExecutionInterruptedError":
+        return "it was stopped"
     return text if hasattr(errors, error.cls_name or "") else f"{error.cls_name}: {text}"
 
 

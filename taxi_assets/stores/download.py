@@ -5,7 +5,8 @@ Not here: which file, and what is in it.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,7 +26,7 @@ TIMEOUT_S = (10.0, 60.0)
 """Seconds to connect, and from one byte to the next. The whole may take as long as it takes."""
 
 TRIES = 5
-"""Tries in a row, none of which brings the download further, before it is given up."""
+"""Tries in a row which together bring the download no further, before it is given up."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between tries: doubled each time, and up to a second more by chance, so that not all come back at once."""
@@ -35,7 +36,12 @@ LONGEST_RETRY_AFTER_S = 300.0
 
 _TELL_EVERY_S = 5.0
 
-_MEGABYTE = 10**6
+_STEP_BYTES = 1 << 16
+"""What a row of tries must bring at least, to count as having got further."""
+
+_START_BYTES = 64
+
+_KILOBYTE, _MEGABYTE = 10**3, 10**6
 
 _PASSING = frozenset(
     {
@@ -52,10 +58,6 @@ _PASSING = frozenset(
 
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 """The files are compressed already: a server must not compress them again, and what it sends is kept as it is."""
-
-Tell = Callable[[str], None]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,18 @@ class _Broken(Exception):
 class Download:
     """The file at `address`, on its way into `file`, which is empty and stays open.
 
-    `tell` hears, a few times a minute, how far it is. After `fetch`, `bytes`, `sha256` and `version` are those of what
-    was stored; `tries` and `resumed` count how often it was asked for, and how often it went on where it broke off.
+    `log` is told, a few times a minute, how far it is, and is warned when a try failed. After `fetch`, `bytes`,
+    `sha256` and `version` are those of what was stored; `tries` and `resumed` count how often it was asked for, and how
+    often it went on where it broke off.
     """
 
-    def __init__(self, address: str, file: BinaryIO, tell: Tell) -> None:
+    def __init__(self, address: str, file: BinaryIO, log: logging.Logger) -> None:
         self.address = address
         self.bytes = 0
         self.version = Version()
         self.tries = self.resumed = 0
         self._file = file
-        self._tell = tell
+        self._log = log
         self._told_at = monotonic()
         self._digest = sha256()
         self._length: int | None = None
@@ -113,7 +116,7 @@ class Download:
                 return self._try_again_and_again(known)
             except _Broken as error:
                 # As long as it gets further it goes on: a long file may well break off more often than TRIES.
-                if self.bytes < furthest + CHUNK_BYTES:
+                if self.bytes < furthest + _STEP_BYTES:
                     raise SourceUnreachable(
                         f"{self.address} did not arrive: {error}. {self.tries} tries, {self._so_far()} came. "
                         "Check the address and the connection, then run this again"
@@ -128,7 +131,7 @@ class Download:
             retry=tenacity.retry_if_exception_type(_Broken),
             stop=tenacity.stop_after_attempt(TRIES),
             wait=lambda state: max(jittered(state), _asked_pause(state)),
-            before_sleep=self._tell_of_pause,
+            before_sleep=self._warn_of_pause,
             reraise=True,
         )
         return again(self._try, known)
@@ -148,10 +151,11 @@ class Download:
                 # hold the body against its announced length.
                 while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
                     self._store(chunk)
-        except (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.TooManyRedirects) as error:
-            raise StoreError(f"{self.address} cannot be fetched: {_plain(error)}. Check the address") from error
         except (requests.RequestException, HTTPError) as error:
+            _require_askable(self.address, error)
             raise _Broken(_plain(error)) from error
+        if self._length is not None and self.bytes != self._length:
+            raise _Broken("the server sent a part of what was asked for")
         return True
 
     def _rest(self) -> dict[str, str]:
@@ -161,7 +165,7 @@ class Download:
 
     def _prepare(self, response: "requests.Response") -> None:
         """See what the server answers: the whole file, the rest of it, or a refusal."""
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT and self._goes_on(response.headers):
+        if self.bytes and response.status_code == HTTPStatus.PARTIAL_CONTENT and self._goes_on(response.headers):
             self.resumed += 1
             return
         if response.status_code in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
@@ -173,11 +177,14 @@ class Download:
 
     def _goes_on(self, headers: Mapping[str, str]) -> bool:
         """Whether a part begins where this one ends, and is of the same file."""
-        _, _, span = headers.get("Content-Range", "").partition("bytes ")
-        start, _, total = span.partition("-")[0], *span.partition("/")[1:]
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""), re.ASCII)
+        if span is None or int(span[1]) != self.bytes:
+            return False
         same_etag = headers.get("ETag", self.version.etag) == self.version.etag
-        same_length = self._length is None or total in ("*", str(self._length))
-        return start == str(self.bytes) and same_etag and same_length
+        same_date = headers.get("Last-Modified", self.version.last_modified) == self.version.last_modified
+        total = _number(span[2])
+        self._length = total if self._length is None else self._length
+        return same_etag and same_date and total in (None, self._length)
 
     def _start_over(self) -> None:
         self._file.seek(0)
@@ -190,39 +197,42 @@ class Download:
         self.bytes += len(chunk)
         if monotonic() - self._told_at > _TELL_EVERY_S:
             self._told_at = monotonic()
-            self._tell(self._so_far())
+            self._log.info(self._so_far())
 
     def _so_far(self) -> str:
         whole = said_size(self._length) if self._length else "an unknown size"
         return f"{said_size(self.bytes)} of {whole}"
 
-    def _tell_of_pause(self, state: "tenacity.RetryCallState") -> None:
+    def _warn_of_pause(self, state: "tenacity.RetryCallState") -> None:
         pause = state.next_action.sleep if state.next_action else 0
         error = state.outcome.exception() if state.outcome else None
-        said = f"try {state.attempt_number + 1} of {TRIES} in {pause:.0f} s, after {self._so_far()}: {error}"
-        _log.warning("%s: %s", self.address, said)
-        self._tell(said)
+        this = state.attempt_number + 1
+        self._log.warning(f"try {this} of {TRIES} in {pause:.0f} s: {error}; {self._so_far()} came")
 
 
 def said_size(size: int) -> str:
     """A number of bytes, for people."""
+    if size < _KILOBYTE:
+        return f"{size} bytes"
     return f"{size / 1e6:,.1f} MB" if size >= _MEGABYTE else f"{size / 1e3:,.1f} kB"
 
 
-def ask(address: str) -> int | None:
-    """Whether a server has a file, asked once as a download asks: its bytes, or None where the server does not tell.
+def ask(address: str) -> tuple[int | None, bytes]:
+    """The number of bytes of a file, None where the server does not tell, and its first bytes; asked for once.
 
     Raises NotFound, SourceUnreachable, StoreError.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
     try:
         # Not HEAD, which some servers refuse for what they do give.
         with requests.get(address, stream=True, timeout=TIMEOUT_S, headers=_AS_IT_IS) as response:
-            return _require_sent(address, response)
+            return _require_sent(address, response), response.raw.read(_START_BYTES, decode_content=False)
     except _Broken as error:
         raise SourceUnreachable(f"{error}. Try again later") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError) as error:
+        _require_askable(address, error)
         raise SourceUnreachable(f"{address}: {_plain(error)}. Check the address and the connection") from error
 
 
@@ -249,8 +259,7 @@ def _strong(etag: str | None) -> str | None:
 def _require_sent(address: str, response: "requests.Response") -> int | None:
     """The announced length, in bytes, of a whole file that is sent; else raises what the answer means."""
     if response.status_code == HTTPStatus.OK:
-        length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdigit() else None
+        return _number(response.headers.get("Content-Length", ""))
     if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotFound(address)
     said = f"{address} answered {response.status_code} {response.reason}, expected 200 OK"
@@ -262,17 +271,48 @@ def _require_sent(address: str, response: "requests.Response") -> int | None:
     raise _Broken(said, pause)
 
 
-def _plain(error: Exception) -> str:
-    """What went wrong, without the wrapping of those who passed it on, who name their own objects."""
-    inner = error.args[0] if error.args else error
-    text = str(getattr(inner, "reason", None) or inner)
-    return text.partition("): ")[2] or text
+def _require_askable(address: str, error: Exception) -> None:
+    """Raise StoreError for what no further try can mend."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.SSLError):
+        raise StoreError(
+            f"{address} cannot be fetched, for no safe connection can be made: {_plain(error)}. Check the address and "
+            "this machine's clock; where a network has certificates of its own, name their file in REQUESTS_CA_BUNDLE"
+        ) from error
+    if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # those of a wrong address are ValueErrors
+        raise StoreError(f"{address} cannot be fetched: {_plain(error)}. Check the address") from error
+
+
+def _plain(error: BaseException) -> str:
+    """What went wrong, without the wrapping of those who passed it on, and without the query of any address.
+
+    Servers sign addresses there, so that it may be a secret.
+    """
+    from requests.exceptions import ProxyError
+
+    inner = error
+    while isinstance(cause := _inner(inner), BaseException):
+        inner = cause
+    text = re.sub(r"\?[^\s'\")]*", "", str(inner))
+    text = (text.partition("): ")[2] or text).rstrip(".")
+    return f"the proxy: {text}" if isinstance(error, ProxyError) else text
+
+
+def _inner(error: BaseException) -> object:
+    reason = getattr(error, "reason", None) or getattr(error, "original_error", None)
+    return reason or next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _retry_after(value: str) -> float:
     """The seconds that a Retry-After header asks for, which names them or an HTTP date; 0 for none."""
-    if value.isdigit():
-        return float(value)
+    seconds = _number(value)
+    if seconds is not None:
+        return float(seconds)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):

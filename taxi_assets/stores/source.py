@@ -4,24 +4,29 @@ Here: the address of a month, and its bytes as they were sent, counted and hashe
 Not here: how a web server is asked (see `download`), where the raw file is kept, and what is in it.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import partial
+from glob import escape
 from hashlib import sha256
 from os import fstat, stat_result
 from pathlib import Path
 
 from taxi_assets.errors import NotPublished, SettingsError, StoreError
-from taxi_assets.stores.download import CHUNK_BYTES, Download, NotFound, Tell, Version, ask, said_size
+from taxi_assets.stores.download import CHUNK_BYTES, Download, NotFound, Version, ask, said_size
 from taxi_assets.stores.files import StagedFile, local_path
+from taxi_assets.tlc.raw import require_csv_start
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
+
+_log = logging.getLogger(__name__)
 
 _EXPECTED = (
     "expected a folder, file://, http:// or https:// that holds "
@@ -73,48 +78,51 @@ class Source:
         return self._template.replace("{color}", month.color).replace("{month}", month.month)
 
     def fetch(
-        self, month: TripMonth, staged: StagedFile, known: Fetched | None = None, tell: Tell = lambda _: None
+        self, month: TripMonth, staged: StagedFile, known: Fetched | None = None, log: logging.Logger = _log
     ) -> Fetched:
         """Write the month's file, byte for byte as the source has it, to `staged`; memory does not grow with its size.
 
-        Nothing is written where the source still has the version of what is `known`. `tell` hears how far a long
-        download is. Raises NotPublished where the source has no such file, and StoreError where it cannot be had, or
-        not whole.
+        Nothing is written where the source still has the version of what is `known`. `log` is told how far a
+        long download is. Raises NotPublished where the source has no such file, and StoreError where it cannot be had,
+        or not whole.
         """
         address = self.address(month)
         path = local_path(address)
-        return _download(month, address, staged, known, tell) if path is None else _copy(month, path, staged, known)
+        return _download(month, address, staged, known, log) if path is None else _copy(month, path, staged, known)
 
     def probe(self, months: Sequence[TripMonth]) -> str:
         """What the source has, in a sentence: of a folder all its months, of a server the first of `months` it has.
 
-        Raises NotPublished where it has none, and StoreError where it cannot be asked.
+        Raises NotPublished where a server has none of these, BadFile where what it sends is no CSV, and StoreError
+        where it cannot be asked, or is a folder without a month.
         """
-        if local_path(self._template) is not None:
-            return self._list_folder()
+        if (path := local_path(self._template)) is not None:
+            return _list_folder(path)
         for month in months:
             try:
-                length = ask(self.address(month))
+                length, start = ask(self.address(month))
             except NotFound:
                 continue
+            require_csv_start(start, self.suffix, self.address(month))
             return f"{month} is there" + (f", {said_size(length)}" if length else "")
         raise NotPublished(
             f"the server answers, but has none of {', '.join(map(str, months))}; asked for {self.address(months[0])}. "
             "Check TAXI_SOURCE_URL and TAXI_FIRST_MONTH"
         )
 
-    def _list_folder(self) -> str:
-        found = Counter(
-            color
-            for color in COLORS
-            for _ in _glob(self._template.replace("{color}", color).replace("{month}", "????-??"))
+
+def _list_folder(template: Path) -> str:
+    """How many months of each color there are. Raises StoreError for none."""
+    found = Counter(
+        color
+        for color in COLORS
+        for _ in _glob(escape(str(template)).replace("{color}", color).replace("{month}", "????-??"))
+    )
+    if not found:
+        raise StoreError(
+            f"there is no month at {template}. Check TAXI_SOURCE_URL: {_EXPECTED}; taxi sample FOLDER makes months up"
         )
-        if not found:
-            raise NotPublished(
-                f"there is no month in {self._template}. Check TAXI_SOURCE_URL: {_EXPECTED}; "
-                "taxi sample FOLDER makes months up"
-            )
-        return ", ".join(f"{count} {color}" for color, count in found.items()) + " months"
+    return ", ".join(f"{count} {color}" for color, count in found.items()) + " months"
 
 
 def _require_plain_web(url: str) -> None:
@@ -123,10 +131,12 @@ def _require_plain_web(url: str) -> None:
         raise SettingsError(f"the source's address starts with {scheme}://: {_EXPECTED}")
     host = rest.partition("/")[0]
     if not host:
-        raise SettingsError(f"the source's address {url} names no host: {_EXPECTED}")
+        raise SettingsError(f"the source's address names no host: {_EXPECTED}")
+    # Addresses are shown in messages and in metadata.
     if "@" in host:
-        # Addresses are shown in messages and in metadata.
         raise SettingsError("the source's address holds a user name or a password: put those into ~/.netrc")
+    if "?" in rest:
+        raise SettingsError("the source's address has a ? in it, after which secrets are common: use one without")
 
 
 def _copy(month: TripMonth, path: Path, staged: StagedFile, known: Fetched | None) -> Fetched:
@@ -160,9 +170,11 @@ def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched | None, tell: Tell) -> Fetched:
+def _download(
+    month: TripMonth, address: str, staged: StagedFile, known: Fetched | None, log: logging.Logger
+) -> Fetched:
     with staged.path.open("wb") as file:
-        download = Download(address, file, tell)
+        download = Download(address, file, log)
         try:
             if not download.fetch(known.version if known else None) and known:
                 return replace(known, unchanged=True)
@@ -174,7 +186,7 @@ def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched
 
 
 def _glob(pattern: str) -> Iterable[Path]:
-    path = local_path(pattern) or Path(pattern)
+    path = Path(pattern)
     return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
 
 

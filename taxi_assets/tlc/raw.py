@@ -8,6 +8,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -144,12 +145,19 @@ def _open(path: Path, called: str) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", file)
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
         with path.open("rb") as sent:
-            if not _GZIP.startswith(sent.peek()[: len(_GZIP)]):
-                _refuse_other_formats(sent, called)
-                raise BadFile(f"{called} is no gzip file: it starts with {_first_line(sent)!r}. {_LOOK}") from error
+            require_csv_start(sent.read(_SHOWN), ".csv.gz", called)
         if isinstance(error, EOFError):
             raise BadFile(f"{called} is cut short: its gzip stream has no end. Fetch it again") from error
         raise BadFile(f"{called} is no sound gzip file: {error}. Fetch it again, or look at its address") from error
+
+
+def require_csv_start(start: bytes, suffix: str, called: str) -> None:
+    """Raise BadFile where the first bytes of a file, called so, are not those of what its suffix says."""
+    if ".gz" not in suffix:
+        _refuse_other_formats(BytesIO(start), called)
+    elif not _GZIP.startswith(start[: len(_GZIP)]):
+        _refuse_other_formats(BytesIO(start), called)
+        raise BadFile(f"{called} is no gzip file: it starts with {_first_line(BytesIO(start))!r}. {_LOOK}")
 
 
 def _refuse_other_formats(file: BinaryIO, called: str) -> None:

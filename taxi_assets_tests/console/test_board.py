@@ -72,6 +72,22 @@ def test_a_pipe_gets_a_line_for_each_month_that_ends(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_a_pipe_hears_of_what_takes_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setback is told at once; how far a month is only after it said nothing for a while."""
+    clock = 0.0
+    monkeypatch.setattr(board_module, "monotonic", lambda: clock)
+    board = Board(MONTHS[:1], STATIONS)
+    with watch(board) as watcher:
+        watcher.hear(RunNews(MONTHS[0], News.started))
+        watcher.hear(RunNews(MONTHS[0], News.setback, "raw_trips", detail="try 2 of 5 in 2 s"))
+        for clock in (5.0, 10.0, 31.0, 36.0):  # read by the lambda above
+            watcher.hear(RunNews(MONTHS[0], News.progress, "raw_trips", detail=f"{clock:.0f} of 90 MB"))
+    assert capsys.readouterr().out.splitlines() == [
+        "green 2020-01 raw_trips try 2 of 5 in 2 s",
+        "green 2020-01 raw_trips 31 of 90 MB",
+    ]
+
+
 class _Terminal(io.StringIO):
     """A terminal that keeps what is drawn."""
 

@@ -1,6 +1,7 @@
 """The grid of a `taxi status` says in words how each month stands, and what to do about it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,14 @@ def test_each_month_has_its_rows_and_a_word(capsys: pytest.CaptureFixture[str]) 
     }
     assert len({line.index("1,369,765") for line in lines[2:5]}) == 1
     assert max(map(len, lines[:8])) < 80
+
+
+def test_what_is_no_partition_any_more_is_not_to_be_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that would be refused is not proposed."""
+    print_status([replace(MONTHS[2], is_partition=False), MONTHS[3]])
+    said = capsys.readouterr().out
+    assert "taxi materialize --color yellow --months 2021-02" in said
+    assert "--months 2021-01" not in said
 
 
 def test_totals_follow_the_grid(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The doctor tries each system for itself, tells what to mend, shows no secret and leaves no litter."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 from taxi_assets.stores.lake import FolderLake
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets_tests.stores.test_postgres import emptied
+from taxi_assets_tests.web_server import WebServer
 
 SYSTEMS = ["versions", "home", "source", "lake", "warehouse", "postgres", "psql", "pgadmin", "history"]
 
@@ -123,6 +125,23 @@ def test_a_damaged_history(found: Examine, tmp_path: Path) -> None:
     findings = found()
     assert _to_mend(findings) == ["history"]
     assert f"{tmp_path}/home/dagster cannot be used: file is not a database" in findings["history"].seen
+
+
+def test_a_damaged_configuration(found: Examine, tmp_path: Path) -> None:
+    """A dagster.yaml that cannot be read is told by its name, with what to do."""
+    found()
+    (tmp_path / "home/dagster/dagster.yaml").write_text("telemetry: [")
+    findings = found()
+    assert _to_mend(findings) == ["history"]
+    assert re.search(r"dagster\.yaml cannot be read: .* move it away", findings["history"].seen)
+
+
+def test_a_server_without_the_first_month(found: Examine, web: WebServer) -> None:
+    """A server cannot be asked for all it has: that it lacks the first months is worth a look, and no more."""
+    findings = found(SOURCE_URL=web.url)
+    assert not _to_mend(findings)
+    assert findings["source"].verdict is Verdict.warn
+    assert "has none of yellow 2019-01, green 2019-01, fhv 2019-01" in findings["source"].seen
 
 
 def test_psql_line(found: Examine) -> None:

@@ -1,5 +1,6 @@
 """The history of months is what their newest runs and materializations say, however many came before."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def test_the_newest_run_decides(status: dg.DagsterRunStatus, standing: Standing,
     assert history.rows["warehouse_trips"] == 500
 
 
+def test_a_month_from_before_the_first_is_no_partition(instance: dg.DagsterInstance) -> None:
+    """A month that TAXI_FIRST_MONTH left out since is still shown, and said to be none that can be run."""
+    _pass(instance, MONTH, "raw_trips")
+    assert _history(instance).is_partition
+    (history,) = read_history(instance, trip_partitions("2021-02"))
+    assert (history.month, history.is_partition) == (MONTH, False)
+
+
 def test_a_failure_says_where_and_why(instance: dg.DagsterInstance) -> None:
     """A failed month has the station and the error of its newest run, without Dagster's wrapping."""
 
@@ -133,3 +142,17 @@ def test_a_run_that_was_marked_as_failed_says_what_is_known(instance: dg.Dagster
     history = _history(instance)
     assert (history.standing, history.failed_at) == (Standing.failed, "")
     assert history.error == "The process 7 that this run ran in is gone."
+
+
+def test_a_stopped_run_was_stopped(instance: dg.DagsterInstance) -> None:
+    """A run that Ctrl-C ended has these words as its error, and not the name of a class."""
+
+    @dg.asset(partitions_def=PARTITIONS)
+    def raw_trips() -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    definitions = dg.Definitions([raw_trips], jobs=[dg.define_asset_job("load_trips", [raw_trips])])
+    job = definitions.resolve_job_def("load_trips")
+    with contextlib.suppress(dg.DagsterExecutionInterruptedError):
+        job.execute_in_process(instance=instance, partition_key=partition_key(MONTH))
+    assert _history(instance).error == "it was stopped"

@@ -119,12 +119,13 @@ def test_a_failed_month_tells_its_whole_stack(home: Path) -> None:
 
 
 def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
-    """Information that a station logs is told as its progress; what is meant for who debugs is not."""
+    """What a station logs is told as progress or as a setback; what is meant for who debugs is not."""
 
     @dg.asset(partitions_def=trip_partitions("2021-01"))
     def raw_trips(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         context.log.info("34 of 90 MB")
         context.log.debug("the 17th chunk")
+        context.log.warning("try 2 of 5")
         return dg.MaterializeResult(metadata={"dagster/partition_row_count": 7})
 
     jobs = [dg.define_asset_job(LOAD_TRIPS, [raw_trips])]
@@ -132,8 +133,11 @@ def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
     news: list[RunNews] = []
     with open_instance(tmp_path) as opened:
         run_month(definitions, opened, MONTHS[0], Order(), news.append)
-    assert [told.what for told in news] == ["started", "station_started", "progress", "station_done", "done"]
-    assert (news[2].station, news[2].detail) == ("raw_trips", "34 of 90 MB")
+    assert [(told.what, told.station, told.detail) for told in news[2:4]] == [
+        ("progress", "raw_trips", "34 of 90 MB"),
+        ("setback", "raw_trips", "try 2 of 5"),
+    ]
+    assert [told.what for told in news[4:]] == ["station_done", "done"]
 
 
 def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) -> None:

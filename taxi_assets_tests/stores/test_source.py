@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import NotPublished, SettingsError, SourceUnreachable, StoreError, TaxiAssetsError
+from taxi_assets.errors import BadFile, NotPublished, SettingsError, SourceUnreachable, StoreError, TaxiAssetsError
 from taxi_assets.stores.download import CHUNK_BYTES, Version
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.source import MIRROR_URL, Fetched, Source
@@ -61,6 +61,7 @@ def test_address(url: str, address: str, suffix: str) -> None:
         ("gs://bucket", "starts with gs://"),
         ("file://data/source", "file:///"),
         ("http://", "no host"),
+        ("https://host/{color}-{month}.csv?sig=s3cret", "has a \\? in it"),
         ("https://host/{color}.csv.gz", "only {color}"),
         ("https://host/{month}.csv.gz", "only {month}"),
         ("https://host/{color}-{month}.parquet", "ends in {color}-{month}.parquet"),
@@ -72,10 +73,11 @@ def test_refused_url(url: str, said: str) -> None:
         Source(url)
 
 
-def test_refused_password() -> None:
-    """An address with a password is refused, and the message does not repeat it."""
-    with pytest.raises(SettingsError, match="password") as caught:
-        Source("https://me:s3cret@host/base")
+@pytest.mark.parametrize("url", ["https://me:s3cret@host/base", "https:///me:s3cret@host", "https://host?sig=s3cret"])
+def test_refused_secret(url: str) -> None:
+    """An address with a secret is refused, and the message does not repeat it."""
+    with pytest.raises(SettingsError) as caught:
+        Source(url)
     assert "s3cret" not in str(caught.value)
 
 
@@ -179,8 +181,9 @@ def test_failed_fetch_publishes_nothing(web: WebServer, tmp_path: Path) -> None:
 
 
 def test_probe_of_folder(tmp_path: Path) -> None:
-    """A folder tells how many months of each color it has; one without any is refused with what to do."""
-    with pytest.raises(NotPublished, match=r"no month in.*TAXI_SOURCE_URL"):
+    """A folder, whatever its name, tells how many months of each color it has; one without any says what to do."""
+    tmp_path /= "folder [1]*?"
+    with pytest.raises(StoreError, match=r"no month at.*TAXI_SOURCE_URL"):
         Source(str(tmp_path)).probe([MONTH])
     for name in (NAME, "green/green_tripdata_2020-05.csv.gz", "fhv/fhv_tripdata_2020-05.csv.gz", "green/notes.csv.gz"):
         _write(tmp_path / name)
@@ -193,8 +196,11 @@ def test_probe_of_server(web: WebServer) -> None:
     earlier = TripMonth("yellow", "2019-01")
     with pytest.raises(NotPublished, match="none of yellow 2019-01, green 2020-04"):
         Source(web.url).probe([earlier, MONTH])
-    web.replies[f"/{NAME}"] = [Reply(bytes(2_500_000))]
+    web.replies[f"/{NAME}"] = [Reply(BODY + bytes(2_500_000))]
     assert Source(web.url).probe([earlier, MONTH]) == "green 2020-04 is there, 2.5 MB"
+    web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
+    with pytest.raises(BadFile, match="is an HTML page, no CSV"):
+        Source(web.url).probe([earlier, MONTH])
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, SourceUnreachable), (403, StoreError)])
