@@ -12,7 +12,6 @@ import sys
 import traceback
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -20,9 +19,6 @@ from taxi_assets.console.board import Board, watch
 from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownMonth
 from taxi_assets.settings import Settings, setting_names
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
-
-if TYPE_CHECKING:
-    from taxi_assets.stores.postgres import PostgresStore
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownMonth)
 
@@ -242,10 +238,10 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
     Exit status: 1 where the SQL is wrong or nothing is loaded yet.
     """
     from taxi_assets.console.tables import print_answer, print_csv, print_json
-    from taxi_assets.stores.warehouse import open_warehouse
+    from taxi_assets.systems import open_postgres, open_warehouse
 
     settings = Settings.load()
-    store = _postgres(settings) if postgres else open_warehouse(settings.warehouse_url)
+    store = open_postgres(settings) if postgres else open_warehouse(settings)
     answer = store.query(sql)
     (print_csv if as_csv else print_json if as_json else print_answer)(answer)
 
@@ -389,13 +385,6 @@ def _run(
         board.stop()
         print_summary(board, select, traces=click.get_current_context().find_root().params["debug"])
     return board
-
-
-def _postgres(settings: Settings) -> "PostgresStore":
-    from taxi_assets.stores.postgres import open_postgres
-
-    url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
-    return open_postgres(url, settings.home / "postgres", settings.postgres_port)
 
 
 def _publish_sample(folder: Path, month: TripMonth, rows: int, seed: int) -> Path:

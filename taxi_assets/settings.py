@@ -36,11 +36,15 @@ class Settings(BaseSettings):
         description="Where months come from: a folder, or a file://, http:// or https:// base of "
         "{color}/{color}_tripdata_{month}.csv.gz, or a whole template with {color} and {month}.",
     )
-    lake_url: str = Field(default="", description="Where objects go: a folder. Default: lake in TAXI_HOME.")
+    lake_url: str = Field(
+        default="",
+        description="Where objects go: a folder, or gs://BUCKET, with a prefix if you like. "
+        "Default: lake in TAXI_HOME.",
+    )
     warehouse_url: str = Field(
         default="",
-        description="Where tables go: duckdb:///FILE, with four slashes before an absolute path. "
-        "Default: warehouse.duckdb in TAXI_HOME.",
+        description="Where tables go: duckdb:///FILE, with four slashes before an absolute path, or "
+        "bigquery://PROJECT/DATASET, which loads from a lake in a bucket. Default: warehouse.duckdb in TAXI_HOME.",
     )
     postgres_url: SecretStr | None = Field(
         default=None,
@@ -52,6 +56,20 @@ class Settings(BaseSettings):
         ge=1,
         le=65535,
         description="A port of this machine for its own Postgres to listen on, for psql and pgAdmin. Default: none.",
+    )
+    bigquery_location: str = Field(
+        default="US", description="Where a missing BigQuery dataset, or bucket, is made. Both are best in one place."
+    )
+    gcp_credentials: SecretStr | None = Field(
+        default=None,
+        description="The JSON of a Google service account's key, as it is or in base64. "
+        "Default: Google's application defaults.",
+    )
+    upload_chunk_mb: int = Field(
+        default=8, ge=1, description="Megabytes that are sent to a bucket at once. Slow lines want few."
+    )
+    upload_timeout_s: float = Field(
+        default=300, gt=0, description="Seconds that Google may take to answer, each chunk for itself."
     )
     first_month: str = Field(default="2019-01", description="The first partition, YYYY-MM.")
     reject_limit: float = Field(

@@ -17,9 +17,11 @@ from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
 from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.errors import StoreBusy
 from taxi_assets.settings import Settings
 from taxi_assets.stores.home import StagedClean
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.systems import is_bigquery, is_bucket
 from taxi_assets.tlc import parquet
 from taxi_assets.tlc.clean import clean_month, inspect_raw
 from taxi_assets.tlc.rules import (
@@ -178,18 +180,24 @@ def lake_trips(
 
 
 def warehouse_trips(
-    context: dg.AssetExecutionContext, lake_trips: LakeObject, warehouse: WarehouseResource
+    context: dg.AssetExecutionContext,
+    lake_trips: LakeObject,
+    lake: dg.ResourceParam[LakeObjects],
+    warehouse: WarehouseResource,
 ) -> dg.MaterializeResult:
     """The month as a partition of its color's table in the warehouse, loaded from the lake's object."""
     started, (month, layout) = perf_counter(), _month(context)
-    rows = warehouse.open().replace_month(month, lake_trips, lake_trips.rows)
+    opened = warehouse.open()
+    rows = opened.replace_month(month, lake_trips, lake_trips.rows)
+    _require_unchanged(lake_trips, lake.lake().find(month))
     return dg.MaterializeResult(
         check_results=[equal("rows_as_lake", rows, lake_trips.rows)],
         metadata={
             **row_count(rows),
             **pace(rows, perf_counter() - started),
             **column_schema(layout),
-            "dagster/table_name": month.table,
+            "dagster/table_name": opened.table(month),
+            "lake_object": lake_trips.uri,
         },
     )
 
@@ -244,10 +252,19 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [
         station(raw_trips, "csv", "raw_files"),
         station(clean_trips, "parquet", "clean_files"),
-        station(lake_trips, "file", "lake"),
-        station(warehouse_trips, "duckdb"),
+        station(lake_trips, "gcs" if is_bucket(settings) else "file", "lake"),
+        station(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),
         station(postgres_trips, "postgres"),
     ]
+
+
+def _require_unchanged(loaded: LakeObject, now: LakeObject) -> None:
+    """Raise StoreBusy where the object that was to be loaded is another one by now, which may be what was loaded."""
+    if now != loaded:
+        raise StoreBusy(
+            f"{loaded.month}: {loaded.uri} was replaced while it was loaded, so that the table may hold either. "
+            "Run warehouse_trips again, when nobody puts the month any more"
+        )
 
 
 def _or_default(said: Value | None, default: Value) -> Value:

@@ -7,27 +7,24 @@ from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.settings import Settings
-from taxi_assets.stores.lake import open_lake
-from taxi_assets.stores.source import Source
-from taxi_assets.stores.warehouse import open_warehouse
+from taxi_assets.systems import is_bigquery, is_bucket, open_lake, open_source, open_warehouse
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything that Dagster shows and runs. A run is one partition, and its steps run in one process."""
     home = str(settings.home)
     # What cannot be opened is a wrong setting, and is said before anything runs.
-    open_lake(settings.lake_url)
-    open_warehouse(settings.warehouse_url)
+    source, _, _ = open_source(settings), open_lake(settings), open_warehouse(settings)
     return dg.Definitions(
         assets=build_assets(settings),
         jobs=build_jobs(),
         executor=dg.in_process_executor,
         resources={
             "source": SourceResource(url=settings.source_url),
-            "raw_files": RawFiles(folder=home, raw_suffix=Source(settings.source_url).suffix),
+            "raw_files": RawFiles(folder=home, raw_suffix=source.suffix),
             "clean_files": CleanFiles(folder=home),
-            "lake": LakeObjects(url=settings.lake_url),
-            "warehouse": WarehouseResource(url=settings.warehouse_url),
+            "lake": _lake(settings),
+            "warehouse": _warehouse(settings),
             "postgres": PostgresResource(
                 # A variable's name, not its value: the URL holds a password.
                 url=dg.EnvVar("TAXI_POSTGRES_URL") if settings.postgres_url else "",
@@ -41,3 +38,19 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
         },
     )
+
+
+def _lake(settings: Settings) -> LakeObjects:
+    if is_bucket(settings):
+        from taxi_assets.defs.google_cloud import bucket_objects
+
+        return bucket_objects(settings)
+    return LakeObjects(url=settings.lake_url)
+
+
+def _warehouse(settings: Settings) -> WarehouseResource:
+    if is_bigquery(settings):
+        from taxi_assets.defs.google_cloud import bigquery_tables
+
+        return bigquery_tables(settings)
+    return WarehouseResource(url=settings.warehouse_url)

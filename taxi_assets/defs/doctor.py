@@ -22,11 +22,9 @@ from taxi_assets.news import Finding, Verdict
 from taxi_assets.settings import Settings
 from taxi_assets.stores.embedded_postgres import psql_line
 from taxi_assets.stores.home import Home
-from taxi_assets.stores.lake import open_lake
-from taxi_assets.stores.postgres import PostgresStore, open_postgres
+from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.refusals import free_bytes
-from taxi_assets.stores.source import Source
-from taxi_assets.stores.warehouse import open_warehouse
+from taxi_assets.systems import open_lake, open_postgres, open_source, open_warehouse
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 ENOUGH_BYTES = 5 * 10**9
@@ -40,8 +38,7 @@ _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.d
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """What is found of each system, as soon as it is. Raises SettingsError where a setting names no system at all."""
-    source, lake = Source(settings.source_url), open_lake(settings.lake_url)
-    warehouse = open_warehouse(settings.warehouse_url)
+    source, lake, warehouse = open_source(settings), open_lake(settings), open_warehouse(settings)
     postgres = _open_given(settings)
     firsts = [TripMonth(color, settings.first_month) for color in COLORS]
     home = settings.home
@@ -96,7 +93,7 @@ def _found_postgres(settings: Settings, given: PostgresStore | None) -> Iterator
     """What is found of Postgres, and how to look into it by other means."""
 
     def opened() -> PostgresStore:
-        return given or open_postgres("", settings.home / "postgres", settings.postgres_port)
+        return given or open_postgres(settings)
 
     finding = _found("postgres", lambda: opened().probe(), "set TAXI_POSTGRES_URL to another server")
     yield finding

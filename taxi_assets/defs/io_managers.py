@@ -12,6 +12,7 @@ from pydantic import Field
 
 from taxi_assets.defs.partitions import trip_month
 from taxi_assets.stores.files import StagedFile
+from taxi_assets.stores.gcs import console_link
 from taxi_assets.stores.home import Home, StagedClean
 from taxi_assets.stores.lake import Lake, LakeObject, open_lake
 from taxi_assets.tlc.trips import TripMonth
@@ -72,6 +73,9 @@ class LakeObjects(dg.ConfigurableIOManager):
         with obj:
             put = self.lake().put(_output_month(context), obj)
         context.add_output_metadata({"uri": put.uri, "bytes": put.bytes})
+        if put.generation is not None:
+            link = dg.MetadataValue.url(console_link(put.uri))
+            context.add_output_metadata({"generation": str(put.generation), "console": link})
 
     def load_input(self, context: dg.InputContext) -> LakeObject:
         """The object of the upstream partition."""

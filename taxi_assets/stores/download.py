@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
 from taxi_assets.errors import SourceUnreachable, StoreError
+from taxi_assets.stores.network import said_by_network
 
 if TYPE_CHECKING:
     import requests
@@ -153,7 +154,7 @@ class Download:
                     self._store(chunk)
         except (requests.RequestException, HTTPError) as error:
             _require_askable(self.address, error)
-            raise _Broken(_plain(error)) from error
+            raise _Broken(said_by_network(error)) from error
         if self._length is not None and self.bytes != self._length:
             raise _Broken("the server sent a part of what was asked for")
         return True
@@ -233,7 +234,7 @@ def ask(address: str) -> tuple[int | None, bytes]:
         raise SourceUnreachable(f"{error}. Try again later") from error
     except (requests.RequestException, HTTPError) as error:
         _require_askable(address, error)
-        raise SourceUnreachable(f"{address}: {_plain(error)}. Check the address and the connection") from error
+        raise SourceUnreachable(f"{address}: {said_by_network(error)}. Check the address and the connection") from error
 
 
 def _unless(known: Version | None) -> dict[str, str]:
@@ -277,31 +278,12 @@ def _require_askable(address: str, error: Exception) -> None:
 
     if isinstance(error, exceptions.SSLError):
         raise StoreError(
-            f"{address} cannot be fetched, for no safe connection can be made: {_plain(error)}. Check the address and "
-            "this machine's clock; where a network has certificates of its own, name their file in REQUESTS_CA_BUNDLE"
+            f"{address} cannot be fetched, for no safe connection can be made: {said_by_network(error)}. Check the "
+            "address and this machine's clock; where a network has certificates of its own, name their file in "
+            "REQUESTS_CA_BUNDLE"
         ) from error
     if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # those of a wrong address are ValueErrors
-        raise StoreError(f"{address} cannot be fetched: {_plain(error)}. Check the address") from error
-
-
-def _plain(error: BaseException) -> str:
-    """What went wrong, without the wrapping of those who passed it on, and without the query of any address.
-
-    Servers sign addresses there, so that it may be a secret.
-    """
-    from requests.exceptions import ProxyError
-
-    inner = error
-    while isinstance(cause := _inner(inner), BaseException):
-        inner = cause
-    text = re.sub(r"\?[^\s'\")]*", "", str(inner))
-    text = (text.partition("): ")[2] or text).rstrip(".")
-    return f"the proxy: {text}" if isinstance(error, ProxyError) else text
-
-
-def _inner(error: BaseException) -> object:
-    reason = getattr(error, "reason", None) or getattr(error, "original_error", None)
-    return reason or next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
+        raise StoreError(f"{address} cannot be fetched: {said_by_network(error)}. Check the address") from error
 
 
 def _number(text: str) -> int | None:

@@ -76,6 +76,10 @@ class DuckDBWarehouse:
             database.commit()
         return loaded
 
+    def table(self, month: TripMonth) -> str:
+        """The name of the month's table."""
+        return month.table
+
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
         if not self._exists():

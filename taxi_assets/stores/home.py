@@ -92,7 +92,7 @@ def _require(place: Path, month: TripMonth, station: str) -> Path:
         found = place.is_file()
     if not found:
         raise MissingUpstream(
-            f"{month}: {place} is not on this machine. Run {station} first: "
-            f"taxi materialize --color {month.color} --months {month.month} --select {station}"
+            f"{month}: {place} is not on this machine. Run {station} first, and what it needs: "
+            f"taxi materialize --color {month.color} --months {month.month} --select +{station}"
         )
     return place

@@ -3,6 +3,7 @@
 Not here: any one warehouse.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,10 @@ class Warehouse(Protocol):
         """
         ...
 
+    def table(self, month: TripMonth) -> str:
+        """The name of the month's table, as people ask for it."""
+        ...
+
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
         ...
@@ -35,17 +40,27 @@ class Warehouse(Protocol):
         ...
 
 
-def open_warehouse(url: str) -> Warehouse:
-    """The warehouse at `url`: `duckdb:///` and the path of a file. Raises SettingsError for anything else."""
+def open_warehouse(url: str, in_bigquery: Callable[[str], Warehouse] | None = None) -> Warehouse:
+    """The warehouse at `url`: `duckdb:///` and a file's path, or `bigquery://project/dataset`.
+
+    `in_bigquery` opens the latter; without it, BigQuery is reached with Google's application defaults. Raises
+    SettingsError for anything else.
+    """
     scheme, _, place = url.partition("://")
     if scheme == "duckdb" and place.startswith("/"):
         from taxi_assets.stores.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(Path(place[1:]))
     if scheme == "bigquery":
-        raise SettingsError(
-            "TAXI_WAREHOUSE_URL: a warehouse in BigQuery (bigquery://) comes with a later version: use duckdb:///path"
-        )
+        return (in_bigquery or _open_bigquery)(url)
     raise SettingsError(
-        f"TAXI_WAREHOUSE_URL: a warehouse cannot be at {url.partition(':')[0]}://: expected duckdb:///path"
+        f"TAXI_WAREHOUSE_URL: a warehouse cannot be at {url.partition(':')[0]}://: expected duckdb:///path or "
+        "bigquery://project/dataset"
     )
+
+
+def _open_bigquery(url: str) -> Warehouse:
+    from taxi_assets.stores.bigquery import BigQueryWarehouse
+    from taxi_assets.stores.google_cloud import GoogleAccount
+
+    return BigQueryWarehouse(url, GoogleAccount().bigquery_client)

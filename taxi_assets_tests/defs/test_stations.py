@@ -18,6 +18,8 @@ from taxi_assets.defs.partitions import partition_key, trip_partitions
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.news import News, RunNews, Standing
 from taxi_assets.settings import Settings
+from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.warehouse import open_warehouse
 from taxi_assets.tlc.parquet import read_source
@@ -332,3 +334,27 @@ def test_history_tells_how_months_stand(installation: Installation) -> None:
         (failed, Standing.failed),
     ]
     assert history[1].rows == {"raw_trips": 100}
+
+
+def test_an_object_that_is_replaced_while_it_is_loaded(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warehouse may have loaded either of the two: the station fails, and another try has the new one."""
+    month = TripMonth("green", "2021-03")
+    installation.publish(month)
+    installation.run(month, "raw_trips", "clean_trips", "lake_trips")
+    place = installation.home / "lake/data/green/green_tripdata_2021-03.parquet"
+    load = DuckDBWarehouse.replace_month
+
+    def replaced(store: DuckDBWarehouse, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
+        loaded = load(store, month, lake_object, rows)
+        table = pq.read_table(place)
+        pq.write_table(table, place, compression="none")
+        return loaded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBWarehouse, "replace_month", replaced)
+        told = installation.run(month, "warehouse_trips")
+    assert (told[-1].what, told[-1].station) == (News.failed, "warehouse_trips")
+    assert "was replaced while it was loaded" in told[-1].error
+    assert installation.run(month, "warehouse_trips")[-1].what is News.done

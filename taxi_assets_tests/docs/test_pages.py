@@ -121,7 +121,8 @@ def _anchors(page: Path) -> set[str]:
 def _code(page: Path) -> list[str]:
     """What people type: in sessions, in blocks for a shell, in sentences."""
     text = page.read_text()
-    fence = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    # In a numbered list, blocks are indented.
+    fence = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
     typed = [line for language, block in fence.findall(text) if language == "sh" for line in block.splitlines()]
     sentences = re.findall(r"`([^`]+)`", fence.sub("", text))
     return [command for command, _ in session_of(page)] + typed + [" ".join(code.split()) for code in sentences]

@@ -454,7 +454,7 @@ def test_open_warehouse(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("bigquery://project/dataset", "later version"),
+        ("bigquery://project", "names no dataset"),
         ("postgresql://me:s3cret@host/db", "postgresql://: expected duckdb:///path"),
         ("duckdb://host/path", "expected duckdb:///path"),
     ],

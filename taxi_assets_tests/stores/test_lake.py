@@ -74,7 +74,7 @@ def test_open_lake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"), [("gs://bucket/prefix", "later version"), ("s3://bucket", "s3://"), ("file://lake", "file:///")]
+    ("url", "said"), [("gs://", "names no bucket"), ("s3://bucket", "s3://"), ("file://lake", "file:///")]
 )
 def test_refused_url(url: str, said: str) -> None:
     """What cannot be a lake here is refused, with the reason."""

@@ -1,0 +1,231 @@
+"""The tables of a BigQuery dataset: made where they are missing, checked, widened where that is safe.
+
+Not here: their rows (`bigquery`).
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from taxi_assets.errors import StoreError
+from taxi_assets.stores.google_cloud import Patience, said
+from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column, Kind
+from taxi_assets.tlc.trips import COLORS, TripMonth
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+TYPES = {
+    Kind.integer: "INT64",
+    Kind.decimal: "FLOAT64",
+    Kind.text: "STRING",
+    Kind.timestamp: "DATETIME",
+    Kind.date: "DATE",
+}
+
+_STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+"""BigQuery answers with the older names of its types."""
+
+REQUEST_S = 60.0
+"""How long a request may take, in seconds."""
+
+LABELS = {"made_by": "taxi_assets"}
+
+
+@dataclass(frozen=True)
+class BigQueryTables:
+    """The tables of a dataset, one a color. A missing dataset is made at `location`."""
+
+    client: "bigquery.Client"
+    project: str
+    dataset: str
+    location: str
+    patience: Patience
+
+    def name(self, month: TripMonth) -> str:
+        """The month's table, for SQL and for people."""
+        return f"{self.project}.{self.dataset}.{month.table}"
+
+    def partition(self, month: TripMonth) -> "bigquery.TableReference":
+        """The month's partition, as a load job names it."""
+        return self.reference().table(f"{month.table}${month.month_id}")
+
+    def reference(self) -> "bigquery.DatasetReference":
+        """The dataset."""
+        from google.cloud.bigquery import DatasetReference
+
+        return DatasetReference(self.project, self.dataset)
+
+    def ensure(self, month: TripMonth) -> None:
+        """Make the month's table where it is missing, and add to it what columns it lacks.
+
+        Raises StoreError where it is not one of this project's, or would not keep the month.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        table = self._find(month.table) or self._make(month)
+        lacking = self._require_ours(month.color, table)
+        _require_lasting(month, table)
+        if lacking:
+            table.schema = [*table.schema, *map(_field, lacking)]
+            with suppress(PreconditionFailed):  # another run was faster
+                self.client.update_table(table, ["schema"], **self._patiently())
+
+    def probe(self) -> str:
+        """Make a table and remove it, and look at the months' tables; what was seen, in a sentence.
+
+        Raises StoreError, also where a table is not one of this project's.
+        """
+        from google.api_core.exceptions import NotFound
+
+        try:
+            dataset = self.client.get_dataset(self.reference(), **self._patiently())
+        except NotFound:
+            return f"{self.project}.{self.dataset} is not there yet: the first run makes it in {self.location}"
+        self._require_location(dataset.location)
+        self._require_lasting(dataset)
+        self._try_table()
+        found = {color: self._find(TripMonth(color, "2019-01").table) for color in COLORS}
+        tables = {color: table for color, table in found.items() if table}
+        for color, table in tables.items():
+            self._require_ours(color, table)
+        return (
+            f"{self.project}.{self.dataset} can be written to; it is in {dataset.location}; "
+            f"tables: {len(tables)} of {len(COLORS)}"
+        )
+
+    def _try_table(self) -> None:
+        """Make a table and remove it; one that a killed process leaves goes within the hour."""
+        from google.cloud import bigquery
+
+        table = bigquery.Table(self.reference().table("taxi_doctor"), [_field(FILE_MONTH)])
+        table.expires = datetime.now(UTC) + timedelta(hours=1)
+        self.client.create_table(table, exists_ok=True, **self._patiently())
+        self.client.delete_table(table, not_found_ok=True, **self._patiently())
+
+    def _find(self, name: str) -> "bigquery.Table | None":
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self.client.get_table(self.reference().table(name), **self._patiently())
+        except NotFound:
+            return None
+
+    def _make(self, month: TripMonth) -> "bigquery.Table":
+        from google.api_core.exceptions import NotFound
+        from google.cloud import bigquery
+
+        table = bigquery.Table(self.reference().table(month.table), schema(month.color))
+        table.description = f"New York's {month.color} taxi trips, as the TLC published them, a partition a file."
+        table.time_partitioning = bigquery.TimePartitioning(
+            type_=bigquery.TimePartitioningType.MONTH, field=FILE_MONTH.name
+        )
+        table.clustering_fields = [LAYOUTS[month.color].pickup]
+        table.labels = {**LABELS, "color": month.color}
+        try:
+            return self.client.create_table(table, exists_ok=True, **self._patiently())
+        except NotFound:
+            self._make_dataset()
+            return self.client.create_table(table, exists_ok=True, **self._patiently())
+
+    def _make_dataset(self) -> None:
+        from google.api_core.exceptions import BadRequest
+        from google.cloud import bigquery
+
+        dataset = bigquery.Dataset(self.reference())
+        dataset.location = self.location
+        dataset.labels = LABELS
+        try:
+            self.client.create_dataset(dataset, exists_ok=True, **self._patiently())
+        except BadRequest as error:
+            raise StoreError(
+                f"the dataset {self.project}.{self.dataset} cannot be made in {self.location}: {said(error)}. Check "
+                "its name in TAXI_WAREHOUSE_URL, and TAXI_BIGQUERY_LOCATION, such as US, EU or europe-west1"
+            ) from error
+
+    def _require_ours(self, color: str, table: "bigquery.Table") -> list[Column]:
+        """The columns that the table lacks and can be given. Raises StoreError, with the difference, for others."""
+        self._require_location(table.location)
+        differences = _shape_differences(table) or _column_differences(color, table)
+        if differences:
+            raise StoreError(
+                f"the table {self.project}.{self.dataset}.{table.table_id} is not one of {color} months: "
+                f"{'; '.join(differences)}. It was left as it was. Rename it (ALTER TABLE {table.table_id} RENAME TO "
+                "...), or name another dataset in TAXI_WAREHOUSE_URL, then load the months again"
+            )
+        found = {field.name.lower() for field in table.schema}
+        return [column for column in LAYOUTS[color].table_columns if column.name.lower() not in found]
+
+    def _require_location(self, found: str | None) -> None:
+        if found and found.lower() != self.location.lower():
+            raise StoreError(
+                f"the dataset {self.project}.{self.dataset} is in {found}, TAXI_BIGQUERY_LOCATION is {self.location}: "
+                f"set it to {found}, or name another dataset in TAXI_WAREHOUSE_URL"
+            )
+
+    def _require_lasting(self, dataset: "bigquery.Dataset") -> None:
+        """Raise StoreError where what is made in the dataset is forgotten after a while, as without billing it is."""
+        limits = (dataset.default_table_expiration_ms, dataset.default_partition_expiration_ms)
+        kept_ms = min((int(limit) for limit in limits if limit is not None), default=None)
+        if kept_ms is not None:
+            raise StoreError(
+                f"the dataset {self.project}.{self.dataset} forgets what is {kept_ms / _DAY_MS:g} days old, so that "
+                "most months would be gone as soon as they are loaded. Projects without billing have such a limit: give "
+                "the project a billing account, then run: bq update --default_table_expiration 0 "
+                f"--default_partition_expiration 0 {self.project}:{self.dataset}"
+            )
+
+    def _patiently(self) -> dict[str, Any]:
+        return {"retry": self.patience.retry(), "timeout": REQUEST_S}
+
+
+def schema(color: str) -> list["bigquery.SchemaField"]:
+    """The columns of a color's table, typed and described; each may be null."""
+    return [_field(column) for column in LAYOUTS[color].table_columns]
+
+
+def _field(column: Column) -> "bigquery.SchemaField":
+    from google.cloud.bigquery import SchemaField
+
+    return SchemaField(column.name, TYPES[column.kind], mode="NULLABLE", description=column.meaning)
+
+
+def _shape_differences(table: "bigquery.Table") -> list[str]:
+    """What is wrong with a table apart from its columns."""
+    if table.table_type != "TABLE":
+        return [f"it is a {table.table_type}, expected a TABLE"]
+    by = table.time_partitioning
+    if by is None or (by.type_, by.field) != ("MONTH", FILE_MONTH.name):
+        seen = f"partitioned by {by.type_} of {by.field or 'the time of loading'}" if by else "not partitioned by time"
+        return [f"it is {seen}, expected by MONTH of {FILE_MONTH.name}"]
+    return []
+
+
+def _column_differences(color: str, table: "bigquery.Table") -> list[str]:
+    """What is wrong with a table's columns, and cannot be mended by adding some; other nullable ones do no harm."""
+    ours = {column.name.lower(): column for column in LAYOUTS[color].table_columns}
+    differences = []
+    for field in table.schema:
+        column = ours.get(field.name.lower())
+        kind = _STANDARD.get(field.field_type, field.field_type)
+        if column is None and field.mode == "REQUIRED":
+            differences.append(f"{field.name} is REQUIRED, and no column of {color} months")
+        if column is not None and (kind, field.mode) != (TYPES[column.kind], "NULLABLE"):
+            differences.append(f"{field.name} is {kind} {field.mode}, expected {TYPES[column.kind]} NULLABLE")
+    return differences
+
+
+def _require_lasting(month: TripMonth, table: "bigquery.Table") -> None:
+    """Raise StoreError where the table's partitions expire before the month would be seen."""
+    kept_ms = table.time_partitioning.expiration_ms
+    end = datetime(month.end.year, month.end.month, 1, tzinfo=UTC)
+    if kept_ms is not None and end + timedelta(milliseconds=int(kept_ms)) < datetime.now(UTC):
+        raise StoreError(
+            f"{table.table_id} keeps a partition for {int(kept_ms) / _DAY_MS:g} days after its month: {month} would be "
+            "gone as soon as it is loaded. Projects without billing have such a limit: give the project a billing "
+            f"account, then run: bq update --time_partitioning_expiration 0 {table.full_table_id}"
+        )
+
+
+_DAY_MS = 86_400_000

@@ -1,0 +1,77 @@
+"""The systems that the settings name, opened: which store each URL means, and what it is given besides.
+
+Not here: how a store works (`stores`), and how Dagster's runs are given theirs (`defs.resources`).
+"""
+
+from functools import partial
+
+from taxi_assets.errors import SettingsError
+from taxi_assets.settings import Settings
+from taxi_assets.stores import bigquery, gcs, lake, postgres, warehouse
+from taxi_assets.stores.google_cloud import GoogleAccount
+from taxi_assets.stores.lake import Lake
+from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets.stores.source import Source
+from taxi_assets.stores.warehouse import Warehouse
+
+
+def open_source(settings: Settings) -> Source:
+    """The source of months. Raises SettingsError."""
+    return Source(settings.source_url)
+
+
+def open_lake(settings: Settings) -> Lake:
+    """The lake, not asked yet. Raises SettingsError."""
+    in_bucket = partial(
+        gcs.GCSLake,
+        client_factory=google_account(settings).storage_client,
+        staging_folder=settings.home / "upload",
+        location=settings.bigquery_location,
+        chunk_mb=settings.upload_chunk_mb,
+        timeout_s=settings.upload_timeout_s,
+    )
+    return lake.open_lake(settings.lake_url, in_bucket)
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """The warehouse, not asked yet. Raises SettingsError, also for one that cannot load from the lake."""
+    location = settings.bigquery_location
+    in_bigquery = partial(
+        bigquery.BigQueryWarehouse,
+        client_factory=partial(google_account(settings).bigquery_client, location),
+        location=location,
+    )
+    opened = warehouse.open_warehouse(settings.warehouse_url, in_bigquery)
+    if is_bucket(settings) != is_bigquery(settings):
+        raise SettingsError(
+            f"TAXI_WAREHOUSE_URL={settings.warehouse_url} cannot load from TAXI_LAKE_URL={settings.lake_url}: BigQuery "
+            "loads from gs://bucket, DuckDB from a folder. Set both to Google Cloud, or neither"
+        )
+    return opened
+
+
+def open_postgres(settings: Settings) -> PostgresStore:
+    """The database; the server that comes along is started if there is no other. Raises SettingsError, StoreError."""
+    url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
+    return postgres.open_postgres(url, settings.home / "postgres", settings.postgres_port)
+
+
+def google_account(settings: Settings) -> GoogleAccount:
+    """In whose name Google is asked: the key of the settings, and the project of the warehouse, if it is BigQuery."""
+    key = settings.gcp_credentials.get_secret_value() if settings.gcp_credentials else ""
+    return GoogleAccount(key, google_project(settings))
+
+
+def google_project(settings: Settings) -> str:
+    """The project that jobs and a new bucket belong to; empty for that of the credentials."""
+    return bigquery.split_url(settings.warehouse_url)[0] if is_bigquery(settings) else ""
+
+
+def is_bucket(settings: Settings) -> bool:
+    """Whether the lake is in Cloud Storage."""
+    return settings.lake_url.startswith("gs://")
+
+
+def is_bigquery(settings: Settings) -> bool:
+    """Whether the warehouse is BigQuery."""
+    return settings.warehouse_url.startswith("bigquery://")

@@ -1,0 +1,27 @@
+"""Months' Parquet files for the tests of lakes and warehouses."""
+
+from pathlib import Path
+from typing import Any
+
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.trips import TripMonth
+
+
+def write_month(path: Path, month: TripMonth, rows: int, mark: int = 0, source: str = "", **columns: Any) -> None:
+    """Write a file whose only values are `mark`, in the first location column, and `file_month`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = LAYOUTS[month.color].arrow_schema()
+    values: dict[str, Any] = {"file_month": month.first_day, location(month): mark}
+    table = pa.table(
+        {name: pa.repeat(pa.scalar(values.get(name), schema.field(name).type), rows) for name in schema.names}
+    )
+    for name, column in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, [column])
+    pq.write_table(table.replace_schema_metadata({"taxi_assets.source_sha256": source} if source else None), path)
+
+
+def location(month: TripMonth) -> str:
+    """The first location column of a color."""
+    return next(name for name in LAYOUTS[month.color].names if name.lower() == "pulocationid")

@@ -1,0 +1,143 @@
+"""What every warehouse does, whether DuckDB or BigQuery."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, TaxiAssetsError
+from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.stores.lake import FolderLake, Lake, LakeObject
+from taxi_assets.stores.warehouse import Warehouse
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.months import location, write_month
+
+MARCH = TripMonth("green", "2020-03")
+APRIL = TripMonth("green", "2020-04")
+
+Put = Callable[..., LakeObject]
+
+
+@pytest.fixture(params=["duckdb", pytest.param("bigquery", marks=pytest.mark.gcp_emulators)])
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Warehouse, Lake]:
+    """A warehouse without a table, and the lake that it loads from."""
+    if request.param == "duckdb":
+        return DuckDBWarehouse(tmp_path / "warehouse.duckdb"), FolderLake(tmp_path / "lake")
+    return request.getfixturevalue("emulated_warehouse"), request.getfixturevalue("emulated_lake")
+
+
+@pytest.fixture
+def warehouse(system: tuple[Warehouse, Lake]) -> Warehouse:
+    """The warehouse."""
+    return system[0]
+
+
+@pytest.fixture
+def put(system: tuple[Warehouse, Lake]) -> Put:
+    """Puts a month's object into the lake that the warehouse loads from."""
+
+    def put(month: TripMonth, rows: int, mark: int = 0) -> LakeObject:
+        staged = system[1].stage(month)
+        write_month(staged.path, month, rows, mark)
+        return system[1].put(month, staged)
+
+    return put
+
+
+def _marks(warehouse: Warehouse, month: TripMonth = MARCH) -> list[tuple[int, int]]:
+    """Each mark in the month's table, and the rows that have it."""
+    found = warehouse.query(
+        f"SELECT {location(month)} AS mark, count(*) AS trips FROM {month.table} GROUP BY 1 ORDER BY 1"
+    )
+    return [(mark, rows) for mark, rows in found.rows]
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_load(color: str, warehouse: Warehouse, put: Put) -> None:
+    """A month is loaded, with all columns of its color, and counted."""
+    month = TripMonth(color, "2020-02")
+    assert warehouse.replace_month(month, put(month, 5, mark=7), 5) == 5
+    assert warehouse.count(month) == 5
+    assert _marks(warehouse, month) == [(7, 5)]
+    answer = warehouse.query(f"SELECT * FROM {month.table} LIMIT 1")
+    assert list(answer.columns) == [column.name for column in LAYOUTS[color].table_columns]
+    assert answer.rows[0][-1] == month.first_day
+
+
+def test_repeat_replaces(warehouse: Warehouse, put: Put) -> None:
+    """A month that is loaded again, from the same object or another one, is there once, as it was last."""
+    for rows, mark in ((5, 1), (5, 1), (3, 2), (8, 2)):
+        assert warehouse.replace_month(MARCH, put(MARCH, rows, mark), rows) == rows
+        assert _marks(warehouse) == [(mark, rows)]
+
+
+def test_months_side_by_side(warehouse: Warehouse, put: Put) -> None:
+    """Months of one color share a table, and one's load leaves the other alone; so do colors."""
+    yellow = TripMonth("yellow", "2020-03")
+    warehouse.replace_month(MARCH, put(MARCH, 5, 1), 5)
+    warehouse.replace_month(APRIL, put(APRIL, 4, 2), 4)
+    warehouse.replace_month(yellow, put(yellow, 3), 3)
+    warehouse.replace_month(MARCH, put(MARCH, 6, 3), 6)
+    assert _marks(warehouse) == [(2, 4), (3, 6)]
+    assert [warehouse.count(month) for month in (MARCH, APRIL, yellow)] == [6, 4, 3]
+
+
+def test_empty_month(warehouse: Warehouse, put: Put) -> None:
+    """A month without a row replaces one with rows."""
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    assert warehouse.replace_month(MARCH, put(MARCH, 0), 0) == 0
+    assert warehouse.count(MARCH) == 0
+
+
+def test_another_month_in_the_object(warehouse: Warehouse, put: Put, system: tuple[Warehouse, Lake]) -> None:
+    """Another month's rows are not loaded as this month's, and harm neither."""
+    warehouse.replace_month(APRIL, put(APRIL, 3, 1), 3)
+    warehouse.replace_month(MARCH, put(MARCH, 2, 2), 2)
+    staged = system[1].stage(MARCH)
+    write_month(staged.path, APRIL, 4, 3)
+    wrong = system[1].put(MARCH, staged)
+    with pytest.raises(TaxiAssetsError, match=r"(green 2020-03.*lake_trips again)"):
+        warehouse.replace_month(MARCH, wrong, 4)
+    assert _marks(warehouse) == [(1, 3), (2, 2)]
+
+
+def test_count_mismatch(warehouse: Warehouse, put: Put) -> None:
+    """An object with other rows than it should have is told."""
+    with pytest.raises(CountMismatch, match=r"green 2020-03.* 5 rows .*expected 6"):
+        warehouse.replace_month(MARCH, put(MARCH, 5), 6)
+
+
+def test_nothing_loaded_yet(warehouse: Warehouse, put: Put) -> None:
+    """Before the first load a month has no rows, and a query says what to run."""
+    assert warehouse.count(MARCH) == 0
+    with pytest.raises(MissingUpstream, match="taxi materialize"):
+        warehouse.query("SELECT * FROM green_taxi_trips")
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    assert [warehouse.count(month) for month in (APRIL, TripMonth("fhv", "2020-03"))] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELEC 1",
+        "SELECT nope FROM green_taxi_trips",
+        "DELETE FROM green_taxi_trips WHERE true",
+        "DROP TABLE green_taxi_trips",
+    ],
+)
+def test_bad_query(sql: str, warehouse: Warehouse, put: Put) -> None:
+    """Wrong SQL, and SQL that would change something, is refused; nothing changes."""
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    with pytest.raises(BadQuery):
+        warehouse.query(sql)
+    assert warehouse.count(MARCH) == 5
+
+
+def test_probe(warehouse: Warehouse, put: Put) -> None:
+    """A probe tells whether anything is there, counts the tables, and leaves all as it was."""
+    assert "not there yet" in warehouse.probe()
+    assert "not there yet" in warehouse.probe()
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    assert "tables: 1 of 3" in warehouse.probe()
+    assert warehouse.count(MARCH) == 5
