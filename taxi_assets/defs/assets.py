@@ -78,7 +78,7 @@ def raw_trips(
     home, opened = raw_files.home(), source.open()
     known = None if config.fresh else last_fetched(context.instance, month, opened.address(month), home)
     with home.stage_raw(month) as staged:
-        fetched = opened.fetch(month, staged, known, context.log)
+        fetched = opened.fetch(month, staged, known)
         if fetched.unchanged:
             staged.discard()
         rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)

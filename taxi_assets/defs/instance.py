@@ -38,6 +38,10 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+# What the stores log, such as how far a download is, is among the events of its run.
+python_logs:
+  managed_python_loggers: [taxi_assets]
+  python_log_level: INFO
 """
 
 

@@ -170,8 +170,8 @@ class BigQueryTables:
         kept_ms = min((int(limit) for limit in limits if limit is not None), default=None)
         if kept_ms is not None:
             raise StoreError(
-                f"the dataset {self.project}.{self.dataset} forgets what is {kept_ms / _DAY_MS:g} days old, so that "
-                "most months would be gone as soon as they are loaded. Projects without billing have such a limit: give "
+                f"the dataset {self.project}.{self.dataset} forgets what is {kept_ms / _DAY_MS:g} days old: "
+                "most months would be gone as soon as they are loaded. Projects without billing have such limits: give "
                 "the project a billing account, then run: bq update --default_table_expiration 0 "
                 f"--default_partition_expiration 0 {self.project}:{self.dataset}"
             )

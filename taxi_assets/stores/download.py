@@ -57,6 +57,8 @@ _PASSING = frozenset(
 )
 """Answers that another try may change. All others are for good."""
 
+_log = logging.getLogger(__name__)
+
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 """The files are compressed already: a server must not compress them again, and what it sends is kept as it is."""
 
@@ -84,18 +86,17 @@ class _Broken(Exception):
 class Download:
     """The file at `address`, on its way into `file`, which is empty and stays open.
 
-    `log` is told, a few times a minute, how far it is, and is warned when a try failed. After `fetch`, `bytes`,
-    `sha256` and `version` are those of what was stored; `tries` and `resumed` count how often it was asked for, and how
-    often it went on where it broke off.
+    It logs, a few times a minute, how far it is, and warns when a try failed. After `fetch`, `bytes`, `sha256` and
+    `version` are those of what was stored; `tries` and `resumed` count how often it was asked for, and how often it
+    went on where it broke off.
     """
 
-    def __init__(self, address: str, file: BinaryIO, log: logging.Logger) -> None:
+    def __init__(self, address: str, file: BinaryIO) -> None:
         self.address = address
         self.bytes = 0
         self.version = Version()
         self.tries = self.resumed = 0
         self._file = file
-        self._log = log
         self._told_at = monotonic()
         self._digest = sha256()
         self._length: int | None = None
@@ -198,7 +199,7 @@ class Download:
         self.bytes += len(chunk)
         if monotonic() - self._told_at > _TELL_EVERY_S:
             self._told_at = monotonic()
-            self._log.info(self._so_far())
+            _log.info(self._so_far())
 
     def _so_far(self) -> str:
         whole = said_size(self._length) if self._length else "an unknown size"
@@ -208,7 +209,7 @@ class Download:
         pause = state.next_action.sleep if state.next_action else 0
         error = state.outcome.exception() if state.outcome else None
         this = state.attempt_number + 1
-        self._log.warning(f"try {this} of {TRIES} in {pause:.0f} s: {error}; {self._so_far()} came")
+        _log.warning("try %d of %d in %.0f s: %s; %s came", this, TRIES, pause, error, self._so_far())
 
 
 def said_size(size: int) -> str:

@@ -6,6 +6,7 @@ Not here: what is done with a service (`gcs`, `bigquery`).
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import bigquery
     from google.cloud.storage import Client as StorageClient
+
+_log = logging.getLogger(__name__)
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
@@ -124,6 +127,7 @@ class Patience:
             maximum=self.longest_pause_s,
             multiplier=2,
             timeout=self.give_up_s,
+            on_error=_warn,
         )
 
     def pause_s(self, times: int) -> float:
@@ -137,6 +141,10 @@ class Patience:
 
 _DOUBLINGS = 30
 """More would overflow in the end."""
+
+
+def _warn(error: Exception) -> None:
+    _log.warning("tries again, after: %s", said_by_network(error) if not _answer(error) else said(error))
 
 
 def can_pass(error: BaseException) -> bool:

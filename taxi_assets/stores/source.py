@@ -4,7 +4,6 @@ Here: the address of a month, and its bytes as they were sent, counted and hashe
 Not here: how a web server is asked (see `download`), where the raw file is kept, and what is in it.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +24,6 @@ MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
-
-_log = logging.getLogger(__name__)
 
 _EXPECTED = (
     "expected a folder, file://, http:// or https:// that holds "
@@ -77,18 +74,15 @@ class Source:
         """Where the month's file is: a path or a URL."""
         return self._template.replace("{color}", month.color).replace("{month}", month.month)
 
-    def fetch(
-        self, month: TripMonth, staged: StagedFile, known: Fetched | None = None, log: logging.Logger = _log
-    ) -> Fetched:
+    def fetch(self, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
         """Write the month's file, byte for byte as the source has it, to `staged`; memory does not grow with its size.
 
-        Nothing is written where the source still has the version of what is `known`. `log` is told how far a
-        long download is. Raises NotPublished where the source has no such file, and StoreError where it cannot be had,
-        or not whole.
+        Nothing is written where the source still has the version of what is `known`. Raises NotPublished where the
+        source has no such file, and StoreError where it cannot be had, or not whole.
         """
         address = self.address(month)
         path = local_path(address)
-        return _download(month, address, staged, known, log) if path is None else _copy(month, path, staged, known)
+        return _download(month, address, staged, known) if path is None else _copy(month, path, staged, known)
 
     def probe(self, months: Sequence[TripMonth]) -> str:
         """What the source has, in a sentence: of a folder all its months, of a server the first of `months` it has.
@@ -170,11 +164,9 @@ def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _download(
-    month: TripMonth, address: str, staged: StagedFile, known: Fetched | None, log: logging.Logger
-) -> Fetched:
+def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched | None) -> Fetched:
     with staged.path.open("wb") as file:
-        download = Download(address, file, log)
+        download = Download(address, file)
         try:
             if not download.fetch(known.version if known else None) and known:
                 return replace(known, unchanged=True)

@@ -1,5 +1,6 @@
 """Months in worker processes: they run at once, fail alone, and leave no run that looks alive."""
 
+import logging
 import os
 import re
 import signal
@@ -119,13 +120,13 @@ def test_a_failed_month_tells_its_whole_stack(home: Path) -> None:
 
 
 def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
-    """What a station logs is told as progress or as a setback; what is meant for who debugs is not."""
+    """What a station, or a store, logs is told as progress or as a setback; what is meant for who debugs is not."""
 
     @dg.asset(partitions_def=trip_partitions("2021-01"))
     def raw_trips(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         context.log.info("34 of 90 MB")
         context.log.debug("the 17th chunk")
-        context.log.warning("try 2 of 5")
+        logging.getLogger("taxi_assets.stores.download").warning("try %d of %d", 2, 5)
         return dg.MaterializeResult(metadata={"dagster/partition_row_count": 7})
 
     jobs = [dg.define_asset_job(LOAD_TRIPS, [raw_trips])]

@@ -19,8 +19,6 @@ from taxi_assets.stores import download as download_module
 from taxi_assets.stores.download import TRIES, Download, NotFound, Version
 from taxi_assets_tests.web_server import Reply, WebServer
 
-LOG = logging.getLogger("tests.download")
-
 BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
 TAG, OTHER_TAG = {"ETag": '"v1"'}, {"ETag": '"v2"'}
@@ -51,7 +49,7 @@ def _content(file: BinaryIO) -> bytes:
 def _fetch(web: WebServer, file: BinaryIO, *replies: Reply, known: Version | None = None) -> Download:
     """What came of a download from a server that answers so, which must store the body whole."""
     web.replies["/file"] = list(replies)
-    download = Download(f"{web.url}/file", file, LOG)
+    download = Download(f"{web.url}/file", file)
     assert download.fetch(known)
     return download
 
@@ -142,7 +140,7 @@ def test_given_up_when_it_gets_no_further(web: WebServer, file: BinaryIO, pauses
     """A download that breaks off at the same place again and again ends, with what was seen and what to do."""
     web.replies["/file"] = [Reply(BODY, headers=TAG, cut_at=4000)]
     with pytest.raises(SourceUnreachable, match=r"/file did not arrive: .* 5 tries, 4\.0 kB of 10\.2 kB came\. Check"):
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
     assert (len(web.seen), len(pauses)) == (TRIES, TRIES - 1)
 
 
@@ -161,7 +159,7 @@ def test_what_cannot_pass_is_not(status: int, web: WebServer, file: BinaryIO) ->
     """A refusal for good is told after one question, with the address and the answer."""
     web.replies["/file"] = [Reply(status=status)]
     with pytest.raises(StoreError, match=f"/file answered {status}.*expected 200 OK") as caught:
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
     assert not isinstance(caught.value, SourceUnreachable)
     assert len(web.seen) == 1
 
@@ -169,7 +167,7 @@ def test_what_cannot_pass_is_not(status: int, web: WebServer, file: BinaryIO) ->
 def test_missing_file(web: WebServer, file: BinaryIO) -> None:
     """A file that is not there is the caller's business, after one question."""
     with pytest.raises(NotFound):
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
     assert len(web.seen) == 1
 
 
@@ -197,7 +195,7 @@ def test_retry_after_too_long(web: WebServer, file: BinaryIO, pauses: list[float
     """Nobody sits through an hour: the message says when to come back."""
     web.replies["/file"] = [Reply(status=503, headers={"Retry-After": "3600"})]
     with pytest.raises(SourceUnreachable, match=r"left alone for 3,600 s\. Run this again after"):
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
     assert pauses == []
 
 
@@ -222,7 +220,7 @@ def test_unchanged(version: dict[str, str], web: WebServer, file: BinaryIO) -> N
     """A version that is known is not sent again; another one is."""
     known = Version(TAG["ETag"] if version is TAG else None, DATE["Last-Modified"] if version is DATE else None)
     web.replies["/file"] = [Reply(BODY, headers=version)]
-    assert not Download(f"{web.url}/file", file, LOG).fetch(known)
+    assert not Download(f"{web.url}/file", file).fetch(known)
     assert _content(file) == b""
     _fetch(web, file, Reply(OTHER, headers=OTHER_TAG), known=known)
     assert _content(file) == OTHER
@@ -231,7 +229,7 @@ def test_unchanged(version: dict[str, str], web: WebServer, file: BinaryIO) -> N
 def test_unchanged_though_sent(web: WebServer, file: BinaryIO) -> None:
     """A server that knows no conditions, and sends the known ETag, is not listened to any further."""
     web.replies["/file"] = [Reply(BODY, 200, TAG, stall_at=0)]
-    download = Download(f"{web.url}/file", file, LOG)
+    download = Download(f"{web.url}/file", file)
     assert not download.fetch(Version('"v1"'))
 
 
@@ -254,7 +252,7 @@ def test_a_redirect_in_a_circle_is_not_followed_for_ever(web: WebServer, file: B
     """That does not pass."""
     web.replies["/file"] = [Reply(status=302, headers={"Location": "/file"})]
     with pytest.raises(StoreError, match="redirects"):
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
 
 
 def test_bytes_are_kept_as_sent(web: WebServer, file: BinaryIO) -> None:
@@ -271,9 +269,9 @@ def test_it_tells_how_far_it_is(
     monkeypatch.setattr(download_module, "_TELL_EVERY_S", 0)
     body = bytes(3_000_000)
     web.replies["/file"] = [Reply(body, headers=TAG, cut_at=1_000_000), Reply(body, headers=TAG)]
-    caplog.set_level(logging.INFO)
-    Download(f"{web.url}/file", file, LOG).fetch()
-    told = [record.getMessage() for record in caplog.records if record.name == LOG.name]
+    caplog.set_level(logging.INFO, "taxi_assets")
+    Download(f"{web.url}/file", file).fetch()
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("taxi_assets")]
     assert told[-1] == "3.0 MB of 3.0 MB"
     broke = next(said for said in told if "try 2" in said)
     assert re.fullmatch(r"try 2 of 5 in \d s: IncompleteRead.*; 1\.0 MB of 3\.0 MB came", broke)
@@ -290,7 +288,7 @@ def test_unreachable(url: str, said: str, file: BinaryIO, pauses: list[float], m
     """No listener, no such host: tried again, then told with the address and what to check."""
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(SourceUnreachable, match=f"{url} did not arrive: {said}.*Check the address and the connection"):
-        Download(url, file, LOG).fetch()
+        Download(url, file).fetch()
     assert len(pauses) == TRIES - 1
 
 
@@ -298,7 +296,7 @@ def test_no_safe_connection(web: WebServer, file: BinaryIO) -> None:
     """No further try mends that; the message says what may."""
     address = web.url.replace("http://", "https://") + "/file"
     with pytest.raises(StoreError, match=r"no safe connection can be made: .*REQUESTS_CA_BUNDLE"):
-        Download(address, file, LOG).fetch()
+        Download(address, file).fetch()
 
 
 @pytest.mark.parametrize(
@@ -308,7 +306,7 @@ def test_a_secret_in_a_redirect_is_not_shown(away: str, said: str, web: WebServe
     """Servers sign the addresses they send people to: what comes after the ? stays out of messages."""
     web.replies["/file"] = web.replies["/file?sig=s3cret"] = [Reply(status=302, headers={"Location": away})]
     with pytest.raises(StoreError, match=said) as caught:
-        Download(f"{web.url}/file", file, LOG).fetch()
+        Download(f"{web.url}/file", file).fetch()
     assert "s3cret" not in str(caught.value)
 
 
@@ -324,4 +322,4 @@ def test_a_reset_connection_is_told_in_words(file: BinaryIO) -> None:
         threading.Thread(target=_hang_up, args=(listening,), daemon=True).start()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/file"
         with pytest.raises(SourceUnreachable, match=r"did not arrive: [^()']*\. 5 tries"):
-            Download(address, file, LOG).fetch()
+            Download(address, file).fetch()
