@@ -7,9 +7,12 @@ from functools import partial
 
 from taxi_assets.errors import SettingsError
 from taxi_assets.settings import Settings
-from taxi_assets.stores import bigquery, gcs, lake, postgres, warehouse
+from taxi_assets.stores import postgres
+from taxi_assets.stores.bigquery import BigQueryWarehouse, split_url
+from taxi_assets.stores.duckdb import open_duckdb
+from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount
-from taxi_assets.stores.lake import Lake
+from taxi_assets.stores.lake import Lake, open_folder
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.source import Source
 from taxi_assets.stores.warehouse import Warehouse
@@ -22,32 +25,33 @@ def open_source(settings: Settings) -> Source:
 
 def open_lake(settings: Settings) -> Lake:
     """The lake, not asked yet. Raises SettingsError."""
-    in_bucket = partial(
-        gcs.GCSLake,
-        client_factory=google_account(settings).storage_client,
-        staging_folder=settings.home / "upload",
+    if not is_bucket(settings):
+        return open_folder(settings.lake_url)
+    return GCSLake(
+        settings.lake_url,
+        google_account(settings).storage_client,
+        settings.home / "upload",
         location=settings.bigquery_location,
         chunk_mb=settings.upload_chunk_mb,
         timeout_s=settings.upload_timeout_s,
     )
-    return lake.open_lake(settings.lake_url, in_bucket)
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
     """The warehouse, not asked yet. Raises SettingsError, also for one that cannot load from the lake."""
-    location = settings.bigquery_location
-    in_bigquery = partial(
-        bigquery.BigQueryWarehouse,
-        client_factory=partial(google_account(settings).bigquery_client, location),
-        location=location,
-    )
-    opened = warehouse.open_warehouse(settings.warehouse_url, in_bigquery)
+    opened = _open_bigquery(settings) if is_bigquery(settings) else open_duckdb(settings.warehouse_url)
     if is_bucket(settings) != is_bigquery(settings):
         raise SettingsError(
             f"TAXI_WAREHOUSE_URL={settings.warehouse_url} cannot load from TAXI_LAKE_URL={settings.lake_url}: BigQuery "
             "loads from gs://bucket, DuckDB from a folder. Set both to Google Cloud, or neither"
         )
     return opened
+
+
+def _open_bigquery(settings: Settings) -> BigQueryWarehouse:
+    location = settings.bigquery_location
+    client = partial(google_account(settings).bigquery_client, location)
+    return BigQueryWarehouse(settings.warehouse_url, client, location=location)
 
 
 def open_postgres(settings: Settings) -> PostgresStore:
@@ -64,7 +68,7 @@ def google_account(settings: Settings) -> GoogleAccount:
 
 def google_project(settings: Settings) -> str:
     """The project that jobs and a new bucket belong to; empty for that of the credentials."""
-    return bigquery.split_url(settings.warehouse_url)[0] if is_bigquery(settings) else ""
+    return split_url(settings.warehouse_url)[0] if is_bigquery(settings) else ""
 
 
 def is_bucket(settings: Settings) -> bool:

@@ -14,7 +14,7 @@ from taxi_assets.defs.partitions import trip_month
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import console_link
 from taxi_assets.stores.home import Home, StagedClean
-from taxi_assets.stores.lake import Lake, LakeObject, open_lake
+from taxi_assets.stores.lake import Lake, LakeObject, open_folder
 from taxi_assets.tlc.trips import TripMonth
 
 
@@ -66,7 +66,7 @@ class LakeObjects(dg.ConfigurableIOManager):
 
     def lake(self) -> Lake:
         """The lake of this URL."""
-        return open_lake(self.url)
+        return open_folder(self.url)
 
     def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
         """Put the object into the lake."""

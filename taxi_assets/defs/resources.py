@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.postgres import PostgresStore, open_postgres
 from taxi_assets.stores.source import Source
-from taxi_assets.stores.warehouse import Warehouse, open_warehouse
+from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
 
     def open(self) -> Warehouse:
         """The warehouse of this URL."""
-        return open_warehouse(self.url)
+        return open_duckdb(self.url)
 
 
 class PostgresResource(dg.ConfigurableResource[PostgresStore]):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, StoreBusy, StoreError
+from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.files import locked, probe_folder
 from taxi_assets.stores.lake import LakeObject
@@ -238,3 +238,14 @@ def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object
 def _count(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> int:
     counted = database.execute(f"SELECT count(*) FROM {month.table} WHERE file_month = ?", [month.first_day])
     return int(counted.fetchall()[0][0])
+
+
+def open_duckdb(url: str) -> DuckDBWarehouse:
+    """The warehouse at `duckdb:///` and a file's path. Raises SettingsError for anything else."""
+    scheme, _, place = url.partition("://")
+    if scheme != "duckdb" or not place.startswith("/"):
+        raise SettingsError(
+            f"TAXI_WAREHOUSE_URL: a warehouse cannot be at {url.partition(':')[0]}://: expected duckdb:///path or "
+            "bigquery://project/dataset"
+        )
+    return DuckDBWarehouse(Path(place[1:]))

@@ -4,8 +4,6 @@ Here: what a lake does, and a folder as one.
 Not here: the object's rows, and how they got there.
 """
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,23 +91,11 @@ class FolderLake:
         return self.folder / month.object_name
 
 
-def open_lake(url: str, in_bucket: Callable[[str], Lake] | None = None) -> Lake:
-    """The lake at `url`: a folder, plain or `file://`, or `gs://bucket[/prefix]`, which `in_bucket` opens.
-
-    Without `in_bucket`, a bucket is reached with Google's application defaults. Raises SettingsError for anything else.
-    """
+def open_folder(url: str) -> FolderLake:
+    """The lake in a folder, plain or `file://`. Raises SettingsError for anything else."""
     folder = local_path(url)
-    if folder is not None:
-        return FolderLake(folder)
-    if url.startswith("gs://"):
-        return (in_bucket or _open_bucket)(url)
-    raise SettingsError(
-        f"TAXI_LAKE_URL: a lake cannot be at {url.partition(':')[0]}://: expected a folder, file:// or gs://bucket"
-    )
-
-
-def _open_bucket(url: str) -> Lake:
-    from taxi_assets.stores.gcs import GCSLake
-    from taxi_assets.stores.google_cloud import GoogleAccount
-
-    return GCSLake(url, GoogleAccount().storage_client, Path(tempfile.gettempdir()) / "taxi_assets")
+    if folder is None:
+        raise SettingsError(
+            f"TAXI_LAKE_URL: a lake cannot be at {url.partition(':')[0]}://: expected a folder, file:// or gs://bucket"
+        )
+    return FolderLake(folder)

@@ -18,10 +18,9 @@ from taxi_assets.defs.partitions import partition_key, trip_partitions
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.news import News, RunNews, Standing
 from taxi_assets.settings import Settings
-from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.postgres import PostgresStore
-from taxi_assets.stores.warehouse import open_warehouse
 from taxi_assets.tlc.parquet import read_source
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
@@ -38,7 +37,7 @@ class Installation:
         self.source = folder / "source"
         self.home = self.settings.home
         self.postgres = PostgresStore(postgres_url)
-        self.warehouse = open_warehouse(self.settings.warehouse_url)
+        self.warehouse = open_duckdb(self.settings.warehouse_url)
         self.definitions = build_definitions(self.settings)
         self.instance = open_instance(self.home)
 

@@ -11,7 +11,6 @@ from taxi_assets.stores.bigquery import BigQueryWarehouse, split_url
 from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount, Patience
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.warehouse import open_warehouse
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.google_server import Fault, GoogleServer, Json
@@ -540,17 +539,6 @@ def test_bad_url(url: str) -> None:
     """An address without a dataset, or with a name that none can have, is refused, by its setting."""
     with pytest.raises(SettingsError, match=rf"TAXI_WAREHOUSE_URL={re.escape(url)} .*bigquery://project/dataset"):
         split_url(url)
-
-
-def test_open_warehouse(google: GoogleServer) -> None:
-    """A `bigquery://` address is a dataset, reached as is told, or by Google's own defaults."""
-    assert google.url
-    assert open_warehouse("bigquery://nyc-trips/taxi").count(MARCH) == 0
-    opened = open_warehouse(
-        "bigquery://nyc-trips/taxi", lambda url: BigQueryWarehouse(url, GoogleAccount().bigquery_client, location="EU")
-    )
-    assert isinstance(opened, BigQueryWarehouse)
-    assert opened.location == "EU"
 
 
 def test_what_google_does_not_know(google: GoogleServer) -> None:

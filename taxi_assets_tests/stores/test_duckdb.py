@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
-from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
 from taxi_assets.stores.files import locked
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.warehouse import Warehouse, open_warehouse
+from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.machine import closed, full, small_disk
@@ -443,10 +443,10 @@ def test_foreign_table(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     assert warehouse.query("SELECT count(*) FROM yellow_taxi_trips").rows == [(0,)]
 
 
-def test_open_warehouse(tmp_path: Path) -> None:
+def test_open_duckdb(tmp_path: Path) -> None:
     """`duckdb:///` is followed by a path, absolute or not."""
     for path in (tmp_path / "warehouse.duckdb", Path("home/warehouse.duckdb")):
-        warehouse = open_warehouse(f"duckdb:///{path}")
+        warehouse = open_duckdb(f"duckdb:///{path}")
         assert isinstance(warehouse, DuckDBWarehouse)
         assert warehouse.path == path
 
@@ -454,7 +454,7 @@ def test_open_warehouse(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("bigquery://project", "names no dataset"),
+        ("bigquery://project/dataset", "expected duckdb:///path"),
         ("postgresql://me:s3cret@host/db", "postgresql://: expected duckdb:///path"),
         ("duckdb://host/path", "expected duckdb:///path"),
     ],
@@ -462,5 +462,5 @@ def test_open_warehouse(tmp_path: Path) -> None:
 def test_refused_url(url: str, said: str) -> None:
     """What cannot be a warehouse here is refused, without repeating what may be secret."""
     with pytest.raises(SettingsError, match=said) as caught:
-        open_warehouse(url)
+        open_duckdb(url)
     assert "s3cret" not in str(caught.value)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import GCSLake, console_link, split_url
-from taxi_assets.stores.google_cloud import GoogleAccount
-from taxi_assets.stores.lake import open_lake
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.google_server import STEP, Fault, GoogleServer
 from taxi_assets_tests.machine import closed
@@ -336,6 +334,8 @@ def test_probe_refused(on: str, lake: GCSLake, google: GoogleServer) -> None:
         ("US-CENTRAL1", "US", True),
         ("EUROPE-WEST1", "EU", True),
         ("EUROPE-WEST1", "europe-west1", True),
+        ("NAM4", "US", True),
+        ("EUROPE-WEST2", "EU", False),
         ("ASIA-EAST1", "US", False),
         ("US", "EU", False),
         ("US", "us-east1", False),
@@ -378,13 +378,3 @@ def test_console_link() -> None:
     assert console_link(URI) == (
         "https://console.cloud.google.com/storage/browser/_details/trips/nyc/data/green/green_tripdata_2020-03.parquet"
     )
-
-
-def test_open_lake(google: GoogleServer) -> None:
-    """A `gs://` address is a bucket, reached as is told, or by Google's own defaults."""
-    google.buckets["trips"] = {"name": "trips", "location": "US"}
-    with pytest.raises(MissingUpstream, match="gs://trips/data/green"):
-        open_lake("gs://trips").find(MONTH)
-    opened = open_lake("gs://trips", lambda url: GCSLake(url, GoogleAccount().storage_client, Path("here")))
-    assert isinstance(opened, GCSLake)
-    assert opened.staging_folder == Path("here")

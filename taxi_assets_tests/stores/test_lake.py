@@ -6,7 +6,7 @@ import pytest
 
 from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
 from taxi_assets.stores.files import StagedFile
-from taxi_assets.stores.lake import FolderLake, LakeObject, open_lake
+from taxi_assets.stores.lake import FolderLake, LakeObject, open_folder
 from taxi_assets.tlc.trips import TripMonth
 
 MONTH = TripMonth("fhv", "2019-02")
@@ -65,18 +65,18 @@ def test_months_stay_apart(tmp_path: Path) -> None:
         lake.find(TripMonth("fhv", "2019-03"))
 
 
-def test_open_lake(tmp_path: Path) -> None:
+def test_open_folder(tmp_path: Path) -> None:
     """A plain path and a `file://` URL are the same folder."""
     for url in (str(tmp_path / "a lake"), (tmp_path / "a lake").as_uri()):
-        lake = open_lake(url)
+        lake = open_folder(url)
         assert isinstance(lake, FolderLake)
         assert lake.folder == tmp_path / "a lake"
 
 
 @pytest.mark.parametrize(
-    ("url", "said"), [("gs://", "names no bucket"), ("s3://bucket", "s3://"), ("file://lake", "file:///")]
+    ("url", "said"), [("gs://bucket", "gs://"), ("s3://bucket", "s3://"), ("file://lake", "file:///")]
 )
 def test_refused_url(url: str, said: str) -> None:
     """What cannot be a lake here is refused, with the reason."""
     with pytest.raises(SettingsError, match=said):
-        open_lake(url)
+        open_folder(url)
