@@ -123,7 +123,7 @@ def test_a_selection_runs_only_those_stations(checkout: Checkout) -> None:
 def test_a_station_without_what_it_needs_says_what_to_run(checkout: Checkout) -> None:
     """A station whose upstream file is not here names the command that makes it."""
     words = ("materialize", "--color", "yellow", "--months", "2019-05", "--select", "lake_trips")
-    assert "taxi materialize --color yellow --months 2019-05 --select clean_trips" in checkout.taxi(*words, status=1)
+    assert "taxi materialize --color yellow --months 2019-05 --select +clean_trips" in checkout.taxi(*words, status=1)
 
 
 def test_stock_commands_do_the_same_work(checkout: Checkout) -> None:
