@@ -207,6 +207,8 @@ class GoogleServer:
 
     def _patch_object(self, request: Request, bucket: str, name: str) -> Json:
         stored = self._object(bucket, name)
+        if request.query.get("ifMetagenerationMatch") not in (None, stored.resource["metageneration"]):
+            raise GoogleError(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
         stored.resource |= request.json
         stored.resource["metageneration"] = str(int(stored.resource["metageneration"]) + 1)
         return stored.resource
@@ -309,6 +311,11 @@ class GoogleServer:
             self._run_load(resource)
         return resource
 
+    def _list_jobs(self, request: Request, _: str) -> Json:
+        states = {"running": "RUNNING", "pending": "PENDING", "done": "DONE"}
+        wanted = states[request.query["stateFilter"]]
+        return {"jobs": [job for job in self.jobs.values() if job["status"]["state"] == wanted]}
+
     def _make_job(self, request: Request, _: str) -> Json:
         job = request.json
         if "query" in job["configuration"]:
@@ -379,6 +386,7 @@ _ROUTES: list[tuple[str, str, Callable[..., Answer | Json]]] = [
     ("PATCH", f"{_TABLES}/([^/]+)", GoogleServer._patch_table),
     ("DELETE", f"{_TABLES}/([^/]+)", GoogleServer._delete_table),
     ("GET", f"{_BIGQUERY}/jobs/([^/]+)", GoogleServer._get_job),
+    ("GET", f"{_BIGQUERY}/jobs", GoogleServer._list_jobs),
     ("POST", f"{_BIGQUERY}/jobs", GoogleServer._make_job),
     ("POST", f"{_BIGQUERY}/queries", GoogleServer._query),
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxi_assets.defs.instance import dagster_home, history_told, open_instance
-from taxi_assets.errors import NotPublished, SettingsError, TaxiAssetsError
+from taxi_assets.errors import NotPublished, TaxiAssetsError
 from taxi_assets.news import Finding, Verdict
 from taxi_assets.settings import Settings
 from taxi_assets.stores.embedded_postgres import psql_line
@@ -57,8 +57,6 @@ def _found(system: str, probe: Callable[[], str], otherwise: str) -> Finding:
     """What a probe saw, or why it failed; `otherwise` is what to do where that cannot be mended."""
     try:
         return Finding(system, Verdict.ok, probe())
-    except SettingsError:
-        raise
     except NotPublished as error:
         return Finding(system, Verdict.warn, str(error), "see that it has the months that you want")
     except (TaxiAssetsError, OSError) as error:

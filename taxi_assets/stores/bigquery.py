@@ -6,18 +6,20 @@ may not do.
 Not here: the object (`gcs`), and what is in it.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
-from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, schema
+from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, patiently, schema
 from taxi_assets.stores.google_cloud import PASSING_REASONS, QUOTA_REMEDY, Patience, google_errors, reason, said
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.schema import FILE_MONTH
@@ -32,6 +34,8 @@ ROLES = (
     "the roles BigQuery Data Editor (roles/bigquery.dataEditor), BigQuery Job User (roles/bigquery.jobUser), and "
     "Storage Object Viewer (roles/storage.objectViewer) on the lake's bucket"
 )
+
+_log = logging.getLogger(__name__)
 
 _MOST_ATTEMPTS = 500
 
@@ -120,7 +124,7 @@ class BigQueryWarehouse:
                 rows = self._ask(sql)
             except NotFound as error:
                 raise MissingUpstream(
-                    f"BigQuery has no such table: {said(error)}. Load a month first, such as with "
+                    f"BigQuery has no such table or dataset: {said(error)}. Load a month first, such as with "
                     "taxi materialize --color yellow --months 2021-01"
                 ) from error
             except BadRequest as error:
@@ -150,6 +154,7 @@ class BigQueryWarehouse:
                     f"{month} was not loaded into {self._tables().name(month)}, which stays as it was: {failure.said}. "
                     f"{_remedy(failure)}"
                 )
+            _log.warning("load job %d of %d is next, after: %s", tried + 1, TRIES, failure.said)
             time.sleep(self.patience.pause_s(tried))
 
     def _try_load(self, month: TripMonth, lake_object: LakeObject) -> _Failure | None:
@@ -157,11 +162,26 @@ class BigQueryWarehouse:
         from google.api_core.exceptions import BadRequest, NotFound
 
         try:
+            self._let_others_end(month, lake_object)
             job = self._start(month, lake_object)
             self._wait(job)
         except (BadRequest, NotFound) as error:  # refused before it became a job, or not found yet under its id
             return _Failure(reason(error), said(error))
         return _failure(job)
+
+    def _let_others_end(self, month: TripMonth, lake_object: LakeObject) -> None:
+        """Wait for jobs that load another version of the month: one that ended after ours would undo it.
+
+        A run that was killed leaves its job running. Jobs of other accounts are not seen.
+        """
+        from google.api_core.exceptions import Forbidden
+
+        ours, partition = self._job_id(month, lake_object), self._tables().partition(month)
+        with suppress(Forbidden):  # who may start jobs may not always list them
+            for state in ("pending", "running"):
+                for job in self._client.list_jobs(state_filter=state, **self._patiently()):
+                    if getattr(job, "destination", None) == partition and not str(job.job_id).startswith(ours):
+                        self._wait(job)
 
     def _start(self, month: TripMonth, lake_object: LakeObject) -> "bigquery.LoadJob":
         """Start the next load job of this object, or join one that still runs, of a run that was killed or lost it.
@@ -171,7 +191,7 @@ class BigQueryWarehouse:
         from google.api_core.exceptions import Forbidden, NotFound
 
         for attempt in range(1, _MOST_ATTEMPTS):
-            job_id = self._job_id(month, lake_object, attempt)
+            job_id = f"{self._job_id(month, lake_object)}-{attempt}"
             try:
                 job = self._get_job(job_id)
             except Forbidden:  # another account's, which this one may not look at
@@ -184,12 +204,17 @@ class BigQueryWarehouse:
             if _is_load(job, lake_object.uri, self._tables().partition(month)):
                 return job
         raise StoreError(
-            f"{month}: {lake_object.uri} was loaded {_MOST_ATTEMPTS:,} times, or its load jobs may not be looked at by "
-            f"these credentials. It takes {ROLES}"
+            f"{month}: {lake_object.uri} was loaded {_MOST_ATTEMPTS:,} times today, or its load jobs may not be looked "
+            f"at by these credentials. It takes {ROLES}"
         )
 
-    def _job_id(self, month: TripMonth, lake_object: LakeObject, attempt: int) -> str:
-        parts = ("taxi_assets", self._dataset, month.color, month.month_id, lake_object.generation or 0, attempt)
+    def _job_id(self, month: TripMonth, lake_object: LakeObject) -> str:
+        """The id of today's load jobs of an object, without the number of the attempt.
+
+        With the day in it, the numbers begin anew each day, and stay few however often a month is loaded.
+        """
+        today = f"{datetime.now(UTC):%Y%m%d}"
+        parts = ("taxi_assets", self._dataset, month.color, month.month_id, lake_object.generation or 0, today)
         return "-".join(map(str, parts))
 
     def _get_job(self, job_id: str) -> "AnyJob":
@@ -223,12 +248,14 @@ class BigQueryWarehouse:
         except Conflict:
             return self._get_job(job_id)
 
-    def _wait(self, job: "bigquery.LoadJob") -> None:
+    def _wait(self, job: "AnyJob") -> None:
         """Wait for a job to end, asking less and less often."""
-        end = time.monotonic() + self.longest_job_s
+        began = time.monotonic()
+        end = began + self.longest_job_s
         for asked in count():
             if job.done(**self._patiently()):
                 return
+            _log.info("BigQuery works on job %s for %.0f s", job.job_id, time.monotonic() - began)
             if time.monotonic() > end:
                 raise StoreBusy(
                     f"the load job {job.job_id} was not done after {self.longest_job_s / 60:g} minutes. It goes on by "
@@ -274,7 +301,7 @@ class BigQueryWarehouse:
         return self.client_factory()
 
     def _patiently(self, patience: Patience | None = None) -> dict[str, Any]:
-        return {"retry": (patience or self.patience).retry(), "timeout": REQUEST_S}
+        return patiently(patience or self.patience)
 
     def _tables(self, patience: Patience | None = None) -> BigQueryTables:
         return BigQueryTables(self._client, self._project, self._dataset, self.location, patience or self.patience)

@@ -3,6 +3,7 @@
 Not here: their rows (`bigquery`).
 """
 
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -99,7 +100,8 @@ class BigQueryTables:
         """Make a table and remove it; one that a killed process leaves goes within the hour."""
         from google.cloud import bigquery
 
-        table = bigquery.Table(self.reference().table("taxi_doctor"), [_field(FILE_MONTH)])
+        name = f"taxi_doctor_{secrets.token_hex(4)}"
+        table = bigquery.Table(self.reference().table(name), [_field(FILE_MONTH)])
         table.expires = datetime.now(UTC) + timedelta(hours=1)
         self.client.create_table(table, exists_ok=True, **self._patiently())
         self.client.delete_table(table, not_found_ok=True, **self._patiently())
@@ -177,7 +179,12 @@ class BigQueryTables:
             )
 
     def _patiently(self) -> dict[str, Any]:
-        return {"retry": self.patience.retry(), "timeout": REQUEST_S}
+        return patiently(self.patience)
+
+
+def patiently(patience: Patience) -> dict[str, Any]:
+    """How a request is made: tried again, each try no longer than all of them may take."""
+    return {"retry": patience.retry(), "timeout": min(REQUEST_S, patience.give_up_s)}
 
 
 def schema(color: str) -> list["bigquery.SchemaField"]:

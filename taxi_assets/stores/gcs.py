@@ -6,6 +6,7 @@ Not here: what is in an object, and what a warehouse does with it (`bigquery`).
 
 import base64
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,9 @@ _CHUNK_STEP = 256 << 10
 
 _READ_BYTES = 1 << 20
 
+_REQUEST_S = 60.0
+"""How long a request that sends next to nothing may take, in seconds."""
+
 
 @dataclass(eq=False)
 class GCSLake:
@@ -67,6 +71,8 @@ class GCSLake:
 
         Raises StoreError where the bucket refuses, StoreBusy where another run put another object meanwhile.
         """
+        from google.api_core.exceptions import PreconditionFailed
+
         with self._errors(f"{month} was not put into the lake"):
             path = staged.path
             facts = _facts(month, path)
@@ -76,7 +82,8 @@ class GCSLake:
             elif any((blob.metadata or {}).get(name) != facts[name] for name in _OF_THE_BYTES):
                 # Someone else put these bytes there. This changes what the object tells of itself, not its generation.
                 blob.metadata = facts
-                blob.patch(if_metageneration_match=blob.metageneration, **self._patiently())
+                with suppress(PreconditionFailed):  # another run was faster; or this one, whose answer was lost
+                    blob.patch(if_metageneration_match=blob.metageneration, **self._patiently())
             put = self._describe(month, blob, int(facts["rows"]))
         staged.discard()
         return put
@@ -113,7 +120,7 @@ class GCSLake:
 
         trying = {"retry": self.patience.brief().retry(), "timeout": self.patience.brief().give_up_s}
         with self._errors("the lake cannot be used"):
-            blob = self._bucket().blob(f"{self._prefix}taxi-doctor")
+            blob = self._bucket().blob(f"{self._prefix}taxi-doctor-{secrets.token_hex(4)}")
             try:
                 blob.upload_from_string(b"taxi doctor was here", **trying)
             except NotFound:
@@ -134,7 +141,9 @@ class GCSLake:
         from google.api_core.exceptions import Forbidden
 
         try:
-            return str(self._client.get_bucket(self._bucket_name, retry=self.patience.brief().retry()).location)
+            brief = self.patience.brief()
+            trying = {"retry": brief.retry(), "timeout": brief.give_up_s}
+            return str(self._client.get_bucket(self._bucket_name, **trying).location)
         except Forbidden:
             return ""
 
@@ -176,7 +185,8 @@ class GCSLake:
                     if_generation_match=generation,
                     checksum="crc32c",
                     # A chunk that ran into its timeout is sent again, twice.
-                    **self._patiently(give_up_s=3 * self.timeout_s),
+                    retry=replace(self.patience, give_up_s=max(self.patience.give_up_s, 3 * self.timeout_s)).retry(),
+                    timeout=self.timeout_s,
                 )
         except PreconditionFailed as error:
             # Also where the answer to our own last chunk was lost.
@@ -222,9 +232,9 @@ class GCSLake:
     def _bucket(self) -> "Bucket":
         return self._client.bucket(self._bucket_name)
 
-    def _patiently(self, give_up_s: float = 0) -> dict[str, Any]:
-        patience = replace(self.patience, give_up_s=max(self.patience.give_up_s, give_up_s))
-        return {"retry": patience.retry(), "timeout": self.timeout_s}
+    def _patiently(self) -> dict[str, Any]:
+        """How a request is made that sends next to nothing."""
+        return {"retry": self.patience.retry(), "timeout": min(self.timeout_s, _REQUEST_S)}
 
     def _name(self, month: TripMonth) -> str:
         return f"{self._prefix}{month.object_name}"
@@ -238,11 +248,17 @@ class GCSLake:
             yield
 
 
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+
 def split_url(url: str) -> tuple[str, str]:
     """The bucket, and the prefix with a slash at its end or empty, of `gs://bucket[/prefix]`. Raises SettingsError."""
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
-    if not url.startswith("gs://") or not bucket:
-        raise SettingsError(f"TAXI_LAKE_URL={url} names no bucket: expected gs://bucket or gs://bucket/prefix")
+    if not url.startswith("gs://") or not _BUCKET.fullmatch(bucket):
+        raise SettingsError(
+            f"TAXI_LAKE_URL={url} names no bucket: expected gs://bucket or gs://bucket/prefix, and a bucket's name has "
+            "3 or more small letters, digits, dashes, underscores and dots, a letter or digit at both ends"
+        )
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
 
@@ -286,13 +302,13 @@ def _crc32c(path: Path) -> str:
 def _near(bucket: str, dataset: str) -> bool:
     """Whether BigQuery may load from a bucket there into a dataset there: the same place, or a part of it.
 
-    Of buckets in two regions, such as NAM4, it is not known here: they are let through.
+    A dataset in `US` takes them from anywhere. Of buckets in two regions, such as EUR4, it is not known here: they are
+    let through.
     """
     bucket, dataset = bucket.upper(), dataset.upper()
-    if bucket == dataset or re.fullmatch(r"[A-Z]+[0-9]", bucket):
+    if dataset in ("US", bucket) or re.fullmatch(r"[A-Z]+[0-9]", bucket):
         return True
-    part = {"US": "US-", "EU": "EUROPE-"}.get(dataset)
-    return part is not None and bucket.startswith(part) and bucket not in _OUTSIDE_EU
+    return dataset == "EU" and bucket.startswith("EUROPE-") and bucket not in _OUTSIDE_EU
 
 
 _OUTSIDE_EU = frozenset({"EUROPE-WEST2", "EUROPE-WEST6"})

@@ -144,7 +144,7 @@ _DOUBLINGS = 30
 
 
 def _warn(error: Exception) -> None:
-    _log.warning("tries again, after: %s", said_by_network(error) if not _answer(error) else said(error))
+    _log.warning("Google did not do it at once: %s", said_by_network(error) if not _answer(error) else said(error))
 
 
 def can_pass(error: BaseException) -> bool:

@@ -16,7 +16,8 @@ class Warehouse(Protocol):
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
         """Make the object's rows the month's only ones, all or nothing; gives their count, asked of the table.
 
-        Raises CountMismatch where it is not `rows`; the month stays as it was.
+        Raises CountMismatch where it is not `rows`. The month then stays as it was, where the warehouse can count
+        before it replaces; BigQuery counts after.
         """
         ...
 

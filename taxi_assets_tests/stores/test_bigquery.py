@@ -1,6 +1,7 @@
 """A month in BigQuery is replaced by one load job, whatever Google does; each request is one that Google knows."""
 
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -66,11 +67,9 @@ def test_load(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObj
     assert warehouse.replace_month(MARCH, green, 5) == 5
     assert google.rows == {PARTITION: 5}
     (job,) = google.jobs.values()
-    assert job["jobReference"] == {
-        "projectId": "emulator",
-        "jobId": f"taxi_assets-taxi-green-202003-{green.generation}-1",
-        "location": "US",
-    }
+    job_id = job["jobReference"].pop("jobId")
+    assert re.fullmatch(rf"taxi_assets-taxi-green-202003-{green.generation}-\d{{8}}-1", job_id)
+    assert job["jobReference"] == {"projectId": "emulator", "location": "US"}
     load = job["configuration"]["load"]
     assert load["sourceUris"] == [green.uri]
     assert load["destinationTable"]["tableId"] == "green_taxi_trips$202003"
@@ -147,7 +146,7 @@ def test_running_job_is_joined(warehouse: BigQueryWarehouse, google: GoogleServe
     """A job that a killed run, or one at the same time, left running is waited for, not repeated."""
     google.pending = 10**6
     warehouse.longest_job_s = 0.05
-    with pytest.raises(StoreBusy, match=r"job taxi_assets-taxi-green-202003-\d+-1 was not done.*run this again"):
+    with pytest.raises(StoreBusy, match=r"job taxi_assets-taxi-green-202003-\d+-\d+-1 was not done.*run this again"):
         warehouse.replace_month(MARCH, green, 5)
     (job,) = google.jobs.values()
     google.pending = job["asked"] + 2
@@ -155,6 +154,28 @@ def test_running_job_is_joined(warehouse: BigQueryWarehouse, google: GoogleServe
     assert warehouse.replace_month(MARCH, green, 5) == 5
     assert len(google.jobs) == 1
     assert len(google.asked(INSERT)) == 1
+
+
+def test_an_older_job_cannot_undo_a_newer_one(
+    warehouse: BigQueryWarehouse, lake: GCSLake, google: GoogleServer, green: LakeObject
+) -> None:
+    """A job that a killed run left running is let to its end first: what it loads is then replaced."""
+    google.pending = 10**6
+    warehouse.longest_job_s = 0.05
+    with pytest.raises(StoreBusy):
+        warehouse.replace_month(MARCH, green, 5)
+    (older,) = google.jobs.values()
+    google.pending = older["asked"] + 2
+    warehouse.longest_job_s = 10
+    assert warehouse.replace_month(MARCH, _put(lake, 7), 7) == 7
+    assert older["status"]["state"] == "DONE"
+    assert google.rows == {PARTITION: 7}
+
+
+def test_jobs_that_may_not_be_listed(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
+    """Who may start jobs and not list them loads all the same."""
+    google.faults = [Fault(r"GET .*/jobs\?", 403, "accessDenied", "Access Denied: bigquery.jobs.list")]
+    assert warehouse.replace_month(MARCH, green, 5) == 5
 
 
 def test_job_of_another_account(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
@@ -521,6 +542,16 @@ def test_probe_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         said = pool.submit(warehouse.probe).exception(timeout=30)
     assert isinstance(said, StoreError)
     assert re.search(r"tried again and again, Google cannot be reached: .*Connection refused", str(said))
+
+
+def test_probe_of_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request that is never answered takes no longer than a doctor may."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        warehouse = BigQueryWarehouse("bigquery://nyc-trips/taxi", GoogleAccount().bigquery_client, patience=QUICK)
+        said = pool.submit(warehouse.probe).exception(timeout=20)
+    assert isinstance(said, StoreError)
+    assert "Read timed out" in str(said)
 
 
 @pytest.mark.parametrize("on", [INSERT, r"POST .*/tables\?", r"DELETE .*/tables/", r"GET .*/datasets/"])
