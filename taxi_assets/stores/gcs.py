@@ -5,6 +5,7 @@ Not here: what is in an object, and what a warehouse does with it (`bigquery`).
 """
 
 import base64
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreError
+from taxi_assets.stores.download import said_size
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.google_cloud import Patience, google_errors, said
 from taxi_assets.stores.lake import LakeObject
@@ -24,6 +26,8 @@ from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
+
+_log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
 
@@ -176,6 +180,7 @@ class GCSLake:
             self._name(month), chunk_size=max(self.chunk_mb * 1_000_000 // _CHUNK_STEP, 1) * _CHUNK_STEP
         )
         blob.metadata = facts
+        _log.info("sends %s to %s", said_size(path.stat().st_size), self._uri(month))
         try:
             with path.open("rb") as file:
                 # Without a size, small files go in chunks too: one way for all.
