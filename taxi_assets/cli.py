@@ -10,15 +10,21 @@ import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from taxi_assets.console.board import Board, watch
 from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownMonth
 from taxi_assets.settings import Settings, setting_names
+from taxi_assets.stores.holdings import STORES
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
+
+if TYPE_CHECKING:
+    from taxi_assets.defs.wipe import Wiper
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownMonth)
 
@@ -175,8 +181,7 @@ def materialize(colors: tuple[str, ...], months: str, select: str, workers: int,
     Exit status: 0 all months are done, 1 some failed and the summary says why, 2 wrong arguments.
     """
     settings = Settings.load()
-    wanted = [TripMonth(color, month) for color in dict.fromkeys(colors) for month in parse_months(months)]
-    board = _run(settings, wanted, select, workers, fresh=fresh)
+    board = _run(settings, _each_month(colors, months), select, workers, fresh=fresh)
     if board.failed:
         sys.exit(1)
 
@@ -354,10 +359,85 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
       taxi sample made_up --color yellow --months 2021-01 --rows 1000000
       TAXI_SOURCE_URL=made_up taxi materialize --color yellow --months 2021-01
     """
-    for color in dict.fromkeys(colors):
-        for month in parse_months(months):
-            trips = TripMonth(color, month)
-            click.echo(f"{trips}: {rows:,} rows in {_publish_sample(folder, trips, rows, seed)}")
+    for month in _each_month(colors, months):
+        click.echo(f"{month}: {rows:,} rows in {_publish_sample(folder, month, rows, seed)}")
+
+
+@taxi.command()
+@colors_option
+@months_option
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    type=click.Choice(STORES),
+    help="A store to remove them from; repeat it for several.  [default: all]",
+)
+@click.option("--yes", is_flag=True, help="Remove without asking, as scripts need.")
+def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: bool) -> None:
+    """Remove months from files, lake, warehouse and Postgres.
+
+    It lists what is there, asks, then tells what it removed, a line each. `taxi status` does not call the months loaded
+    any more. A store that fails leaves the others to be done; the same command again does the rest.
+
+    \b
+    Stores:
+      raw        the source's files, as they were fetched
+      clean      the Parquet files, and the lines that were rejected
+      lake       the objects in the folder or the bucket
+      warehouse  the months' rows in DuckDB or BigQuery
+      postgres   the months' partitions in Postgres
+
+    \b
+    Examples:
+      taxi wipe --color green --months 2020-03
+      taxi wipe --color yellow --color green --months 2019-01..2019-12 --store raw --store clean
+      taxi wipe --color fhv --months 2021-01 --yes
+
+    Exit status: 0 also where nothing is there, 1 something was not removed, or you said no, 2 there is no terminal to
+    ask on, and no --yes.
+    """
+    from taxi_assets.defs.instance import fail_dead_runs, open_instance
+    from taxi_assets.defs.wipe import Wiper
+
+    settings = Settings.load()
+    with open_instance(settings.home) as instance:
+        fail_dead_runs(instance)
+        if not _wipe(Wiper(settings, instance), _each_month(colors, months), stores or STORES, yes=yes):
+            sys.exit(1)
+
+
+def _wipe(wiper: "Wiper", months: list[TripMonth], stores: Sequence[str], *, yes: bool) -> bool:
+    """List, ask, remove; whether all of it went."""
+    from taxi_assets.console.wipe import print_lots
+
+    lots = print_lots(wiper.look(months, stores))
+    found = {lot.month for lot in lots if lot.held or lot.error}
+    for month in months:
+        if month not in found:
+            click.echo(f"{month}  nothing is there")
+    if any(lot.held for lot in lots):
+        for month in wiper.under_way(months):
+            click.echo(f"{month}  a run of it is under way: what that stores later will be there again")
+        if not _may_remove(yes=yes):
+            click.echo("nothing was removed")
+            return False
+    removed = print_lots(wiper.remove(lots), done="removed  ")
+    return not any(lot.error for lot in (*lots, *removed))
+
+
+def _may_remove(*, yes: bool) -> bool:
+    """Whether what is listed may go: the words said so, or the person at the terminal does."""
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no terminal to ask on, so nothing was removed: add --yes to remove what is listed"
+        )
+    return yes or click.confirm("Remove all of this?")
+
+
+def _each_month(colors: tuple[str, ...], months: str) -> list[TripMonth]:
+    """Every color with every month, each once."""
+    return [TripMonth(color, month) for color in dict.fromkeys(colors) for month in parse_months(months)]
 
 
 def _run(

@@ -3,10 +3,11 @@
 Not here: Dagster, and how anything looks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from taxi_assets.stores.holdings import Holding
 from taxi_assets.tlc.trips import TripMonth
 
 
@@ -66,6 +67,16 @@ class MonthHistory:
     failed_at: str = ""
     error: str = ""
     is_partition: bool = True
+
+
+@dataclass(frozen=True)
+class Lot:
+    """What a store holds of a month, or held until it was removed; or why the store could not tell, or remove it."""
+
+    month: TripMonth
+    store: str
+    held: Sequence[Holding] = ()
+    error: str = ""
 
 
 class Verdict(StrEnum):

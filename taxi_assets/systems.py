@@ -10,8 +10,11 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores import postgres
 from taxi_assets.stores.bigquery import BigQueryWarehouse, split_url
 from taxi_assets.stores.duckdb import open_duckdb
+from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount
+from taxi_assets.stores.holdings import Holder
+from taxi_assets.stores.home import Home
 from taxi_assets.stores.lake import Lake, open_folder
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.source import Source
@@ -58,6 +61,22 @@ def open_postgres(settings: Settings) -> PostgresStore:
     """The database; the server that comes along is started if there is no other. Raises SettingsError, StoreError."""
     url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
     return postgres.open_postgres(url, settings.home / "postgres", settings.postgres_port)
+
+
+def open_holder(settings: Settings, store: str) -> Holder:
+    """One of `STORES`, as a wipe sees it. Raises SettingsError, StoreError."""
+    home = Home(settings.home, raw_suffix="")
+    match store:
+        case "raw":
+            return Holder(home.held_raw, home.remove_raw)
+        case "clean":
+            return Holder(home.held_clean, home.remove_clean)
+        case "postgres" if not settings.postgres_url and not EmbeddedPostgres(settings.home / "postgres").has_data():
+            # To make a server, only to find nothing in it, would take a while.
+            return Holder(lambda _: [], lambda _: [])
+    open_store = {"lake": open_lake, "warehouse": open_warehouse, "postgres": open_postgres}[store]
+    opened = open_store(settings)
+    return Holder(opened.held, opened.remove)
 
 
 def google_account(settings: Settings) -> GoogleAccount:

@@ -16,7 +16,7 @@ from dagster._core.storage.tags import MULTIDIMENSIONAL_PARTITION_PREFIX, PARTIT
 from dagster_shared.serdes import deserialize_value
 
 from taxi_assets.defs.jobs import STATIONS, UPSTREAM
-from taxi_assets.defs.partitions import trip_month
+from taxi_assets.defs.partitions import partition_key, trip_month
 from taxi_assets.defs.runs import explain
 from taxi_assets.news import MonthHistory, Standing
 from taxi_assets.tlc.trips import TripMonth
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _EVENTS = SqlEventLogStorageTable
 
 _ROW_COUNT = "dagster/partition_row_count"
+
+_WIPED, _NEWEST_RUN = "wiped", "newest_run"
 
 _RUNNING = frozenset(
     {
@@ -47,6 +49,14 @@ class _Passed:
 
 
 @dataclass(frozen=True)
+class _Wipe:
+    """The newest wipe of a month at a station: the number of its event, and the run that was the month's newest."""
+
+    event: int
+    run_id: str
+
+
+@dataclass(frozen=True)
 class _Failure:
     """At which station a run failed first, and why."""
 
@@ -55,12 +65,15 @@ class _Failure:
 
 
 def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
-    """Every month that any run ever touched, in order."""
+    """Every month that any run ever touched, in order; without those that were wiped everywhere, and not run since."""
     runs = _newest_runs(instance)
+    wipes = _newest_wipes(instance)
     passed: dict[str, dict[str, _Passed]] = {key: {} for key in runs}
     for station in STATIONS:
         for key, newest in _newest_by_partition(instance, dg.AssetKey(station)).items():
-            passed.setdefault(key, {})[station] = newest
+            wiped = wipes.get(key, {}).get(station)
+            if wiped is None or wiped.event < newest.event:
+                passed.setdefault(key, {})[station] = newest
     failures = _read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
     known = set(partitions.get_partition_keys())
     histories = (
@@ -69,8 +82,29 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
             is_partition=key in known,
         )
         for key, stations in passed.items()
+        if stations or not _is_over(runs[key], wipes.get(key, {}).values())
     )
     return sorted(histories, key=lambda history: history.month)
+
+
+def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, newest_run: str) -> None:
+    """Remember that a month is at a station no more. Dagster cannot forget that it once passed.
+
+    `newest_run` is the month's newest run, if that is over: a month that is nowhere then has no history any more.
+    """
+    instance.report_runless_asset_event(
+        dg.AssetObservation(
+            station,
+            description="taxi wipe removed the month here",
+            metadata={_WIPED: True, _NEWEST_RUN: newest_run},
+            partition=partition_key(month),
+        )
+    )
+
+
+def _is_over(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
+    """Whether a month that is nowhere was wiped after its newest run, whatever became of that."""
+    return any(wipe.run_id == newest.run_id for wipe in wipes)
 
 
 def _history(
@@ -101,6 +135,21 @@ def _newest_by_partition(instance: dg.DagsterInstance, asset: dg.AssetKey) -> di
     newest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
     rows = {number: _rows(event) for number, event in _stored_events(instance, _EVENTS.c.id.in_(list(newest.values())))}
     return {key: _Passed(number, rows[number]) for key, number in newest.items()}
+
+
+def _newest_wipes(instance: dg.DagsterInstance) -> dict[str, dict[str, _Wipe]]:
+    """The newest wipe of each partition, by station."""
+    of_stations = _EVENTS.c.asset_key.in_([dg.AssetKey(station).to_string() for station in STATIONS])
+    observed = _EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
+    newest: dict[str, dict[str, _Wipe]] = {}
+    # Others may observe the stations too, for other reasons.
+    for number, stored in sorted(_stored_events(instance, of_stations & observed & _EVENTS.c.event.contains(_WIPED))):
+        observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
+        told = {entry["label"]: entry for entry in observation["metadata_entries"]}
+        if _WIPED in told:
+            station = observation["asset_key"]["path"][-1]
+            newest.setdefault(observation["partition"], {})[station] = _Wipe(number, told[_NEWEST_RUN]["text"])
+    return newest
 
 
 def _rows(event: str) -> int:

@@ -21,6 +21,7 @@ from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, Setting
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, patiently, schema
 from taxi_assets.stores.google_cloud import PASSING_REASONS, QUOTA_REMEDY, Patience, google_errors, reason, said
+from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.schema import FILE_MONTH
 from taxi_assets.tlc.trips import TripMonth
@@ -113,6 +114,20 @@ class BigQueryWarehouse:
                 return self._count(month)
             except NotFound:
                 return 0
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The rows of the month, if there are any."""
+        return hold_rows(self._said(month), self.count(month))
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Delete the month's partition, which is no SQL and costs nothing; gives what went.
+
+        BigQuery's time travel keeps it for a week. Raises StoreError where the table is not one of this project's.
+        """
+        held = self.held(month)
+        with self._errors(f"{month} was not removed"):
+            self._tables().remove(month)
+        return held
 
     def query(self, sql: str) -> Answer:
         """What BigQuery answers to a SELECT. Raises BadQuery for other or wrong SQL, MissingUpstream for no table."""
@@ -295,6 +310,9 @@ class BigQueryWarehouse:
             api_timeout=REQUEST_S,
             wait_timeout=self.longest_job_s,
         )
+
+    def _said(self, month: TripMonth) -> str:
+        return f"{self.table(month)}${month.month_id}"
 
     @cached_property
     def _client(self) -> "bigquery.Client":

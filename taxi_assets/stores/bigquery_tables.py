@@ -73,6 +73,13 @@ class BigQueryTables:
             with suppress(PreconditionFailed):  # another run was faster
                 self.client.update_table(table, ["schema"], **self._patiently())
 
+    def remove(self, month: TripMonth) -> None:
+        """Delete the month's partition, if it is there. Raises StoreError for a table that is not this project's."""
+        table = self._find(month.table)
+        if table is not None:
+            self._require_ours(month.color, table)
+            self.client.delete_table(self.partition(month), not_found_ok=True, **self._patiently())
+
     def probe(self) -> str:
         """Make a table and remove it, and look at the months' tables; what was seen, in a sentence.
 

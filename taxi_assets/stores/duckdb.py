@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.files import locked, probe_folder
+from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.refusals import refusal, refusals_told, said_room
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
@@ -65,7 +66,7 @@ class DuckDBWarehouse:
             database.begin()
             if not _has_table(database, month):
                 _create_table(database, month)
-            database.execute(f"DELETE FROM {month.table} WHERE file_month = ?", [month.first_day])
+            _delete(database, month)
             _insert(database, month, lake_object)
             loaded = _count(database, month)
             if loaded != rows:
@@ -86,6 +87,23 @@ class DuckDBWarehouse:
             return 0
         with self._opened(f"count {month}") as database:
             return _count(database, month) if _has_table(database, month) else 0
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The rows of the month, if there are any."""
+        return hold_rows(self._said(month), self.count(month))
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Remove the month's rows, in one transaction; gives what went. The table stays, if only as an empty one."""
+        if not self._exists():
+            return []
+        with self._opened(f"remove {month}", read_only=False) as database:
+            database.begin()
+            if not _has_table(database, month):
+                return []
+            rows = _count(database, month)
+            _delete(database, month)
+            database.commit()
+        return hold_rows(self._said(month), rows)
 
     def query(self, sql: str) -> Answer:
         """What the database answers; it cannot be changed by the question.
@@ -125,6 +143,9 @@ class DuckDBWarehouse:
             database.rollback()
         size = self.path.stat().st_size
         return f"{self.path} can be written to; tables: {tables} of {len(COLORS)}, {size / 1e6:,.1f} MB; {room}"
+
+    def _said(self, month: TripMonth) -> str:
+        return f"{month.table} in {self.path}"
 
     def _exists(self) -> bool:
         with refusals_told(self.path):
@@ -227,6 +248,10 @@ def _create_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> No
     for column in columns:
         meaning = column.meaning.replace("'", "''")
         database.execute(f"""COMMENT ON COLUMN {month.table}."{column.name}" IS '{meaning}'""")
+
+
+def _delete(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
+    database.execute(f"DELETE FROM {month.table} WHERE file_month = ?", [month.first_day])
 
 
 def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object: LakeObject) -> None:

@@ -108,6 +108,11 @@ class EmbeddedPostgres:
             )
         return server.url
 
+    def has_data(self) -> bool:
+        """Whether the server was ever made here. Starts nothing."""
+        with refusals_told(self._data):
+            return self._data.exists()
+
     def url_if_running(self) -> str | None:
         """The URL of `ny_taxi`; None where the server does not run. Starts nothing."""
         server = self._running()

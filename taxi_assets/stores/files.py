@@ -119,6 +119,18 @@ def _stage(place: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
+def remove_file(place: Path) -> int | None:
+    """Remove a file, and what dead writers left beside it; its bytes, None where it was not there."""
+    with refusals_told(place):
+        _clear_litter(place)
+        try:
+            size = place.stat().st_size
+            place.unlink()
+        except FileNotFoundError:
+            return None
+    return size
+
+
 def _clear_litter(place: Path) -> None:
     """Remove what dead writers of `place` left beside it."""
     for staged in place.parent.glob(f".{place.name}.*.staged"):

@@ -20,6 +20,7 @@ from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreE
 from taxi_assets.stores.download import said_size
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.google_cloud import Patience, google_errors, said
+from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.parquet import count_rows, read_source
 from taxi_assets.tlc.trips import TripMonth
@@ -114,6 +115,34 @@ class GCSLake:
                     f"{self._uri(month)} is no Parquet file: {error}. Run lake_trips of {month} again"
                 ) from error
             return self._describe(month, blob, rows)
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The month's object, if it is there; none where there is no bucket either."""
+        with self._errors(f"{month} was not looked for in the lake"):
+            blob = self._get(month)
+        return [self._holding(month, blob)] if blob else []
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Remove the object that is seen now; gives what went.
+
+        A bucket with soft delete or versions keeps it for as long as that says. Raises StoreBusy where another run put
+        another object in between.
+        """
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with self._errors(f"{month} was not removed from the lake"):
+            blob = self._get(month)
+            if blob is None:
+                return []
+            try:
+                with suppress(NotFound):  # gone, perhaps by our own request, whose answer was lost
+                    blob.delete(if_generation_match=blob.generation, **self._patiently())
+            except PreconditionFailed as error:
+                raise StoreBusy(
+                    f"{month}: another run put {self._uri(month)} while it was to be removed, so it was left. Wipe it "
+                    "again, when that run has ended"
+                ) from error
+            return [self._holding(month, blob)]
 
     def probe(self) -> str:
         """Put a few bytes and remove them again; what was seen, in a sentence.
@@ -229,6 +258,9 @@ class GCSLake:
 
     def _describe(self, month: TripMonth, blob: "Blob", rows: int) -> LakeObject:
         return LakeObject(month, self._uri(month), int(blob.size or 0), rows, int(blob.generation or 0))
+
+    def _holding(self, month: TripMonth, blob: "Blob") -> Holding:
+        return Holding(self._uri(month), bytes=int(blob.size or 0))
 
     @cached_property
     def _client(self) -> "Client":

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
-from taxi_assets.stores.files import StagedFile, local_path, probe_folder
+from taxi_assets.stores.files import StagedFile, local_path, probe_folder, remove_file
+from taxi_assets.stores.holdings import Holding, hold_files
 from taxi_assets.stores.refusals import refusals_told, said_room
 from taxi_assets.tlc.parquet import count_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -43,6 +44,14 @@ class Lake(Protocol):
 
     def find(self, month: TripMonth) -> LakeObject:
         """The month's object. Raises MissingUpstream, and StoreError where it is no Parquet file."""
+        ...
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The month's object, whatever is in it, if it is there."""
+        ...
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Remove the month's object; gives what went. Raises StoreBusy where another run just put another one."""
         ...
 
     def probe(self) -> str:
@@ -79,6 +88,17 @@ class FolderLake:
             ) from error
         except pa.ArrowInvalid as error:
             raise StoreError(f"{place} is no Parquet file: {error}. Run lake_trips of {month} again") from error
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The month's file, if it is there."""
+        with refusals_told(self._place(month)):
+            return hold_files(self._place(month))
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Remove the month's file; gives what went."""
+        place = self._place(month)
+        size = remove_file(place)
+        return [] if size is None else [Holding(str(place), bytes=size)]
 
     def probe(self) -> str:
         """Try to write where objects will lie; what was seen, in a sentence. Raises StoreError."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
+from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.schema import LAYOUTS, Kind
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -73,7 +74,7 @@ class PostgresStore:
                     f"{month}: {loaded} rows arrived in Postgres, expected {rows}. The month there was left as it was: "
                     "run clean_trips again, then this"
                 )
-            self._until(lambda: _swap(cursor, month), lambda: _users(cursor, month))
+            self._until(lambda: _unhurried(cursor, month, _swap), lambda: _users(cursor, month))
             cursor.connection.commit()
         return loaded
 
@@ -81,6 +82,31 @@ class PostgresStore:
         """The rows of the month; 0 where it was never loaded."""
         with self._transaction(f"{month} was not counted") as cursor:
             return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The rows of the month, if there are any."""
+        return hold_rows(f"public.{_partition(month)}", self.count(month))
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Drop the month's partition, in one transaction; gives what went.
+
+        It waits for a load of the month to end. Raises StoreError where the table is not one of this project's.
+        """
+        rows = 0
+
+        def take_out(cursor: "Cursor", month: TripMonth) -> None:
+            # Counted here, where a try that fails lets go of what counting locks: two wipes would else wait for ever.
+            nonlocal rows
+            rows = _count(cursor, month.table, month)
+            _drop(cursor, month)
+
+        with self._transaction(f"{month} was not removed") as cursor:
+            self._until(lambda: _lock(cursor, month), lambda: f"a load of {month}")
+            if not _has_table(cursor, month):
+                return []
+            self._until(lambda: _unhurried(cursor, month, take_out), lambda: _users(cursor, month))
+            cursor.connection.commit()
+        return hold_rows(f"public.{_partition(month)}", rows)
 
     def query(self, sql: str) -> Answer:
         """What the database answers, in a read-only transaction. Raises BadQuery for wrong SQL."""
@@ -313,29 +339,41 @@ def _count(cursor: "Cursor", table: str, month: TripMonth) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _swap(cursor: "Cursor", month: TripMonth) -> bool:
-    """Put the fresh table in the place of the old month, unless readers are in the way for too long."""
+def _unhurried(cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, TripMonth], None]") -> bool:
+    """Change the color's table, unless readers are in the way for too long."""
     import psycopg2.errors
 
-    table, partition = f"public.{month.table}", f"public.{_partition(month)}"
     cursor.execute("SAVEPOINT swap")
     try:
         cursor.execute(f"SET LOCAL lock_timeout = '{_SWAP_TIMEOUT}'")
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month.table}"])
-        if not _has_table(cursor, month):
-            _create_table(cursor, month)
-        cursor.execute(
-            "SELECT FROM pg_inherits WHERE inhparent = to_regclass(%s) AND inhrelid = to_regclass(%s)",
-            [table, partition],
-        )
-        if cursor.rowcount:
-            cursor.execute(f"DROP TABLE {partition}")
-        cursor.execute(f"ALTER TABLE public.{_fresh(month)} RENAME TO {_partition(month)}")
-        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES IN ('{month.first_day}')")
+        change(cursor, month)
     except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
         cursor.execute("ROLLBACK TO SAVEPOINT swap")
         return False
     return True
+
+
+def _swap(cursor: "Cursor", month: TripMonth) -> None:
+    """Put the fresh table in the place of the old month."""
+    if not _has_table(cursor, month):
+        _create_table(cursor, month)
+    _drop(cursor, month)
+    cursor.execute(f"ALTER TABLE public.{_fresh(month)} RENAME TO {_partition(month)}")
+    cursor.execute(
+        f"ALTER TABLE public.{month.table} ATTACH PARTITION public.{_partition(month)} "
+        f"FOR VALUES IN ('{month.first_day}')"
+    )
+
+
+def _drop(cursor: "Cursor", month: TripMonth) -> None:
+    """Drop the month's partition, if the color's table has it."""
+    cursor.execute(
+        "SELECT FROM pg_inherits WHERE inhparent = to_regclass(%s) AND inhrelid = to_regclass(%s)",
+        [f"public.{month.table}", f"public.{_partition(month)}"],
+    )
+    if cursor.rowcount:
+        cursor.execute(f"DROP TABLE public.{_partition(month)}")
 
 
 def _users(cursor: "Cursor", month: TripMonth) -> str:

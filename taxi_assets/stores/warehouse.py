@@ -6,6 +6,7 @@ Not here: any one warehouse.
 from typing import Protocol
 
 from taxi_assets.stores.answers import Answer
+from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.trips import TripMonth
 
@@ -27,6 +28,14 @@ class Warehouse(Protocol):
 
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
+        ...
+
+    def held(self, month: TripMonth) -> list[Holding]:
+        """The rows of the month, if there are any."""
+        ...
+
+    def remove(self, month: TripMonth) -> list[Holding]:
+        """Remove the month's rows, all or nothing; gives what went. Raises StoreError for a table of another maker."""
         ...
 
     def query(self, sql: str) -> Answer:
