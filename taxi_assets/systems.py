@@ -3,6 +3,7 @@
 Not here: how a store works (`stores`), and how Dagster's runs are given theirs (`defs.resources`).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from taxi_assets.errors import SettingsError
@@ -74,9 +75,15 @@ def open_holder(settings: Settings, store: str) -> Holder:
         case "postgres" if not settings.postgres_url and not EmbeddedPostgres(settings.home / "postgres").has_data():
             # To make a server, only to find nothing in it, would take a while.
             return Holder(lambda _: [], lambda _: [])
-    open_store = {"lake": open_lake, "warehouse": open_warehouse, "postgres": open_postgres}[store]
-    opened = open_store(settings)
+    opened = _OPENERS[store](settings)
     return Holder(opened.held, opened.remove)
+
+
+_OPENERS: dict[str, Callable[[Settings], Lake | Warehouse | PostgresStore]] = {
+    "lake": open_lake,
+    "warehouse": open_warehouse,
+    "postgres": open_postgres,
+}
 
 
 def google_account(settings: Settings) -> GoogleAccount:

@@ -292,18 +292,13 @@ class GoogleServer:
         return resource
 
     def _delete_table(self, _: Request, project: str, dataset: str, table: str) -> Answer:
-        name, _, month = f"{project}.{dataset}.{table}".partition("$")
-        _found(self.tables, name, "Table")
-        if month:
-            self._drop_partition(f"{name}${month}")
+        name = f"{project}.{dataset}.{table}"
+        if name in self.rows:  # a partition
+            del self.rows[name]
         else:
+            _found(self.tables, name, "Table")
             self.drop(name)
         return 204, {}, b""
-
-    def _drop_partition(self, name: str) -> None:
-        if name not in self.rows:
-            raise GoogleError(404, "notFound", f"Not found: Table {name}")
-        del self.rows[name]
 
     def drop(self, table: str) -> None:
         """Forget a table and its rows."""

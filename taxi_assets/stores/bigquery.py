@@ -122,11 +122,17 @@ class BigQueryWarehouse:
     def remove(self, month: TripMonth) -> list[Holding]:
         """Delete the month's partition, which is no SQL and costs nothing; gives what went.
 
-        BigQuery's time travel keeps it for a week. Raises StoreError where the table is not one of this project's.
+        BigQuery's time travel keeps it for a week. Raises StoreError where the table is not one of this project's, and
+        StoreBusy where the month has rows again.
         """
         held = self.held(month)
         with self._errors(f"{month} was not removed"):
             self._tables().remove(month)
+        if again := self.count(month):
+            raise StoreBusy(
+                f"{month}: {again} rows are in {self._said(month)} after it was deleted: another run may have loaded "
+                "them meanwhile. Wipe it again, when that run has ended"
+            )
         return held
 
     def query(self, sql: str) -> Answer:
