@@ -213,8 +213,9 @@ class GoogleServer:
         stored.resource["metageneration"] = str(int(stored.resource["metageneration"]) + 1)
         return stored.resource
 
-    def _delete_object(self, _: Request, bucket: str, name: str) -> Answer:
+    def _delete_object(self, request: Request, bucket: str, name: str) -> Answer:
         self._object(bucket, name)
+        self._require_generation(request, f"gs://{bucket}/{name}")
         del self.objects[f"gs://{bucket}/{name}"]
         return 204, {}, b""
 

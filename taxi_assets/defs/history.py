@@ -148,7 +148,9 @@ def _newest_wipes(instance: dg.DagsterInstance) -> dict[str, dict[str, _Wipe]]:
         told = {entry["label"]: entry for entry in observation["metadata_entries"]}
         if _WIPED in told:
             station = observation["asset_key"]["path"][-1]
-            newest.setdefault(observation["partition"], {})[station] = _Wipe(number, told[_NEWEST_RUN]["entry_data"]["text"])
+            newest.setdefault(observation["partition"], {})[station] = _Wipe(
+                number, told[_NEWEST_RUN]["entry_data"]["text"]
+            )
     return newest
 
 

@@ -16,6 +16,7 @@ from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.stores.download import Version
+from taxi_assets.stores.home import Home
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -96,7 +97,13 @@ def test_fresh_insists(installation: Installation) -> None:
     assert installation.raw.read_bytes() == body
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda raw: raw.write_bytes(b"damaged")], ids=["gone", "damaged"])
+def _wipe(raw: Path) -> None:
+    assert Home(raw.parent.parent.parent, ".csv.gz").remove_raw(MONTH)
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda raw: raw.write_bytes(b"damaged"), _wipe], ids=["gone", "damaged", "wiped"]
+)
 def test_what_is_not_here_any_more_is_fetched_again(damage: Any, installation: Installation) -> None:
     """History alone is no file: what is gone, or is not what was fetched, is fetched though the source is unchanged."""
     body = installation.publish(1, "v1")

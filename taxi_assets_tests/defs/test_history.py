@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from taxi_assets.defs.history import read_history
+from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import STATIONS
 from taxi_assets.defs.metadata import column_schema
@@ -156,3 +156,64 @@ def test_a_stopped_run_was_stopped(instance: dg.DagsterInstance) -> None:
     with contextlib.suppress(dg.DagsterExecutionInterruptedError):
         job.execute_in_process(instance=instance, partition_key=partition_key(MONTH))
     assert _history(instance).error == "it was stopped"
+
+
+def test_a_wiped_station_is_not_passed(instance: dg.DagsterInstance) -> None:
+    """A month is partly there once a station was wiped, and loaded again when it has passed it again."""
+    _pass(instance, MONTH, *STATIONS)
+    report_wiped(instance, MONTH, "lake_trips", "")
+    history = _history(instance)
+    assert history.standing is Standing.partly
+    assert "lake_trips" not in history.rows
+    _pass(instance, MONTH, *STATIONS[2:], rows=700)
+    history = _history(instance)
+    assert (history.standing, history.rows["lake_trips"]) == (Standing.loaded, 700)
+
+
+def test_a_wipe_is_of_its_month_alone(instance: dg.DagsterInstance) -> None:
+    """Other months of a wiped station, and of the same color, stay loaded."""
+    april = TripMonth("green", "2021-04")
+    for month in (MONTH, april):
+        _pass(instance, month, *STATIONS)
+    report_wiped(instance, april, "raw_trips", "")
+    standings = {history.month: history.standing for history in read_history(instance, PARTITIONS)}
+    assert standings == {MONTH: Standing.loaded, april: Standing.partly}
+
+
+def test_another_observation_is_no_wipe(instance: dg.DagsterInstance) -> None:
+    """What others observe of a station neither wipes it nor hides that it was wiped."""
+    _pass(instance, MONTH, *STATIONS)
+    seen = dg.AssetObservation("lake_trips", partition=partition_key(MONTH), metadata={"note": "not wiped yet"})
+    instance.report_runless_asset_event(seen)
+    assert _history(instance).standing is Standing.loaded
+    report_wiped(instance, MONTH, "lake_trips", "")
+    instance.report_runless_asset_event(seen)
+    assert _history(instance).standing is Standing.partly
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+def test_a_month_that_was_wiped_everywhere_has_no_history(
+    status: dg.DagsterRunStatus, instance: dg.DagsterInstance
+) -> None:
+    """A month that is nowhere is not told any more, however its run ended; but one that ran, or failed, since is."""
+    run_id = _run(instance, MONTH, status)
+    _pass(instance, MONTH, *STATIONS)
+    for station in STATIONS:
+        report_wiped(instance, MONTH, station, run_id)
+    assert read_history(instance, PARTITIONS) == []
+    _run(instance, MONTH, dg.DagsterRunStatus.FAILURE)
+    assert _history(instance).standing is Standing.failed
+    _pass(instance, MONTH, "raw_trips")
+    assert list(_history(instance).rows) == ["raw_trips"]
+
+
+def test_a_run_under_way_during_a_wipe_is_told(instance: dg.DagsterInstance) -> None:
+    """A month that is nowhere, but whose run was not over when it was wiped, stands as that run ends."""
+    _pass(instance, MONTH, "raw_trips")
+    run_id = _run(instance, MONTH, dg.DagsterRunStatus.STARTED)
+    report_wiped(instance, MONTH, "raw_trips", "")
+    assert _history(instance).standing is Standing.running
+    run = instance.get_run_by_id(run_id)
+    assert run
+    instance.report_run_failed(run, "It ended.")
+    assert _history(instance).standing is Standing.failed

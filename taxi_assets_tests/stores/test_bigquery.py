@@ -589,3 +589,58 @@ def test_what_google_does_not_know(google: GoogleServer) -> None:
         "body.configuration.load.maxBadRecords is '1', expected integer",
     ]
     google.unknown.clear()
+
+
+REMOVE = r"DELETE .*/tables/"
+
+
+def test_remove(warehouse: BigQueryWarehouse, google: GoogleServer, lake: GCSLake, green: LakeObject) -> None:
+    """A month's partition is deleted by the API; the table, and another month in it, stay; it can be loaded again."""
+    april = TripMonth("green", "2020-04")
+    warehouse.replace_month(MARCH, green, 5)
+    warehouse.replace_month(april, _put(lake, 4, april), 4)
+    removed = warehouse.remove(MARCH)
+    assert [(holding.place, holding.rows) for holding in removed] == [(PARTITION, 5)]
+    assert [request.path.rpartition("/")[2] for request in google.asked(REMOVE)] == ["green_taxi_trips$202003"]
+    assert [warehouse.count(month) for month in (MARCH, april)] == [0, 4]
+    assert warehouse.replace_month(MARCH, green, 5) == 5
+
+
+def test_remove_nothing(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
+    """A month that is not there is removed already, whether the table is there or not."""
+    assert warehouse.remove(MARCH) == []
+    assert google.asked(REMOVE) == []
+    warehouse.replace_month(MARCH, green, 5)
+    assert warehouse.remove(TripMonth("green", "2020-04")) == []
+    assert google.rows == {PARTITION: 5}
+
+
+def test_remove_with_a_lost_answer(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
+    """A removal whose answer was lost is asked for again."""
+    warehouse.replace_month(MARCH, green, 5)
+    google.faults = [Fault(REMOVE, lost=True)]
+    assert [holding.rows for holding in warehouse.remove(MARCH)] == [5]
+    assert google.rows == {}
+    assert TABLE in google.tables
+
+
+def test_remove_what_is_loaded_again(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
+    """A month that another run loads before the removal ends is told; its rows stay."""
+    warehouse.replace_month(MARCH, green, 5)
+    # The second count comes after the removal.
+    google.faults = [
+        Fault("POST .*/queries", before=lambda: None),
+        Fault("POST .*/queries", before=lambda: google.rows.update({PARTITION: 7})),
+    ]
+    with pytest.raises(StoreBusy, match=r"green 2020-03: 7 rows are in .*\$202003 after it was deleted.*Wipe it again"):
+        warehouse.remove(MARCH)
+    assert google.rows == {PARTITION: 7}
+
+
+def test_remove_from_a_foreign_table(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
+    """A partition of a table that this project did not make stays."""
+    _table(google, timePartitioning={"type": "MONTH", "field": "pickup"})
+    google.rows[PARTITION] = 5
+    with pytest.raises(StoreError, match="is not one of green months"):
+        warehouse.remove(MARCH)
+    assert google.rows == {PARTITION: 5}

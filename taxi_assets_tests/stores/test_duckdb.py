@@ -464,3 +464,24 @@ def test_refused_url(url: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         open_duckdb(url)
     assert "s3cret" not in str(caught.value)
+
+
+def test_remove(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A month's rows go, and are told; another month's stay, and the month can be loaded again."""
+    for month, rows in ((JANUARY, 3), (FEBRUARY, 4)):
+        warehouse.replace_month(month, _object(tmp_path, month, rows, mark=1), rows)
+    held = warehouse.held(JANUARY)
+    assert [holding.rows for holding in held] == [3]
+    assert warehouse.remove(JANUARY) == held
+    assert (warehouse.remove(JANUARY), warehouse.held(JANUARY)) == ([], [])
+    assert [warehouse.count(month) for month in (JANUARY, FEBRUARY)] == [0, 4]
+    assert warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 5), 5) == 5
+
+
+def test_remove_waits_for_its_turn(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """While another has the warehouse, nothing is removed; who waits for too long is told."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 3), 3)
+    warehouse.wait_s = 0.1
+    with locked(warehouse.path.with_name("warehouse.duckdb.lock"), "a test"), pytest.raises(StoreBusy):
+        warehouse.remove(JANUARY)
+    assert warehouse.count(JANUARY) == 3

@@ -396,3 +396,33 @@ def test_no_name_of_a_bucket(url: str) -> None:
     """A name that no bucket can have is said before anything is asked."""
     with pytest.raises(SettingsError, match="names no bucket"):
         split_url(url)
+
+
+DELETE = "DELETE .*green_tripdata"
+
+
+def test_remove_what_another_run_puts(lake: GCSLake, google: GoogleServer) -> None:
+    """An object that another run put between the look and the removal stays, and that is told."""
+    lake.put(MONTH, _staged(lake))
+    google.faults = [Fault(DELETE, before=lambda: _store(google))]
+    with pytest.raises(StoreBusy, match=r"another run put gs://trips.*it was left. Wipe it again"):
+        lake.remove(MONTH)
+    assert URI in google.objects
+
+
+def test_remove_with_a_lost_answer(lake: GCSLake, google: GoogleServer) -> None:
+    """A removal whose answer was lost is asked for again, and is a removal."""
+    put = lake.put(MONTH, _staged(lake))
+    google.faults = [Fault(DELETE, lost=True)]
+    assert [holding.bytes for holding in lake.remove(MONTH)] == [put.bytes]
+    assert len(google.asked(DELETE)) == 2
+    assert google.objects == {}
+
+
+def test_remove_refused(lake: GCSLake, google: GoogleServer) -> None:
+    """A removal that Google refuses says what it takes; the object stays."""
+    lake.put(MONTH, _staged(lake))
+    google.faults = [Fault(DELETE, 403, "forbidden", "no storage.objects.delete access")]
+    with pytest.raises(StoreError, match=r"not removed from the lake \(gs://trips\): .*objectAdmin"):
+        lake.remove(MONTH)
+    assert URI in google.objects

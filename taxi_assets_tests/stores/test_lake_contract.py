@@ -6,6 +6,7 @@ import pytest
 
 from taxi_assets.errors import MissingUpstream, StoreError
 from taxi_assets.stores.files import StagedFile
+from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.lake import FolderLake, Lake, LakeObject
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import write_month
@@ -122,3 +123,31 @@ def test_probe(lake: Lake) -> None:
     assert "can be written to" in lake.probe()
     assert ("can be written to" in before) or ("not there yet" in before)
     assert lake.find(MONTH) == put
+
+
+def test_remove(lake: Lake) -> None:
+    """A month's object is told with its bytes, and goes; another month's stays, and the month can be put again."""
+    put = _put(lake, rows=3)
+    _put(lake, rows=4, month=NEXT)
+    held = lake.held(MONTH)
+    assert held == [Holding(put.uri, bytes=put.bytes)]
+    assert lake.remove(MONTH) == held
+    with pytest.raises(MissingUpstream):
+        lake.find(MONTH)
+    assert lake.find(NEXT).rows == 4
+    assert _put(lake, rows=5).rows == 5
+
+
+def test_remove_nothing(lake: Lake) -> None:
+    """Where there is no object, or no lake, nothing is told and nothing goes; so it is the second time."""
+    assert (lake.held(MONTH), lake.remove(MONTH)) == ([], [])
+    _put(lake, rows=3)
+    lake.remove(MONTH)
+    assert (lake.held(MONTH), lake.remove(MONTH)) == ([], [])
+
+
+def test_remove_what_is_damaged(lake: Lake) -> None:
+    """An object that is no Parquet file goes too."""
+    _damage(lake, _put(lake, rows=3))
+    assert len(lake.remove(MONTH)) == 1
+    assert lake.held(MONTH) == []

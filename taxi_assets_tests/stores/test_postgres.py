@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from taxi_assets.errors import BadFile, BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores import postgres
+from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -556,3 +557,62 @@ def test_bad_url_shows_no_password(url: str) -> None:
 def _all_texts(error: BaseException | None) -> str:
     """What an error and those that led to it say."""
     return f"{error!r} {error} {_all_texts(error.__cause__ or error.__context__)}" if error else ""
+
+
+def test_remove(store: PostgresStore) -> None:
+    """A month's partition goes, and is told; another month's stays, and the month can be loaded again."""
+    assert (store.held(JANUARY), store.remove(JANUARY)) == ([], [])
+    _load(store, JANUARY, 3, mark=1)
+    _load(store, FEBRUARY, 4, mark=2)
+    held = store.held(JANUARY)
+    assert held == [Holding("public.yellow_taxi_trips_202101", rows=3)]
+    assert store.remove(JANUARY) == held
+    assert _relations(store) == {"yellow_taxi_trips", "yellow_taxi_trips_202102"}
+    assert (store.remove(JANUARY), store.held(JANUARY)) == ([], [])
+    assert _marks(store) == [(2, 4)]
+    assert _load(store, JANUARY, 5, mark=3) == 5
+
+
+def test_remove_while_the_month_loads(store: PostgresStore) -> None:
+    """Who removes a month that is being loaded waits as long as he was told, and leaves it as it was."""
+    _load(store, JANUARY, 1, mark=1)
+    impatient = PostgresStore(store._url, wait_s=0.3)
+    with _loading(store), pytest.raises(StoreBusy, match=r"waited 0\.3 s for a load of yellow 2021-01"):
+        impatient.remove(JANUARY)
+    assert _marks(store) == [(1, 1)]
+    impatient.engine().dispose()
+
+
+def test_remove_what_somebody_reads(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal waits for a reader's transaction to end; others read meanwhile."""
+    monkeypatch.setattr(postgres, "_SWAP_TIMEOUT", "50ms")
+    _load(store, JANUARY, 3, mark=1)
+    with ThreadPoolExecutor() as pool:
+        with _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips"):
+            removal = pool.submit(store.remove, JANUARY)
+            time.sleep(0.3)
+            assert not removal.done()
+            assert _marks(store) == [(1, 3)]
+        assert [holding.rows for holding in removal.result()] == [3]
+    assert _marks(store) == []
+
+
+def test_remove_and_load_at_once(store: PostgresStore) -> None:
+    """Months of one table that are removed and loaded at once do not wait for each other for ever."""
+    months = [TripMonth("green", f"2020-{number:02d}") for number in range(1, 7)]
+    for month in months:
+        _load(store, month, 100, mark=1)
+    with ThreadPoolExecutor(len(months)) as pool:
+        loads = [pool.submit(_load, store, month, 200, 2) for month in months[:2]]
+        removals = [pool.submit(store.remove, month) for month in months[2:]]
+        assert [load.result() for load in loads] == [200, 200]
+        assert [removal.result()[0].rows for removal in removals] == [100] * 4
+    assert [store.count(month) for month in months] == [200, 200, 0, 0, 0, 0]
+
+
+def test_remove_from_a_foreign_table(store: PostgresStore) -> None:
+    """A table that this project did not make stays as it is."""
+    _run(store, "CREATE TABLE yellow_taxi_trips AS SELECT DATE '2021-01-01' AS file_month")
+    with pytest.raises(StoreError, match="was made by something else"):
+        store.remove(JANUARY)
+    assert _relations(store) == {"yellow_taxi_trips"}

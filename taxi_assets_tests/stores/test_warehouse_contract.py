@@ -141,3 +141,14 @@ def test_probe(warehouse: Warehouse, put: Put) -> None:
     warehouse.replace_month(MARCH, put(MARCH, 5), 5)
     assert "tables: 1 of 3" in warehouse.probe()
     assert warehouse.count(MARCH) == 5
+
+
+def test_held(warehouse: Warehouse, put: Put) -> None:
+    """The rows of a month are told with their table; of other months there are none, and none go."""
+    assert (warehouse.held(MARCH), warehouse.remove(MARCH)) == ([], [])
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    ((place, rows),) = [(holding.place, holding.rows) for holding in warehouse.held(MARCH)]
+    assert MARCH.table in place
+    assert rows == 5
+    assert (warehouse.held(APRIL), warehouse.remove(APRIL)) == ([], [])
+    assert warehouse.count(MARCH) == 5
