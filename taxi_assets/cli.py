@@ -197,7 +197,8 @@ def status(*, as_json: bool) -> None:
     no word beside its rows; others have one:
 
     \b
-      stale     a station ran again, and one after it has not
+      stale     a station ran again, and one after it has not; or the source
+                has published the month again
       failed    its newest run failed; rows beside it are those of before
       partly    it did not pass all stations
       running   a run is under way

@@ -8,7 +8,7 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,6 +74,16 @@ class Settings(BaseSettings):
     first_month: str = Field(default="2019-01", description="The first partition, YYYY-MM.")
     reject_limit: float = Field(
         default=0.01, ge=0, le=1, description="The share of rows, 0 to 1, that may be rejected before a month fails."
+    )
+    schedules: Literal["on", "off"] = Field(
+        default="off",
+        description="Whether the schedules, one a color, are on from the start. The UI turns each on and off.",
+    )
+    schedule_cron: str = Field(
+        default="0 5 1 * *", description="When the schedules look for new months, as a cron line in New York's time."
+    )
+    lookback_months: int = Field(
+        default=6, ge=1, description="How many months back, from the last whole one, the schedules look."
     )
     missing_passengers: MissingPassengers = Field(
         default=MissingPassengers.zero,

@@ -64,6 +64,8 @@ def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch)
         ("TAXI_FIRST_MONTH", "2019-13"),
         ("TAXI_MISSING_PASSENGERS", "one"),
         ("TAXI_POSTGRES_PORT", "70000"),
+        ("TAXI_SCHEDULES", "sometimes"),
+        ("TAXI_LOOKBACK_MONTHS", "0"),
     ],
 )
 def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

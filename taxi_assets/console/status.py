@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taxi_assets.console.tables import format_months, open_console, plain_table, print_tally
+from taxi_assets.console.tables import open_console, plain_table, print_tally
 from taxi_assets.news import MonthHistory, Standing
-from taxi_assets.tlc.trips import COLORS
+from taxi_assets.tlc.trips import COLORS, format_months
 
 if TYPE_CHECKING:
     from rich.console import Console

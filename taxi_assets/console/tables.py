@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.console.board import Board, Line, State
 from taxi_assets.stores.answers import Answer
-from taxi_assets.tlc.trips import TripMonth, next_month
+from taxi_assets.tlc.trips import TripMonth, format_months
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,17 +101,6 @@ def _by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
     for month in months:
         colors.setdefault(month.color, []).append(month.month)
     return colors
-
-
-def format_months(months: Iterable[str]) -> str:
-    """Months as `--months` takes them, ranges where they follow each other, such as `2020-03..2020-05,2020-12`."""
-    ranges: list[list[str]] = []
-    for month in sorted(months):
-        if ranges and next_month(ranges[-1][-1]) == month:
-            ranges[-1].append(month)
-        else:
-            ranges.append([month])
-    return ",".join(part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}" for part in ranges)
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -3,6 +3,7 @@
 Not here: the work itself (`tlc`, `stores`), and publishing (`io_managers`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
 from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.defs.source_trips import SOURCE_TRIPS, observe_fetched
 from taxi_assets.errors import StoreBusy
 from taxi_assets.settings import Settings
 from taxi_assets.stores.home import StagedClean
@@ -82,6 +84,7 @@ def raw_trips(
         if fetched.unchanged:
             staged.discard()
         rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
+    observe_fetched(context, month, fetched.fingerprint)
     return dg.MaterializeResult(
         value=home.find_raw(month) if fetched.unchanged else staged,
         data_version=dg.DataVersion(fetched.sha256),
@@ -238,9 +241,15 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The five assets under these settings."""
     partitions = trip_partitions(settings.first_month)
 
-    def station(compute: Any, kind: str, io_manager_key: str | None = None) -> dg.AssetsDefinition:  # noqa: ANN401
+    def station(
+        compute: Any,  # noqa: ANN401
+        kind: str,
+        io_manager_key: str | None = None,
+        deps: Sequence[str] = (),
+    ) -> dg.AssetsDefinition:
         return dg.asset(
             partitions_def=partitions,
+            deps=deps,
             kinds={kind},
             io_manager_key=io_manager_key,
             dagster_type=dg.Any if io_manager_key else None,
@@ -250,7 +259,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         )(compute)
 
     return [
-        station(raw_trips, "csv", "raw_files"),
+        station(raw_trips, "csv", "raw_files", deps=[SOURCE_TRIPS]),
         station(clean_trips, "parquet", "clean_files"),
         station(lake_trips, "gcs" if is_bucket(settings) else "file", "lake"),
         station(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),

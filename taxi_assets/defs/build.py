@@ -5,7 +5,10 @@ import dagster as dg
 from taxi_assets.defs.assets import build_assets
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
+from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.defs.schedules import build_schedules
+from taxi_assets.defs.source_trips import build_source_trips
 from taxi_assets.settings import Settings
 from taxi_assets.systems import is_bigquery, is_bucket, open_lake, open_source, open_warehouse
 
@@ -16,8 +19,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     # What cannot be opened is a wrong setting, and is said before anything runs.
     source, _, _ = open_source(settings), open_lake(settings), open_warehouse(settings)
     return dg.Definitions(
-        assets=build_assets(settings),
-        jobs=build_jobs(),
+        assets=[build_source_trips(settings), *build_assets(settings)],
+        jobs=build_jobs(trip_partitions(settings.first_month)),
+        schedules=build_schedules(settings),
         executor=dg.in_process_executor,
         resources={
             "source": SourceResource(url=settings.source_url),

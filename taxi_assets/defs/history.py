@@ -18,7 +18,9 @@ from dagster_shared.serdes import deserialize_value
 from taxi_assets.defs.jobs import STATIONS, UPSTREAM
 from taxi_assets.defs.partitions import partition_key, trip_month
 from taxi_assets.defs.runs import explain
+from taxi_assets.defs.source_trips import observed_versions
 from taxi_assets.news import MonthHistory, Standing
+from taxi_assets.stores.download import Version
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -42,10 +44,14 @@ _RUNNING = frozenset(
 
 @dataclass(frozen=True)
 class _Passed:
-    """A month's newest materialization at a station: the number of its event, which grows, and its rows."""
+    """A month's newest materialization at a station: the number of its event, which grows, and its rows.
+
+    Of `raw_trips` also the version of the source that was fetched; empty where that is not told.
+    """
 
     event: int
     rows: int
+    version: str
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,12 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
             wiped = wipes.get(key, {}).get(station)
             if wiped is None or wiped.event < newest.event:
                 passed.setdefault(key, {})[station] = newest
+    observed = observed_versions(instance)
     failures = _read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
     known = set(partitions.get_partition_keys())
     histories = (
         replace(
-            _history(trip_month(key, partitions), runs.get(key), stations, failures),
+            _history(trip_month(key, partitions), runs.get(key), stations, failures, observed.get(key, "")),
             is_partition=key in known,
         )
         for key, stations in passed.items()
@@ -108,16 +115,21 @@ def _is_over(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
 
 
 def _history(
-    month: TripMonth, run: dg.DagsterRun | None, stations: Mapping[str, _Passed], failures: Mapping[str, _Failure]
+    month: TripMonth,
+    run: dg.DagsterRun | None,
+    stations: Mapping[str, _Passed],
+    failures: Mapping[str, _Failure],
+    observed: str,
 ) -> MonthHistory:
     run_id = run.run_id if run else ""
     failure = failures.get(run_id, _Failure("", ""))
     rows = {station: newest.rows for station, newest in stations.items()}
-    standing = _standing(run.status if run else None, stations)
+    standing = _standing(run.status if run else None, stations, observed)
     return MonthHistory(month, standing, rows, run_id, failure.station, failure.error)
 
 
-def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed]) -> Standing:
+def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed], observed: str) -> Standing:
+    """How a month stands; `observed` is the version that the source was last seen to have, empty for none."""
     if newest is dg.DagsterRunStatus.QUEUED:
         return Standing.waiting
     if newest in _RUNNING:
@@ -127,14 +139,19 @@ def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed])
     if len(passed) < len(STATIONS):
         return Standing.partly
     stale = any(passed[station].event < passed[upstream].event for station, upstream in UPSTREAM.items())
-    return Standing.stale if stale else Standing.loaded
+    fetched = passed["raw_trips"].version
+    published_again = fetched and observed and fetched != observed
+    return Standing.stale if stale or published_again else Standing.loaded
 
 
 def _newest_by_partition(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, _Passed]:
     """What the newest materialization of each partition told."""
     newest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    rows = {number: _rows(event) for number, event in _stored_events(instance, _EVENTS.c.id.in_(list(newest.values())))}
-    return {key: _Passed(number, rows[number]) for key, number in newest.items()}
+    passed = {
+        number: _passed(number, event)
+        for number, event in _stored_events(instance, _EVENTS.c.id.in_(list(newest.values())))
+    }
+    return {key: passed[number] for key, number in newest.items()}
 
 
 def _newest_wipes(instance: dg.DagsterInstance) -> dict[str, dict[str, _Wipe]]:
@@ -154,16 +171,21 @@ def _newest_wipes(instance: dg.DagsterInstance) -> dict[str, dict[str, _Wipe]]:
     return newest
 
 
-def _rows(event: str) -> int:
-    """The rows that a stored materialization tells.
+def _passed(number: int, event: str) -> _Passed:
+    """What a stored materialization tells.
 
     Dagster makes each column of the schema beside it an object, which takes ten times as long.
     """
     materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
-    counts = (
-        entry["entry_data"]["value"] for entry in materialization["metadata_entries"] if entry["label"] == _ROW_COUNT
-    )
-    return cast("int", next(counts, 0))
+    told = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
+    rows = cast("int", told[_ROW_COUNT]["value"]) if _ROW_COUNT in told else 0
+    return _Passed(number, rows, _version(told) if told.keys() >= {"etag", "last_modified", "bytes"} else "")
+
+
+def _version(told: Mapping[str, Mapping[str, object]]) -> str:
+    """The version of the source that a fetch tells, as `fetches.remembered` reads it too."""
+    etag, last_modified = (str(told[name]["text"]) or None for name in ("etag", "last_modified"))
+    return Version(etag, last_modified).fingerprint(int(str(told["bytes"]["value"])))
 
 
 def _newest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:

@@ -4,22 +4,29 @@ A key reads `yellow|2021-01`. It is never split by hand: Dagster orders the dime
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from taxi_assets.errors import UnknownMonth
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth, months_before
 
 COLOR, MONTH = "color", "month"
+TIMEZONE = "America/New_York"
 
 
 def trip_partitions(first_month: str) -> dg.MultiPartitionsDefinition:
-    """Every color x every month from `first_month` (`YYYY-MM`) to the last whole one."""
+    """Every color x every month from `first_month` (`YYYY-MM`) to the last whole one.
+
+    A month can be published once it is over, and the set grows by it then. How late it will be differs from source to
+    source: schedules ask, and the set leaves no month out that a source might have.
+    """
     return dg.MultiPartitionsDefinition(
         {
             COLOR: dg.StaticPartitionsDefinition(COLORS),
             MONTH: dg.TimeWindowPartitionsDefinition(
-                start=first_month, fmt="%Y-%m", cron_schedule="0 0 1 * *", timezone="America/New_York"
+                start=first_month, fmt="%Y-%m", cron_schedule="0 0 1 * *", timezone=TIMEZONE
             ),
         }
     )
@@ -37,6 +44,12 @@ def trip_month(key: str, partitions: dg.PartitionsDefinition[str] | None) -> Tri
     if not isinstance(key, dg.MultiPartitionKey):
         raise TypeError(f"partition key {key!r} is none of color x month")
     return TripMonth(key.keys_by_dimension[COLOR], key.keys_by_dimension[MONTH])
+
+
+def recent_months(color: str, now: datetime, lookback: int, first_month: str) -> tuple[TripMonth, ...]:
+    """The last `lookback` whole months of a color at a time, none before `first_month`."""
+    present = f"{now.astimezone(ZoneInfo(TIMEZONE)):%Y-%m}"
+    return tuple(TripMonth(color, month) for month in months_before(present, lookback) if month >= first_month)
 
 
 def require_partitions(months: Sequence[TripMonth], first_month: str) -> None:

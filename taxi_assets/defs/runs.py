@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets import errors
 from taxi_assets.defs.instance import process_tags
-from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
+from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key
 from taxi_assets.news import News, RunNews
 from taxi_assets.tlc.trips import TripMonth
@@ -72,7 +72,11 @@ def run_month(
         job.get_subset(asset_selection=selection) if selection else job,
         run_id=run_id,
         run_config=order.run_config,
-        tags={**job.get_tags_for_partition_key(partition_key(month), selection), **process_tags()},
+        tags={
+            **job.get_tags_for_partition_key(partition_key(month), selection),
+            ASKED_BY_TAG: "cli",
+            **process_tags(),
+        },
         asset_selection=selection,
         remote_job_origin=_ORIGIN.get_job_origin(LOAD_TRIPS),
     )

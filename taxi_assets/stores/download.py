@@ -26,6 +26,9 @@ CHUNK_BYTES = 1 << 20
 TIMEOUT_S = (10.0, 60.0)
 """Seconds to connect, and from one byte to the next. The whole may take as long as it takes."""
 
+ASK_TIMEOUT_S = (10.0, 30.0)
+"""The same for the start of a file: who asks for that waits for the answer."""
+
 TRIES = 5
 """Tries in a row which together bring the download no further, before it is given up."""
 
@@ -69,6 +72,20 @@ class Version:
 
     etag: str | None = None
     last_modified: str | None = None
+
+    def fingerprint(self, size: int | None) -> str:
+        """What changes when a file of this size, in bytes, is published again: its ETag, else its size and date."""
+        # The same ETag comes weak or strong by the way that the file took.
+        return self.etag.removeprefix("W/") if self.etag else f"{size} bytes, {self.last_modified or 'no date'}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a server tells of a file: its size in bytes, None where it does not tell, its version, its first bytes."""
+
+    size: int | None
+    version: Version
+    start: bytes
 
 
 class NotFound(Exception):  # as in `errors`
@@ -175,7 +192,7 @@ class Download:
             raise _Broken("the server did not send the part that was asked for")
         self._length = _require_sent(self.address, response)
         self._start_over()
-        self.version = Version(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        self.version = _version(response.headers)
 
     def _goes_on(self, headers: Mapping[str, str]) -> bool:
         """Whether a part begins where this one ends, and is of the same file."""
@@ -219,23 +236,46 @@ def said_size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= _MEGABYTE else f"{size / 1e3:,.1f} kB"
 
 
-def ask(address: str) -> tuple[int | None, bytes]:
-    """The number of bytes of a file, None where the server does not tell, and its first bytes; asked for once.
+def ask(address: str, tries: int = 1) -> Seen:
+    """What the server tells of a file; asked for once, or up to `tries` times where that can help.
 
     Raises NotFound, SourceUnreachable, StoreError.
     """
+    import tenacity
+
+    jittered = tenacity.wait_exponential_jitter(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, _Broken) and error.pause_s <= LONGEST_PAUSE_S
+        ),
+        stop=tenacity.stop_after_attempt(tries),
+        wait=lambda state: max(jittered(state), _asked_pause(state)),
+        reraise=True,
+    )
+    try:
+        return again(_ask, address)
+    except _Broken as error:
+        raise SourceUnreachable(str(error)) from error
+
+
+def _ask(address: str) -> Seen:
     import requests
     from urllib3.exceptions import HTTPError
 
     try:
         # Not HEAD, which some servers refuse for what they do give.
-        with requests.get(address, stream=True, timeout=TIMEOUT_S, headers=_AS_IT_IS) as response:
-            return _require_sent(address, response), response.raw.read(_START_BYTES, decode_content=False)
+        with requests.get(address, stream=True, timeout=ASK_TIMEOUT_S, headers=_AS_IT_IS) as response:
+            size = _require_sent(address, response)
+            return Seen(size, _version(response.headers), response.raw.read(_START_BYTES, decode_content=False))
     except _Broken as error:
-        raise SourceUnreachable(f"{error}. Try again later") from error
+        raise _Broken(f"{error}. Try again later", error.pause_s) from error
     except (requests.RequestException, HTTPError) as error:
         _require_askable(address, error)
-        raise SourceUnreachable(f"{address}: {said_by_network(error)}. Check the address and the connection") from error
+        raise _Broken(f"{address}: {said_by_network(error)}. Check the address and the connection") from error
+
+
+def _version(headers: Mapping[str, str]) -> Version:
+    return Version(headers.get("ETag"), headers.get("Last-Modified"))
 
 
 def _unless(known: Version | None) -> dict[str, str]:

@@ -25,6 +25,9 @@ MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
 
+_LOOKS = 3
+"""Tries of a look at a month: who looks, looks at several, and has little time for each."""
+
 _EXPECTED = (
     "expected a folder, file://, http:// or https:// that holds "
     f"{LAYOUT}, or a whole address with {{color}} and {{month}} that ends in {' or '.join(SUFFIXES)}"
@@ -47,6 +50,24 @@ class Fetched:
     resumed: int = 0
     unchanged: bool = False
 
+    @property
+    def fingerprint(self) -> str:
+        """What was fetched, to compare with what is published."""
+        return self.version.fingerprint(self.bytes)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the source has of a month now: its version, and its size in bytes, None where a server does not tell it."""
+
+    version: Version
+    bytes: int | None
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes when the month is published again. A fetch of what is here has the same."""
+        return self.version.fingerprint(self.bytes)
+
 
 class Source:
     """The raw files of all months, at `url`.
@@ -56,6 +77,7 @@ class Source:
     """
 
     def __init__(self, url: str = MIRROR_URL) -> None:
+        self.url = url
         named = [name for name in ("{color}", "{month}") if name in url]
         self._template = url if named else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}"
         if local_path(url) is None:
@@ -84,6 +106,22 @@ class Source:
         path = local_path(address)
         return _download(month, address, staged, known) if path is None else _copy(month, path, staged, known)
 
+    def look(self, month: TripMonth) -> Publication | None:
+        """What the source has of a month, None where it is not published: a glance, the file is not fetched.
+
+        Raises BadFile where something else is in its place, and StoreError where the source cannot be asked.
+        """
+        address = self.address(month)
+        if (path := local_path(address)) is not None:
+            _require_folder(self._template)
+            return _look_at(month, path)
+        try:
+            seen = ask(address, _LOOKS)
+        except NotFound:
+            return None
+        require_csv_start(seen.start, self.suffix, address)
+        return Publication(seen.version, seen.size)
+
     def probe(self, months: Sequence[TripMonth]) -> str:
         """What the source has, in a sentence: of a folder all its months, of a server the first of `months` it has.
 
@@ -94,14 +132,34 @@ class Source:
             return _list_folder(path)
         for month in months:
             try:
-                length, start = ask(self.address(month))
+                seen = ask(self.address(month))
             except NotFound:
                 continue
-            require_csv_start(start, self.suffix, self.address(month))
-            return f"{month} is there" + (f", {said_size(length)}" if length else "")
+            require_csv_start(seen.start, self.suffix, self.address(month))
+            return f"{month} is there" + (f", {said_size(seen.size)}" if seen.size else "")
         raise NotPublished(
             f"the server answers, but has none of {', '.join(map(str, months))}; asked for {self.address(months[0])}. "
             "Check TAXI_SOURCE_URL and TAXI_FIRST_MONTH"
+        )
+
+
+def _look_at(month: TripMonth, path: Path) -> Publication | None:
+    try:
+        with path.open("rb") as file:
+            seen = fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(month, error) from error
+    return Publication(_version(seen), seen.st_size)
+
+
+def _require_folder(template: str) -> None:
+    """Raise StoreError where the folder is gone in which months are looked for: that says nothing of any month."""
+    folder = local_path(template.partition("{")[0].rpartition("/")[0] or "/")
+    if folder and not folder.is_dir():
+        raise StoreError(
+            f"there is no folder {folder} to look for months in. Check TAXI_SOURCE_URL, and that it is mounted"
         )
 
 
@@ -139,7 +197,7 @@ def _copy(month: TripMonth, path: Path, staged: StagedFile, known: Fetched | Non
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _not_published(month, str(path)) from error
     except OSError as error:
-        raise StoreError(f"{month} cannot be read: {error}. Expected a file that this user may read") from error
+        raise _unreadable(month, error) from error
     with file:
         version = _version(fstat(file.fileno()))
         if known and known.version == version:
@@ -180,6 +238,10 @@ def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched
 def _glob(pattern: str) -> Iterable[Path]:
     path = Path(pattern)
     return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+
+
+def _unreadable(month: TripMonth, error: OSError) -> StoreError:
+    return StoreError(f"{month} cannot be read: {error}. Expected a file that this user may read")
 
 
 def _not_published(month: TripMonth, address: str) -> NotPublished:

@@ -4,6 +4,7 @@ Not here: what is inside the file (see `schema`).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -77,6 +78,12 @@ def next_month(month: str) -> str:
     return f"{year + number // 12:04d}-{number % 12 + 1:02d}"
 
 
+def months_before(month: str, count: int) -> tuple[str, ...]:
+    """The `count` months that end before `month`, in order."""
+    number = int(month[:4]) * 12 + int(month[5:]) - 1
+    return tuple(f"{n // 12:04d}-{n % 12 + 1:02d}" for n in range(number - count, number))
+
+
 def parse_months(text: str) -> tuple[str, ...]:
     """Read months and ranges of months, such as `2020-03..2020-07,2020-12`: in order, each once.
 
@@ -87,6 +94,17 @@ def parse_months(text: str) -> tuple[str, ...]:
         first, dots, last = part.strip().partition("..")
         months.update(_range(require_month(first), require_month(last if dots else first)))
     return tuple(sorted(months))
+
+
+def format_months(months: Iterable[str]) -> str:
+    """Months as `--months` takes them, ranges where they follow each other, such as `2020-03..2020-05,2020-12`."""
+    ranges: list[list[str]] = []
+    for month in sorted(months):
+        if ranges and next_month(ranges[-1][-1]) == month:
+            ranges[-1].append(month)
+        else:
+            ranges.append([month])
+    return ",".join(part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}" for part in ranges)
 
 
 def _range(first: str, last: str) -> list[str]:

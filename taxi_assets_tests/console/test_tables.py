@@ -5,9 +5,9 @@ import io
 import pytest
 
 from taxi_assets.console.board import Board
-from taxi_assets.console.tables import format_months, print_summary
+from taxi_assets.console.tables import print_summary
 from taxi_assets.news import News, RunNews
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, format_months
 
 STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
 MONTHS = [TripMonth("yellow", f"2020-{number:02d}") for number in range(1, 13)]

@@ -10,8 +10,9 @@ import pytest
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import CHECKS
-from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
+from taxi_assets.defs.jobs import JOBS, LOAD_TRIPS, STATIONS
 from taxi_assets.defs.runs import select_stations
+from taxi_assets.defs.source_trips import SOURCE_TRIPS
 from taxi_assets.errors import BadSelection
 from taxi_assets.settings import Settings
 
@@ -23,23 +24,45 @@ def definitions(tmp_path: Path) -> dg.Definitions:
 
 
 def test_the_job_loads_exactly_the_five_stations(definitions: dg.Definitions) -> None:
-    """`load_trips` takes a month through every station, and there is no other asset."""
+    """`load_trips` takes a month through every station, and nothing else is made; the source is only observed."""
     graph = definitions.resolve_asset_graph()
     job = definitions.resolve_job_def(LOAD_TRIPS)
     stations = {dg.AssetKey(station) for station in STATIONS}
-    assert graph.get_all_asset_keys() == stations
+    assert graph.materializable_asset_keys == stations
+    assert graph.observable_asset_keys == {dg.AssetKey(SOURCE_TRIPS)}
     assert job.asset_layer.executable_asset_keys == stations
 
 
+@pytest.mark.parametrize(
+    ("job", "last"),
+    [("load_lake", "lake_trips"), ("load_warehouse", "warehouse_trips"), ("load_postgres", "postgres_trips")],
+)
+def test_a_job_of_one_store_has_what_that_needs(job: str, last: str, definitions: dg.Definitions) -> None:
+    """The other jobs end at their store, and begin at the source."""
+    wanted = set(select_stations(definitions, f"*{last}"))
+    keys = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in keys} == wanted
+
+
+def test_a_run_of_any_job_is_tagged(definitions: dg.Definitions) -> None:
+    """Whoever starts a partition's run in Dagster, its tags have color, month and that it was started there."""
+    for job in JOBS:
+        resolved = definitions.resolve_job_def(job)
+        tags = {**resolved.run_tags, **resolved.get_tags_for_partition_key("green|2021-01", selected_asset_keys=None)}
+        ours = {name: value for name, value in tags.items() if name.startswith("taxi/")}
+        assert ours == {"taxi/color": "green", "taxi/month": "2021-01", "taxi/asked_by": "dagster"}
+
+
 def test_stations_follow_each_other_as_designed(definitions: dg.Definitions) -> None:
-    """Raw leads to clean, clean to lake and Postgres, lake to the warehouse."""
+    """The source leads to raw, raw to clean, clean to lake and Postgres, lake to the warehouse."""
     graph = definitions.resolve_asset_graph()
     parents = {
         key.to_user_string(): {p.to_user_string() for p in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
     }
     assert parents == {
-        "raw_trips": set(),
+        "source_trips": set(),
+        "raw_trips": {"source_trips"},
         "clean_trips": {"raw_trips"},
         "lake_trips": {"clean_trips"},
         "warehouse_trips": {"lake_trips"},
@@ -58,7 +81,7 @@ def test_every_station_has_its_checks(definitions: dg.Definitions) -> None:
 def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
     """Each asset has a description, and the kind of the system that it is in."""
     graph = definitions.resolve_asset_graph()
-    kinds = {key.to_user_string(): set(graph.get(key).kinds) for key in graph.get_all_asset_keys()}
+    kinds = {key.to_user_string(): set(graph.get(key).kinds) for key in graph.materializable_asset_keys}
     assert kinds == {
         "raw_trips": {"csv"},
         "clean_trips": {"parquet"},

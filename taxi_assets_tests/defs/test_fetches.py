@@ -75,6 +75,14 @@ def test_unchanged_month_is_not_fetched_again(installation: Installation) -> Non
     assert remembered(installation.instance, MONTH) is not None
 
 
+def test_a_run_from_the_terminal_is_tagged(installation: Installation) -> None:
+    """The run has color, month and who asked as tags."""
+    installation.publish(1, "v1")
+    installation.run()
+    (run,) = installation.instance.get_runs()
+    assert run.tags.items() >= {"taxi/color": "green", "taxi/month": "2021-03", "taxi/asked_by": "cli"}.items()
+
+
 def test_changed_month_is_fetched_again(installation: Installation) -> None:
     """A month that was published again replaces the old one."""
     installation.publish(1, "v1")

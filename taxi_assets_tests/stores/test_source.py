@@ -13,7 +13,7 @@ import pytest
 from taxi_assets.errors import BadFile, NotPublished, SettingsError, SourceUnreachable, StoreError, TaxiAssetsError
 from taxi_assets.stores.download import CHUNK_BYTES, Version
 from taxi_assets.stores.files import StagedFile
-from taxi_assets.stores.source import MIRROR_URL, Fetched, Source
+from taxi_assets.stores.source import MIRROR_URL, Fetched, Publication, Source
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.web_server import Reply, WebServer
 
@@ -210,3 +210,50 @@ def test_probe_of_server_that_refuses(status: int, kind: type[StoreError], web: 
     with pytest.raises(kind, match=f"answered {status}"):
         Source(web.url).probe([MONTH])
     assert len(web.seen) == 1
+
+
+def test_look_at_folder(tmp_path: Path, staged: StagedFile) -> None:
+    """A month in a folder has the fingerprint that its fetch has, and another once it is written again."""
+    with pytest.raises(StoreError, match=f"no folder {tmp_path}/gone"):
+        Source(f"{tmp_path}/gone").look(MONTH)
+    source = Source(str(tmp_path))
+    assert source.look(MONTH) is None
+    place = _write(tmp_path / NAME)
+    seen = source.look(MONTH)
+    assert seen
+    assert seen.fingerprint == source.fetch(MONTH, staged).fingerprint
+    os.utime(place, (1, 1))
+    again = source.look(MONTH)
+    assert again
+    assert again.fingerprint != seen.fingerprint
+    assert Source(f"file://{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz").look(MONTH) == again
+
+
+@pytest.mark.parametrize("headers", [{"ETag": '"v1"'}, {"Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"}, {}])
+def test_look_at_server(headers: dict[str, str], web: WebServer, staged: StagedFile) -> None:
+    """A month on a server has the fingerprint that its fetch has; one request tells, and no file is fetched."""
+    source = Source(web.url)
+    assert source.look(MONTH) is None
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers=headers)]
+    seen = source.look(MONTH)
+    assert seen == Publication(Version(headers.get("ETag"), headers.get("Last-Modified")), len(BODY))
+    assert len(web.seen) == 2
+    assert seen.fingerprint == source.fetch(MONTH, staged).fingerprint
+
+
+def test_look_at_server_that_cannot_answer(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may pass is tried three times, what will not once; an answer that is no month is told as one."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    web.replies[f"/{NAME}"] = [Reply(status=503)]
+    with pytest.raises(SourceUnreachable, match=r"answered 503.*Try again later"):
+        Source(web.url).look(MONTH)
+    assert len(web.seen) == 3
+    web.replies[f"/{NAME}"] = [Reply(status=503, headers={"Retry-After": "120"}), Reply(status=403)]
+    with pytest.raises(SourceUnreachable, match="answered 503"):
+        Source(web.url).look(MONTH)
+    with pytest.raises(StoreError, match="answered 403"):
+        Source(web.url).look(MONTH)
+    assert len(web.seen) == 5
+    web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html>")]
+    with pytest.raises(BadFile, match="HTML page"):
+        Source(web.url).look(MONTH)

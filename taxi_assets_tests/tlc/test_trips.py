@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from taxi_assets.errors import UnknownMonth
-from taxi_assets.tlc.trips import COLORS, TripMonth, next_month, parse_months
+from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, next_month, parse_months
 
 
 def test_month_names_its_file_object_table_and_partition() -> None:
@@ -95,3 +95,12 @@ def test_range_that_ends_before_it_starts_is_refused_the_right_way_round() -> No
     """A reversed range selects nothing silently nowhere: the error says how to write it."""
     with pytest.raises(UnknownMonth, match=r"2020-07\.\.2020-03 ends before it starts: write 2020-03\.\.2020-07"):
         parse_months("2020-07..2020-03")
+
+
+@pytest.mark.parametrize(
+    ("month", "count", "before"),
+    [("2021-02", 3, ("2020-11", "2020-12", "2021-01")), ("2021-01", 1, ("2020-12",)), ("2021-12", 0, ())],
+)
+def test_months_before_a_month(month: str, count: int, before: tuple[str, ...]) -> None:
+    """The months that end before another, across years."""
+    assert months_before(month, count) == before

@@ -1,0 +1,121 @@
+"""Schedules, one a color: each asks the source for the recent months, and asks for runs of those that are to be loaded.
+
+A month is to be loaded where it is published, and is not loaded whole, or was published again since. One that failed is
+not loaded: it is asked for again at each tick. Not here: what the source is asked (`stores.source`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+import dagster as dg
+from dagster._utils.schedules import is_valid_cron_schedule
+
+from taxi_assets.defs.fetches import remembered
+from taxi_assets.defs.history import read_history
+from taxi_assets.defs.instance import fail_dead_runs
+from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS
+from taxi_assets.defs.partitions import TIMEZONE, partition_key, recent_months, trip_partitions
+from taxi_assets.defs.resources import SourceResource
+from taxi_assets.errors import BadFile, SettingsError
+from taxi_assets.news import Standing
+from taxi_assets.settings import Settings
+from taxi_assets.stores.source import Source
+from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
+
+_UNDER_WAY = frozenset({Standing.running, Standing.waiting})
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What a tick found of a month, in words; and the version that is to be loaded, empty for none."""
+
+    month: TripMonth
+    said: str
+    to_load: str = ""
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules `load_yellow`, `load_green` and `load_fhv` under these settings. Raises SettingsError."""
+    if not is_valid_cron_schedule(settings.schedule_cron):
+        raise SettingsError(
+            f"TAXI_SCHEDULE_CRON={settings.schedule_cron} is no time: expected the five fields of a cron line, minute, "
+            "hour, day, month and weekday, such as 0 5 1 * *"
+        )
+    return [_schedule(color, settings) for color in COLORS]
+
+
+def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"load_{color}",
+        job_name=LOAD_TRIPS,
+        cron_schedule=settings.schedule_cron,
+        execution_timezone=TIMEZONE,
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING if settings.schedules == "on" else dg.DefaultScheduleStatus.STOPPED
+        ),
+        description=f"Asks the source for the last {settings.lookback_months} months of {color}, and loads those that "
+        "are published and not loaded, or were published again since.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext, source: SourceResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        now, opened = context.scheduled_execution_time, source.open()
+        months = recent_months(color, now, settings.lookback_months, settings.first_month)
+        findings = list(_look(context.instance, opened, months, settings))
+        said = _summary(findings)
+        context.log.info("%s: %s", color, said)
+        wanted = [finding for finding in findings if finding.to_load]
+        for finding in wanted:
+            yield dg.RunRequest(
+                partition_key=partition_key(finding.month),
+                # Within a tick a month is asked for once a version; the next tick may ask for the same again.
+                run_key=f"{partition_key(finding.month)} {finding.to_load}",
+                tags={ASKED_BY_TAG: "schedule"},
+            )
+        if not wanted:
+            yield dg.SkipReason(f"Nothing to load of {color}: {said}. Asked: {opened.url}")
+
+    return tick
+
+
+def _look(
+    instance: dg.DagsterInstance, source: Source, months: Sequence[TripMonth], settings: Settings
+) -> Iterator[_Finding]:
+    """What is to be said of each month. Raises StoreError where the source cannot be asked."""
+    # A month of a process that is gone would be under way for ever.
+    fail_dead_runs(instance)
+    histories = read_history(instance, trip_partitions(settings.first_month))
+    standings = {history.month: history.standing for history in histories}
+    for month in months:
+        yield _judge(instance, source, month, standings)
+
+
+def _judge(
+    instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, Standing]
+) -> _Finding:
+    standing = standings.get(month)
+    if standing in _UNDER_WAY:
+        return _Finding(month, f"{standing} already")
+    try:
+        published = source.look(month)
+    except BadFile as error:
+        return _Finding(month, f"not published but for something else ({error})")
+    if published is None:
+        return _Finding(month, "not published")
+    if standing is not Standing.loaded:
+        return _Finding(month, f"published, {standing or 'not loaded'}", published.fingerprint)
+    fetched = remembered(instance, month)
+    if fetched is None or fetched.fingerprint != published.fingerprint:
+        return _Finding(month, "published again", published.fingerprint)
+    return _Finding(month, "loaded, and not published again")
+
+
+def _summary(findings: Sequence[_Finding]) -> str:
+    """The months by what was found of them, such as `2021-05 loaded; 2021-06..2021-07 not published`."""
+    if not findings:
+        return "none of the recent months is a partition: see TAXI_FIRST_MONTH"
+    by_words = attrgetter("said")
+    return "; ".join(
+        f"{format_months(finding.month.month for finding in these)} {said}"
+        for said, these in groupby(sorted(findings, key=by_words), key=by_words)
+    )
