@@ -3,7 +3,9 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from taxi_assets.settings import setting_names
@@ -18,11 +20,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database that was empty when the tests began, on a server of this test process' own."""
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a database on a server of this test process' own."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     yield server.ensure_running()
     server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """The address of a database without what earlier tests left in it."""
+    with closing(psycopg2.connect(postgres_server)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("DROP OWNED BY CURRENT_USER")
+    return postgres_server
 
 
 @pytest.fixture

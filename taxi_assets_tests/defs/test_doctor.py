@@ -16,7 +16,6 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 from taxi_assets.stores.lake import FolderLake
 from taxi_assets.stores.postgres import PostgresStore
-from taxi_assets_tests.stores.test_postgres import emptied
 from taxi_assets_tests.web_server import WebServer
 
 SYSTEMS = ["versions", "home", "source", "lake", "warehouse", "postgres", "psql", "pgadmin", "history"]
@@ -33,7 +32,7 @@ def found(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) ->
     defaults = {
         "HOME": str(tmp_path / "home"),
         "SOURCE_URL": str(tmp_path / "source"),
-        "POSTGRES_URL": emptied(postgres_url),
+        "POSTGRES_URL": postgres_url,
     }
 
     def examined(**settings: str) -> dict[str, Finding]:

@@ -18,7 +18,6 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.holdings import STORES
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests.stores.test_postgres import emptied
 
 MARCH, APRIL = TripMonth("green", "2020-03"), TripMonth("green", "2020-04")
 FHV = TripMonth("fhv", "2020-03")
@@ -30,7 +29,7 @@ def settings(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch)
     """A home, and a source with three months."""
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
-    monkeypatch.setenv("TAXI_POSTGRES_URL", emptied(postgres_url))
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
     for month in (MARCH, APRIL, FHV):
         place = tmp_path / "source" / month.color / f"{month.stem}.csv.gz"
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ import pytest
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.machine import small_disk
-from taxi_assets_tests.stores.test_postgres import emptied
 
 MONTH = TripMonth("fhv", "2020-02")
 TAXI = str(Path(sys.executable).with_name("taxi"))
@@ -76,7 +75,7 @@ def test_no_home(tmp_path: Path, postgres_url: str) -> None:
 
 def test_doctor(tmp_path: Path, postgres_url: str) -> None:
     """`taxi doctor` ends with 0 where all is well, 1 where something is to be mended, 2 at a wrong setting."""
-    machine = Machine(tmp_path, tmp_path / "home", emptied(postgres_url))
+    machine = Machine(tmp_path, tmp_path / "home", postgres_url)
     assert "ok    postgres" in machine.taxi("doctor", status=0)
     machine.environment["TAXI_POSTGRES_URL"] = "postgresql://ann:s3cr3t@127.0.0.1:1/trips"
     said = machine.taxi("doctor", "--json", status=1)

@@ -50,17 +50,9 @@ PostgresStore(sys.argv[1]).replace_month(JANUARY, tables(), 40_001)
 @pytest.fixture
 def store(postgres_url: str) -> Iterator[PostgresStore]:
     """A database that nothing was loaded into."""
-    store = PostgresStore(emptied(postgres_url), wait_s=20)
+    store = PostgresStore(postgres_url, wait_s=20)
     yield store
     store.engine().dispose()
-
-
-def emptied(postgres_url: str) -> str:
-    """A database without what earlier tests left in it."""
-    store = PostgresStore(postgres_url)
-    _run(store, "DROP OWNED BY CURRENT_USER")
-    store.engine().dispose()
-    return postgres_url
 
 
 def month_of(month: TripMonth, rows: int, mark: int = 0, **columns: list[Any]) -> "pa.Table":
