@@ -4,6 +4,7 @@ TaxiAssetsError
 ├── SettingsError            a setting that cannot be used
 ├── UnknownMonth             a color or month that is no partition here
 ├── BadSelection             words that select no station
+├── UnknownBackfill          an id that no backfill has here
 ├── BadInput                 what came in is not a month of trips
 │   ├── NotPublished         the source has no such month
 │   ├── BadHeader            the columns are not this color's
@@ -34,6 +35,10 @@ class UnknownMonth(TaxiAssetsError):
 
 class BadSelection(TaxiAssetsError):
     """The words given to --select name no station."""
+
+
+class UnknownBackfill(TaxiAssetsError):
+    """No backfill has this id here."""
 
 
 class BadInput(TaxiAssetsError):

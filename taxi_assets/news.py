@@ -4,7 +4,7 @@ Not here: Dagster, and how anything looks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from taxi_assets.stores.holdings import Holding
@@ -52,6 +52,10 @@ class Standing(StrEnum):
     partly = "partly"
 
 
+UNDER_WAY = frozenset({Standing.running, Standing.waiting})
+"""How a month stands that a run puts somewhere sooner or later."""
+
+
 @dataclass(frozen=True)
 class MonthHistory:
     """How a month stands, and its rows at each station it passed, in their order.
@@ -67,6 +71,17 @@ class MonthHistory:
     failed_at: str = ""
     error: str = ""
     is_partition: bool = True
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What a backfill asks for, in its order, each month with its bytes at the source, None where that is not known.
+
+    And what it leaves out of what it was told, each month with why.
+    """
+
+    wanted: dict[TripMonth, int | None] = field(default_factory=dict)
+    left_out: dict[TripMonth, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def test_wrong_arguments_end_with_status_2(
 
 @pytest.mark.parametrize(
     ("command", "said"),
-    [("statsu", "Did you mean status?"), ("frobnicate", "The commands are demo, materialize, status")],
+    [("statsu", "Did you mean status?"), ("frobnicate", "The commands are demo, materialize, backfill, status")],
 )
 def test_an_unknown_command_names_those_that_are(
     command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

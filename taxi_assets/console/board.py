@@ -1,7 +1,7 @@
 """The board of a `taxi materialize`: a line for each month, while it waits, runs, is done or has failed."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +12,7 @@ from taxi_assets.news import News, RunNews
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -103,11 +103,17 @@ class Watcher(Protocol):
         """Take in, and show, what happened to a month."""
 
 
+Drawing = Callable[[Board, "Console"], "RenderableType"]
+
+
 @contextmanager
-def watch(board: Board) -> Iterator[Watcher]:
-    """Show a board while it changes: live on a terminal, a line for each month that ends in a pipe."""
+def watch(board: Board, draw: Drawing | None = None) -> Iterator[Watcher]:
+    """Show a board while it changes: live on a terminal, a line for each month that ends in a pipe.
+
+    `draw` is how it looks on a terminal; else it is a bar for each month.
+    """
     if sys.stdout.isatty():
-        with _Live(board) as live:
+        with _Live(board, draw or _draw_bars) as live:
             yield live
     else:
         yield _Lines(board)
@@ -143,15 +149,17 @@ _SILENCE_S = 30.0
 
 
 class _Live:
-    """A table that is drawn again a few times a second, with a bar for each month."""
+    """A board that is drawn again a few times a second."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, draw: Drawing) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._board = board
-        self._console = Console()
-        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
+        console = Console()
+        self._live = Live(
+            console=console, get_renderable=lambda: draw(board, console), refresh_per_second=8, transient=True
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -163,19 +171,22 @@ class _Live:
     def hear(self, news: RunNews) -> None:
         self._board.hear(news)
 
-    def _draw(self) -> "RenderableType":
-        from rich.console import Group
 
-        height = self._console.height - _CHROME_LINES
-        shown, hidden = _most_telling(list(self._board.lines.values()), max(height, 1))
-        table = _table(self._console.width)
-        for line in shown:
-            table.add_row(*_cells(line, self._board.stations))
-        return Group(table, _tally(self._board, hidden))
+def _draw_bars(board: Board, console: "Console") -> "RenderableType":
+    """A table with a bar for each month, as many as the screen has room for."""
+    from rich.console import Group
+
+    shown, hidden = most_telling([[line] for line in board.lines.values()], console.height - CHROME_LINES)
+    table = _table(console.width)
+    for [line] in shown:
+        table.add_row(*_cells(line, board.stations))
+    return Group(table, draw_tally(board, hidden))
 
 
-_CHROME_LINES = 4
+CHROME_LINES = 4
 """Lines of the terminal that the table's head and the tally take, and one to spare."""
+
+STYLES = {State.waiting: "dim", State.running: "bold", State.done: "green", State.failed: "red"}
 
 _BAR_WIDTH = 10
 
@@ -185,11 +196,12 @@ _STATION_WIDTH = len("failed at warehouse_trips")
 _OTHERS_WIDTH = len("yellow 2021-01  ") + _BAR_WIDTH + len("    10,000,000  1000.0  ")
 
 
-def _most_telling(lines: list[Line], room: int) -> tuple[list[Line], int]:
-    """The lines to show where not all have room, in their order, and how many are left out."""
+def most_telling(rows: Sequence[Sequence[Line]], room: int) -> tuple[list[Sequence[Line]], int]:
+    """The rows of a table to show where not all have room, in their order, and how many months are left out."""
     order = {State.running: 0, State.failed: 1, State.waiting: 2, State.done: 3}
-    ranked = sorted(lines, key=lambda line: order[line.state])[:room]
-    return [line for line in lines if line in ranked], len(lines) - len(ranked)
+    ranked = sorted(rows, key=lambda row: min(order[line.state] for line in row))[: max(room, 1)]
+    shown = [row for row in rows if row in ranked]
+    return shown, sum(map(len, rows)) - sum(map(len, shown))
 
 
 def _table(width: int) -> "Table":
@@ -211,7 +223,7 @@ def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    style = {State.waiting: "dim", State.running: "bold", State.done: "green", State.failed: "red"}[line.state]
+    style = STYLES[line.state]
     bar = ProgressBar(total=len(stations), completed=len(line.rows), width=_BAR_WIDTH)
     rows = f"{max(line.rows.values()):,}" if line.rows else ""
     seconds = f"{line.elapsed:.1f}" if line.started else ""
@@ -229,7 +241,8 @@ def _words(line: Line) -> str:
             return line.state
 
 
-def _tally(board: Board, hidden: int) -> "Text":
+def draw_tally(board: Board, hidden: int) -> "Text":
+    """How many months are in each state."""
     from rich.text import Text
 
     said = ", ".join(f"{count} {state}" for state, count in board.tally().items() if count)

@@ -47,10 +47,10 @@ _FAILURES_TOLD = 10
 """Failed months whose reason a summary tells: a fault that all months share would else fill many screens."""
 
 
-def print_summary(board: Board, select: str, *, traces: bool = False) -> None:
+def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -> None:
     """What became of each month: its rows at each station, its seconds, and for each that failed why.
 
-    `select` is what chose the stations, to say how failed months can be run again; `traces` adds the whole stack of
+    `again` are the words that run months again, to which a color and months are added; `traces` adds the whole stack of
     each failure. What matters is last, where many months would else move it off the screen.
     """
     console = open_console()
@@ -70,11 +70,9 @@ def print_summary(board: Board, select: str, *, traces: bool = False) -> None:
     print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
     if board.failed:
         console.print("Run again what failed:")
-    for color, months in _by_color(line.month for line in board.failed).items():
-        again = ["taxi", "materialize", "--color", color, "--months", format_months(months)]
-        console.print(
-            f"  {shlex.join([*again, '--select', select] if select else again)}", soft_wrap=True, markup=False
-        )
+    for color, months in months_by_color(line.month for line in board.failed).items():
+        words = [*again[:2], "--color", color, "--months", format_months(months), *again[2:]]
+        console.print(f"  {shlex.join(words)}", soft_wrap=True, markup=False)
 
 
 def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:
@@ -95,7 +93,7 @@ def print_tally(console: "Console", months: int, counts: Mapping[str, int], more
     console.print(f"{months} {'month' if months == 1 else 'months'}: {said}{more}")
 
 
-def _by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
+def months_by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
     """The months of each color."""
     colors: dict[str, list[str]] = {}
     for month in months:

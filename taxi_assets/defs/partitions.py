@@ -54,14 +54,15 @@ def recent_months(color: str, now: datetime, lookback: int, first_month: str) ->
 
 def require_partitions(months: Sequence[TripMonth], first_month: str) -> None:
     """Raise UnknownMonth for months that are no partitions: too early, or not over yet."""
+    known = set(map(str, trip_partitions(first_month).get_partition_keys()))
+    if strange := [str(month) for month in months if str(partition_key(month)) not in known]:
+        raise UnknownMonth(f"no partition: {', '.join(strange)}. {said_partitions(first_month)}")
+
+
+def said_partitions(first_month: str) -> str:
+    """Which months are partitions, for people."""
     known = trip_partitions(first_month)
-    keys = {str(key) for key in known.get_partition_keys()}
-    strange = [str(month) for month in months if str(partition_key(month)) not in keys]
-    if strange and not keys:
-        raise UnknownMonth(f"no partition: {', '.join(strange)}. TAXI_FIRST_MONTH={first_month} is not over yet")
-    if strange:
-        last = known.get_last_partition_key()
-        raise UnknownMonth(
-            f"no partition: {', '.join(strange)}. The months go from {first_month} (TAXI_FIRST_MONTH) to "
-            f"{trip_month(str(last), known).month}, the last whole one"
-        )
+    if not (keys := known.get_partition_keys()):
+        return f"TAXI_FIRST_MONTH={first_month} is not over yet"
+    last = max(trip_month(key, known).month for key in keys)
+    return f"The months go from {first_month} (TAXI_FIRST_MONTH) to {last}, the last whole one"

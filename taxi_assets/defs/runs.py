@@ -28,7 +28,7 @@ from taxi_assets.tlc.trips import TripMonth
 
 _MODULE = "taxi_assets.definitions"
 
-_ORIGIN = RemoteRepositoryOrigin(
+ORIGIN = RemoteRepositoryOrigin(
     ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), location_name=_MODULE),
     SINGLETON_REPOSITORY_NAME,
 )
@@ -63,7 +63,7 @@ def run_month(
 ) -> None:
     """Run the ordered stations of a month as one run of `load_trips`; `tell` hears of each, and of the end."""
     run_id, started = make_new_run_id(), perf_counter()
-    listener = _Listener(month, run_id, tell)
+    listener = Listener(month, run_id, tell)
     instance.add_event_listener(run_id, listener)
     tell(RunNews(month, News.started, run_id=run_id))
     job = definitions.resolve_job_def(LOAD_TRIPS)
@@ -78,7 +78,7 @@ def run_month(
             **process_tags(),
         },
         asset_selection=selection,
-        remote_job_origin=_ORIGIN.get_job_origin(LOAD_TRIPS),
+        remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
     )
     result = execute_run(InMemoryJob(job), run, instance)
     tell(
@@ -111,7 +111,7 @@ def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, .
     return stations
 
 
-class _Listener:
+class Listener:
     """Hears the events of one run, and remembers where it failed first, and all that went wrong.
 
     What a station logs as information is how far it is, and as a warning what it has to do again: nothing here logs for
@@ -119,7 +119,7 @@ class _Listener:
     """
 
     def __init__(self, month: TripMonth, run_id: str, tell: Callable[[RunNews], None]) -> None:
-        self._month = month
+        self.month = month
         self._run_id = run_id
         self._tell = tell
         self.failed_at = ""
@@ -127,17 +127,18 @@ class _Listener:
         self.trace = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Hear an event."""
         event = entry.dagster_event
         if event is None:
             if entry.step_key and (what := _LOGGED.get(int(entry.level))):
-                self._tell(RunNews(self._month, what, entry.step_key, run_id=self._run_id, detail=entry.user_message))
+                self._tell(RunNews(self.month, what, entry.step_key, run_id=self._run_id, detail=entry.user_message))
         elif event.event_type is dg.DagsterEventType.STEP_START:
-            self._tell(RunNews(self._month, News.station_started, event.step_key or "", run_id=self._run_id))
+            self._tell(RunNews(self.month, News.station_started, event.step_key or "", run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
             rows = metadata["dagster/partition_row_count"].value
             station = event.step_key or ""
-            self._tell(RunNews(self._month, News.station_done, station, cast("int", rows), run_id=self._run_id))
+            self._tell(RunNews(self.month, News.station_done, station, cast("int", rows), run_id=self._run_id))
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
             # Independent stations go on after one has failed, and may fail too.
             error = event.step_failure_data.error

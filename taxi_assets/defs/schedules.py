@@ -18,13 +18,12 @@ from taxi_assets.defs.instance import fail_dead_runs
 from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS
 from taxi_assets.defs.partitions import TIMEZONE, partition_key, recent_months, trip_partitions
 from taxi_assets.defs.resources import SourceResource
-from taxi_assets.errors import BadFile, SettingsError
-from taxi_assets.news import Standing
+from taxi_assets.defs.source_trips import look
+from taxi_assets.errors import SettingsError
+from taxi_assets.news import UNDER_WAY, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import Source
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
-
-_UNDER_WAY = frozenset({Standing.running, Standing.waiting})
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,11 @@ def _judge(
     instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, Standing]
 ) -> _Finding:
     standing = standings.get(month)
-    if standing in _UNDER_WAY:
+    if standing in UNDER_WAY:
         return _Finding(month, f"{standing} already")
-    try:
-        published = source.look(month)
-    except BadFile as error:
-        return _Finding(month, f"not published but for something else ({error})")
-    if published is None:
-        return _Finding(month, "not published")
+    published = look(source, month)
+    if isinstance(published, str):
+        return _Finding(month, published)
     if standing is not Standing.loaded:
         return _Finding(month, f"published, {standing or 'not loaded'}", published.fingerprint)
     fetched = remembered(instance, month)

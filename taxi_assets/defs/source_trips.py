@@ -3,7 +3,6 @@
 Not here: fetching a month (`assets`), and asking for runs (`schedules`).
 """
 
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -32,8 +31,13 @@ def build_source_trips(settings: Settings) -> dg.AssetsDefinition:
             else _months_to_observe(context.instance, settings)
         )
         versions: dict[str, str | dg.DataVersion] = {}
-        for month, published in _look(source.open(), months, context.log):
-            versions[partition_key(month)] = dg.DataVersion(published.fingerprint)
+        opened = source.open()
+        for month in months:
+            published = look(opened, month)
+            if isinstance(published, Publication):
+                versions[partition_key(month)] = dg.DataVersion(published.fingerprint)
+            else:
+                context.log.info("%s: %s", month, published)
         context.log.info("asked for %d months, %d are published", len(months), len(versions))
         with disable_dagster_warnings():
             return dg.DataVersionsByPartition(versions)
@@ -48,6 +52,14 @@ def build_source_trips(settings: Settings) -> dg.AssetsDefinition:
             "that is loaded, and of the last TAXI_LOOKBACK_MONTHS: one that was published again makes raw_trips stale.",
         )(source_trips)
         return create_external_asset_from_source_asset(observable)
+
+
+def look(source: Source, month: TripMonth) -> Publication | str:
+    """What the source has of a month; or, in words, why there is nothing to load. Raises StoreError."""
+    try:
+        return source.look(month) or "not published"
+    except BadFile as error:
+        return f"not published but for something else ({error})"
 
 
 def observe_fetched(context: dg.AssetExecutionContext, month: TripMonth, fingerprint: str) -> None:
@@ -75,17 +87,3 @@ def _months_to_observe(instance: dg.DagsterInstance, settings: Settings) -> list
     for color in COLORS:
         months.update(recent_months(color, datetime.now(UTC), settings.lookback_months, settings.first_month))
     return sorted(months)
-
-
-def _look(
-    source: Source, months: Iterable[TripMonth], log: dg.DagsterLogManager
-) -> Iterator[tuple[TripMonth, Publication]]:
-    """What of these months is published. Something that is no month in one's place is only told."""
-    for month in months:
-        try:
-            published = source.look(month)
-        except BadFile as error:
-            log.warning("%s: %s", month, error)
-            continue
-        if published:
-            yield month, published

@@ -11,14 +11,11 @@ import dagster as dg
 from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.errors import TaxiAssetsError
-from taxi_assets.news import Lot, MonthHistory, Standing
+from taxi_assets.news import UNDER_WAY, Lot, MonthHistory
 from taxi_assets.settings import Settings
 from taxi_assets.stores.holdings import Holder, Holding
 from taxi_assets.systems import open_holder
 from taxi_assets.tlc.trips import TripMonth
-
-_UNDER_WAY = frozenset({Standing.running, Standing.waiting})
-"""How a month stands that a run may put somewhere again."""
 
 
 class Wiper:
@@ -55,7 +52,7 @@ class Wiper:
     def under_way(self, months: Sequence[TripMonth]) -> list[TripMonth]:
         """Those of the months that a run may put somewhere again."""
         histories = self._histories()
-        return [month for month in months if month in histories and histories[month].standing in _UNDER_WAY]
+        return [month for month in months if month in histories and histories[month].standing in UNDER_WAY]
 
     def _histories(self) -> dict[TripMonth, MonthHistory]:
         known = read_history(self._instance, trip_partitions(self._settings.first_month))
@@ -81,5 +78,5 @@ class Wiper:
         """Let the history know that the lot is gone, if it calls the month loaded there."""
         history, station = histories.get(lot.month), f"{lot.store}_trips"
         if history and station in history.rows and not lot.error:
-            over = history.standing not in _UNDER_WAY
+            over = history.standing not in UNDER_WAY
             report_wiped(self._instance, lot.month, station, history.run_id if over else "")

@@ -116,5 +116,5 @@ def test_a_small_terminal_shows_what_matters(monkeypatch: pytest.MonkeyPatch) ->
     assert "clean_trips 34 of 90 MB" in drawn
     assert "failed at raw_trips" in drawn
     assert "green 2020-01" not in drawn
-    shown = 12 - board_module._CHROME_LINES
+    shown = 12 - board_module.CHROME_LINES
     assert f"7 waiting, 1 running, 3 done, 1 failed ({12 - shown} not shown)" in drawn

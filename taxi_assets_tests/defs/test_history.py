@@ -12,7 +12,7 @@ from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import STATIONS
 from taxi_assets.defs.metadata import column_schema
 from taxi_assets.defs.partitions import partition_key, trip_partitions
-from taxi_assets.defs.runs import _ORIGIN
+from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.news import MonthHistory, Standing
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
@@ -40,7 +40,7 @@ def _run(instance: dg.DagsterInstance, month: TripMonth, status: dg.DagsterRunSt
     """A run of a month, tagged dimension by dimension as the UI does."""
     job = dg.GraphDefinition("nothing").to_job()
     tags = {"dagster/partition/color": month.color, "dagster/partition/month": month.month}
-    origin = _ORIGIN.get_job_origin("nothing")
+    origin = ORIGIN.get_job_origin("nothing")
     return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin).run_id
 
 

@@ -11,7 +11,7 @@ import pytest
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.instance import open_instance, process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
-from taxi_assets.defs.runs import _ORIGIN, Order, run_month
+from taxi_assets.defs.runs import ORIGIN, Order, run_month
 from taxi_assets.errors import SettingsError, StoreError
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
@@ -174,7 +174,7 @@ def test_what_is_under_way_is_not_asked_for(installation: Installation) -> None:
     installation.publish(MARCH)
     job = installation.definitions.resolve_job_def(LOAD_TRIPS)
     tags = {**job.get_tags_for_partition_key("green|2021-03", selected_asset_keys=None), **process_tags()}
-    origin = _ORIGIN.get_job_origin(LOAD_TRIPS)
+    origin = ORIGIN.get_job_origin(LOAD_TRIPS)
     started = dg.DagsterRunStatus.STARTED
     run = installation.instance.create_run_for_job(job, status=started, tags=tags, remote_job_origin=origin)
     assert installation.asked() == []

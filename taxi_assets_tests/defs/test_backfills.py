@@ -1,0 +1,228 @@
+"""A backfill asks for what can be run, the newest month first, says what it leaves out, and is followed to its end."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus
+
+from taxi_assets.defs.backfills import (
+    Which,
+    cancel_backfill,
+    follow_backfill,
+    is_daemon_alive,
+    plan_backfill,
+    submit_backfill,
+)
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import open_instance, process_tags
+from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
+from taxi_assets.defs.runs import ORIGIN, Order, run_month
+from taxi_assets.errors import StoreError, UnknownBackfill
+from taxi_assets.news import BackfillPlan, News, RunNews
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.sample import write_sample
+from taxi_assets.tlc.trips import TripMonth, parse_months
+
+# Dagster's own tags of a partition.
+pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys like .'dagster/partition/:DeprecationWarning")
+
+FILES = ("raw_trips", "clean_trips")
+
+
+def _months(color: str, months: str) -> list[TripMonth]:
+    return [TripMonth(color, month) for month in parse_months(months)]
+
+
+class Installation:
+    """A home whose source is a folder, and what is asked of it."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self.settings = Settings.load()
+        self.instance = open_instance(self.settings.home)
+
+    def publish(self, *months: TripMonth) -> None:
+        """Let the source have months."""
+        for month in months:
+            place = self.source / month.color / f"{month.stem}.csv.gz"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_sample(month, 10, place)
+
+    def run(self, month: TripMonth, order: Order, **tags: str) -> RunNews:
+        """Run a month, with further tags; how it ended."""
+        told: list[RunNews] = []
+        run_month(build_definitions(self.settings), self.instance, month, order, told.append)
+        self.instance.add_run_tags(told[-1].run_id, tags)
+        return told[-1]
+
+    def plan(
+        self, months: Sequence[TripMonth], which: Which = Which.all, stations: Sequence[str] = STATIONS
+    ) -> BackfillPlan:
+        """What a backfill of these months would ask for."""
+        return plan_backfill(self.settings, self.instance, months, stations, which)
+
+    def submit(self, *months: TripMonth, order: Order | None = None) -> str:
+        """Hand in a backfill."""
+        return submit_backfill(self.instance, months, order or Order(), "taxi backfill")
+
+    def end(self, backfill_id: str, status: BulkActionStatus) -> None:
+        """End a backfill, as the daemon would."""
+        backfill = self.instance.get_backfill(backfill_id)
+        assert backfill
+        self.instance.update_backfill(backfill.with_status(status))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """An installation with nothing loaded, whose source has an empty folder."""
+    source = tmp_path / "source"
+    source.mkdir()
+    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TAXI_SOURCE_URL", str(source))
+    made = Installation(source)
+    yield made
+    made.instance.dispose()
+
+
+def test_the_newest_month_comes_first(installation: Installation) -> None:
+    """Months go from the newest back, with the colors of a month in the order that they were named in."""
+    green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
+    installation.publish(*green, *yellow)
+    plan = installation.plan([*green, *yellow])
+    assert list(plan.wanted) == [green[1], yellow[1], green[0], yellow[0]]
+    assert plan.left_out == {}
+    size = (installation.source / "green" / "green_tripdata_2020-02.csv.gz").stat().st_size
+    assert plan.wanted[green[1]] == size
+
+
+def test_the_impossible_is_left_out(installation: Installation) -> None:
+    """Months that are no partitions, or are not published, are not asked for."""
+    early, there, absent = _months("green", "2018-12..2019-02")
+    installation.publish(there)
+    late = TripMonth("green", "2999-01")
+    plan = installation.plan([early, there, absent, late])
+    assert list(plan.wanted) == [there]
+    assert plan.left_out[absent] == "not published"
+    for month in (early, late):
+        assert plan.left_out[month].startswith("no partition. The months go from 2019-01 (TAXI_FIRST_MONTH) to ")
+
+
+def test_a_source_that_cannot_be_asked_is_an_error(installation: Installation) -> None:
+    """Where the source is gone, nothing is taken as not published."""
+    installation.source.rmdir()
+    with pytest.raises(StoreError, match="there is no folder"):
+        installation.plan(_months("green", "2020-01"))
+
+
+def test_missing_and_failed_months_are_told_apart(installation: Installation) -> None:
+    """Missing is what some station has not passed, failed what failed last; each leaves the other out, and says why."""
+    loaded, partly, failed, absent = _months("fhv", "2020-01..2020-04")
+    installation.publish(loaded, partly, absent)
+    installation.run(loaded, Order(FILES))
+    installation.run(partly, Order(FILES[:1]))
+    assert installation.run(failed, Order(FILES)).what is News.failed
+    installation.publish(failed)
+    months = [loaded, partly, failed, absent]
+    missing = installation.plan(months, Which.missing, FILES)
+    assert list(missing.wanted) == [absent, failed, partly]
+    assert missing.left_out == {loaded: "loaded already"}
+    again = installation.plan(months, Which.failed, FILES)
+    assert list(again.wanted) == [failed]
+    assert set(again.left_out.values()) == {"not failed"}
+    assert list(installation.plan(months, Which.all, FILES).wanted) == [absent, failed, partly, loaded]
+    assert loaded in installation.plan(months, Which.missing).wanted
+
+
+def test_what_is_under_way_is_left_out(installation: Installation) -> None:
+    """A month whose run is under way is not asked for a second time."""
+    [month] = _months("green", "2020-01")
+    installation.publish(month)
+    job = build_definitions(installation.settings).resolve_job_def(LOAD_TRIPS)
+    tags = {**job.get_tags_for_partition_key("green|2020-01", selected_asset_keys=None), **process_tags()}
+    installation.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags=tags, remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS)
+    )
+    assert installation.plan([month]).left_out == {month: "running already"}
+
+
+def test_the_source_is_asked_only_where_it_is_needed(installation: Installation) -> None:
+    """Stations that begin at the clean files or the lake do not need the month at the source."""
+    [month] = _months("green", "2020-01")
+    plan = installation.plan([month], stations=("lake_trips", "warehouse_trips"))
+    assert plan.wanted == {month: None}
+
+
+def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Installation) -> None:
+    """It is one of the job, with its keys in order, who asked, its stations, and how raw files are fetched."""
+    months = list(reversed(_months("green", "2020-01..2020-03")))
+    backfill = installation.instance.get_backfill(installation.submit(*months, order=Order(FILES, fresh=True)))
+    assert backfill
+    assert backfill.status is BulkActionStatus.REQUESTED
+    assert backfill.partition_names == ["green|2020-03", "green|2020-02", "green|2020-01"]
+    assert backfill.partition_set_name == "load_trips_partition_set"
+    assert backfill.tags == {"taxi/asked_by": "cli"}
+    assert {key.to_user_string() for key in backfill.asset_selection or []} == set(FILES)
+    assert backfill.run_config == {"ops": {"raw_trips": {"config": {"fresh": True}}}}
+
+
+def test_a_backfill_is_cancelled_once(installation: Installation) -> None:
+    """To cancel marks it for the daemon; one that is over stays as it is, and an unknown one is an error."""
+    backfill_id = installation.submit(*_months("green", "2020-01"))
+    assert cancel_backfill(installation.instance, backfill_id)
+    backfill = installation.instance.get_backfill(backfill_id)
+    assert backfill
+    assert backfill.status is BulkActionStatus.CANCELING
+    installation.end(backfill_id, BulkActionStatus.CANCELED)
+    assert not cancel_backfill(installation.instance, backfill_id)
+    with pytest.raises(UnknownBackfill, match="no backfill 'nobody'"):
+        cancel_backfill(installation.instance, "nobody")
+
+
+def test_a_backfill_is_followed_run_by_run(installation: Installation) -> None:
+    """Each run is told station by station, as runs of this process are; what had no turn is told at the end."""
+    done, failed, waiting = _months("fhv", "2020-01..2020-03")
+    installation.publish(done)
+    backfill_id = installation.submit(done, failed, waiting)
+    for month in (done, failed):
+        installation.run(month, Order(FILES), **{"dagster/backfill": backfill_id})
+    installation.end(backfill_id, BulkActionStatus.CANCELED)
+    told = list(follow_backfill(installation.instance, backfill_id, installation.settings))
+    by_month = {month: [news for news in told if news.month == month] for month in (done, failed, waiting)}
+    assert [news.what for news in by_month[done] if news.what in (News.started, News.station_done, News.done)] == [
+        News.started,
+        News.station_done,
+        News.station_done,
+        News.done,
+    ]
+    assert [news.rows for news in by_month[done] if news.what is News.station_done] == [10, 10]
+    assert by_month[failed][-1].station == "raw_trips"
+    assert "is not published" in by_month[failed][-1].error
+    assert [news.error for news in by_month[waiting]] == ["it was cancelled before its turn"]
+
+
+def test_a_run_that_will_be_run_again_has_not_failed_yet(installation: Installation) -> None:
+    """A failed run with a retry to come is a setback; the month ends as its last run does."""
+    [month] = _months("fhv", "2020-01")
+    backfill_id = installation.submit(month)
+    tags = {"dagster/backfill": backfill_id}
+    installation.run(month, Order(FILES), **tags, **{"dagster/will_retry": "true"})
+    installation.publish(month)
+    installation.run(month, Order(FILES), **tags)
+    told = [news.what for news in follow_backfill(installation.instance, backfill_id, installation.settings)]
+    assert News.failed not in told
+    assert told.index(News.setback) < told.index(News.done)
+
+
+def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Installation) -> None:
+    """Where the daemon cannot run a backfill, nobody waits for it any longer."""
+    backfill_id = installation.submit(*_months("green", "2020-01"))
+    installation.end(backfill_id, BulkActionStatus.FAILED)
+    with pytest.raises(StoreError, match=f"the daemon gave the backfill {backfill_id} up"):
+        list(follow_backfill(installation.instance, backfill_id, installation.settings))
+
+
+def test_no_daemon_is_noticed(installation: Installation) -> None:
+    """An instance that no daemon ever served has none."""
+    assert not is_daemon_alive(installation.instance)
