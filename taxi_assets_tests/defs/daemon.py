@@ -1,0 +1,121 @@
+"""A real daemon on a home of the tests, which looks for work each second, where it would else look twice a minute."""
+# ruff: noqa: D102  # a launcher's methods are Dagster's
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.launcher import LaunchRunContext, RunLauncher
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import dagster_home, open_instance
+from taxi_assets.settings import Settings
+from taxi_assets_tests.docs.pages import PROJECT
+
+_IN_A_HURRY = """
+import sys
+from dagster._daemon import controller
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
+from dagster._daemon.cli import main
+sys.argv[0] = "dagster-daemon"
+main()
+"""
+
+
+class WarmRunLauncher(RunLauncher, ConfigurableClass):
+    """Launches each run in a process that has imported Dagster already, since dozens of runs would else take minutes.
+
+    What is spared is the start of an interpreter; a run has a process of its own, as by the launcher of one machine.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._inst_data = inst_data
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["taxi_assets.defs.build"])
+        self._running: dict[str, BaseProcess] = {}
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        return cls(inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        run_id = context.dagster_run.run_id
+        self._running[run_id] = self._processes.Process(target=_execute, args=(run_id,))
+        self._running[run_id].start()
+
+    def terminate(self, run_id: str) -> bool:
+        process, run = self._running.get(run_id), self._instance.get_run_by_id(run_id)
+        if process is None or process.pid is None or run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        os.kill(process.pid, signal.SIGINT)
+        return True
+
+
+def _execute(run_id: str) -> None:
+    """Execute a run that is in the instance, in this process."""
+    settings = Settings.load()
+    with open_instance(settings.home) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run
+        execute_run(InMemoryJob(build_definitions(settings).resolve_job_def(run.job_name)), run, instance)
+
+
+@contextmanager
+def running_daemon(home: Path) -> Iterator[None]:
+    """Run Dagster's daemon on the instance of a home, which is there already; its log is in the home."""
+    folder = dagster_home(home)
+    with (home / "daemon.log").open("a") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _IN_A_HURRY, "run", "-m", "taxi_assets.definitions"],
+            cwd=folder,
+            env={**os.environ, "DAGSTER_HOME": str(folder), "PYTHONPATH": str(PROJECT)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        os.killpg(daemon.pid, signal.SIGINT)
+        try:
+            daemon.wait(timeout=30)
+        finally:
+            # What it launched is in its session.
+            _end_group(daemon.pid)
+
+
+def _end_group(group: int) -> None:
+    """End what is left of a group of processes."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def until(true: Callable[[], bool], waiting_for: str, timeout_s: float = 120) -> None:
+    """Wait until something is true. Raises AssertionError, with what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {waiting_for}"
+        time.sleep(0.25)
