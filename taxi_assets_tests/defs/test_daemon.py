@@ -228,7 +228,7 @@ def test_the_stock_command_backfills(installation: Installation) -> None:
     for month in months:
         installation.publish(month)
     _limit_runs(installation.home)
-    words = "dagster job backfill -w workspace.yaml -j load_trips --noprompt --partitions".split()
+    words = ["dagster", "job", "backfill", "-w", "workspace.yaml", "-j", "load_trips", "--noprompt", "--partitions"]
     with running_daemon(installation.home):
         installation.run(*words, "green|2020-04,green|2020-03")
         until(lambda: len(installation.ended(taxi__asked_by="dagster")) == len(months), "the runs of the stock command")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from taxi_assets_tests.defs.daemon import running_daemon
+
 pytestmark = pytest.mark.real_trips
 
 ASKED = (
@@ -144,3 +146,17 @@ def test_postgres_has_the_rows_of_the_csv_without_empty_trips(
     for color, _ in ASKED:
         expected = {month: reading.rows - reading.zero for (of, month), reading in readings.items() if of == color}
         assert installation.counts("--postgres", color=color) == expected
+
+
+def test_the_daemon_backfills_them(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One backfill that a daemon runs loads the green months with their known rows."""
+    monkeypatch.setenv("TAXI_HOME", str(tmp_path))
+    monkeypatch.setenv("TAXI_SOURCE_URL", str(source))
+    installed = Installation(tmp_path, source)
+    installed.taxi("status")
+    with running_daemon(tmp_path):
+        told = installed.taxi("backfill", "--color", "green", "--months", "2020-03..2020-07", "--wait")
+    assert "5 partitions, 5 runs of load_trips" in told
+    assert "5 months: 5 done" in told
+    assert installed.counts(color="green") == KNOWN_GREEN
+    installed.taxi("stop")
