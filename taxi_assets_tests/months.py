@@ -1,10 +1,19 @@
-"""Months' Parquet files for the tests of lakes and warehouses."""
+"""Months' files for tests: made-up ones as a source publishes them, Parquet ones for lakes and warehouses."""
 
 from pathlib import Path
 from typing import Any
 
+from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
+
+
+def publish(source: Path, month: TripMonth, rows: int, seed: int = 0) -> Path:
+    """Let a folder that is laid out as the source is have a made-up month; gives its file."""
+    place = source / month.color / f"{month.stem}.csv.gz"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_sample(month, rows, place, seed)
+    return place
 
 
 def write_month(path: Path, month: TripMonth, rows: int, mark: int = 0, source: str = "", **columns: Any) -> None:

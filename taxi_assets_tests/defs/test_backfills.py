@@ -1,6 +1,7 @@
 """A backfill asks for what can be run, the newest month first, says what it leaves out, and is followed to its end."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -15,15 +16,14 @@ from taxi_assets.defs.backfills import (
     plan_backfill,
     submit_backfill,
 )
-from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.instance import open_instance, process_tags
+from taxi_assets.defs.instance import process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
-from taxi_assets.defs.runs import ORIGIN, Order, run_month
+from taxi_assets.defs.runs import ORIGIN, Order
 from taxi_assets.errors import StoreError, UnknownBackfill
 from taxi_assets.news import BackfillPlan, News, RunNews
-from taxi_assets.settings import Settings
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth, parse_months
+from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.months import publish
 
 # Dagster's own tags of a partition.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys like .'dagster/partition/:DeprecationWarning")
@@ -35,25 +35,21 @@ def _months(color: str, months: str) -> list[TripMonth]:
     return [TripMonth(color, month) for month in parse_months(months)]
 
 
-class Installation:
-    """A home whose source is a folder, and what is asked of it."""
+class Backfilled(Installation):
+    """An installation whose source is a folder, and what is asked of it."""
 
     def __init__(self, source: Path) -> None:
+        super().__init__()
         self.source = source
-        self.settings = Settings.load()
-        self.instance = open_instance(self.settings.home)
 
     def publish(self, *months: TripMonth) -> None:
         """Let the source have months."""
         for month in months:
-            place = self.source / month.color / f"{month.stem}.csv.gz"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_sample(month, 10, place)
+            publish(self.source, month, 10)
 
-    def run(self, month: TripMonth, order: Order, **tags: str) -> RunNews:
-        """Run a month, with further tags; how it ended."""
-        told: list[RunNews] = []
-        run_month(build_definitions(self.settings), self.instance, month, order, told.append)
+    def run_tagged(self, month: TripMonth, **tags: str) -> RunNews:
+        """Run the stations of files of a month, with further tags; how it ended."""
+        told = self.run(month, *FILES)
         self.instance.add_run_tags(told[-1].run_id, tags)
         return told[-1]
 
@@ -75,18 +71,15 @@ class Installation:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def installation(home: Path) -> Iterator[Backfilled]:
     """An installation with nothing loaded, whose source has an empty folder."""
-    source = tmp_path / "source"
+    source = home.parent / "source"
     source.mkdir()
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TAXI_SOURCE_URL", str(source))
-    made = Installation(source)
-    yield made
-    made.instance.dispose()
+    with closing(Backfilled(source)) as made:
+        yield made
 
 
-def test_the_newest_month_comes_first(installation: Installation) -> None:
+def test_the_newest_month_comes_first(installation: Backfilled) -> None:
     """Months go from the newest back, with the colors of a month in the order that they were named in."""
     green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
     installation.publish(*green, *yellow)
@@ -97,7 +90,7 @@ def test_the_newest_month_comes_first(installation: Installation) -> None:
     assert plan.wanted[green[1]] == size
 
 
-def test_the_impossible_is_left_out(installation: Installation) -> None:
+def test_the_impossible_is_left_out(installation: Backfilled) -> None:
     """Months that are no partitions, or are not published, are not asked for."""
     early, there, absent = _months("green", "2018-12..2019-02")
     installation.publish(there)
@@ -109,20 +102,20 @@ def test_the_impossible_is_left_out(installation: Installation) -> None:
         assert plan.left_out[month].startswith("no partition. The months go from 2019-01 (TAXI_FIRST_MONTH) to ")
 
 
-def test_a_source_that_cannot_be_asked_is_an_error(installation: Installation) -> None:
+def test_a_source_that_cannot_be_asked_is_an_error(installation: Backfilled) -> None:
     """Where the source is gone, nothing is taken as not published."""
     installation.source.rmdir()
     with pytest.raises(StoreError, match="there is no folder"):
         installation.plan(_months("green", "2020-01"))
 
 
-def test_missing_and_failed_months_are_told_apart(installation: Installation) -> None:
+def test_missing_and_failed_months_are_told_apart(installation: Backfilled) -> None:
     """Missing is what some station has not passed, failed what failed last; each leaves the other out, and says why."""
     loaded, partly, failed, absent = _months("fhv", "2020-01..2020-04")
     installation.publish(loaded, partly, absent)
-    installation.run(loaded, Order(FILES))
-    installation.run(partly, Order(FILES[:1]))
-    assert installation.run(failed, Order(FILES)).what is News.failed
+    installation.run(loaded, *FILES)
+    installation.run(partly, *FILES[:1])
+    assert installation.run(failed, *FILES)[-1].what is News.failed
     installation.publish(failed)
     months = [loaded, partly, failed, absent]
     missing = installation.plan(months, Which.missing, FILES)
@@ -135,11 +128,11 @@ def test_missing_and_failed_months_are_told_apart(installation: Installation) ->
     assert loaded in installation.plan(months, Which.missing).wanted
 
 
-def test_what_is_under_way_is_left_out(installation: Installation) -> None:
+def test_what_is_under_way_is_left_out(installation: Backfilled) -> None:
     """A month whose run is under way is not asked for a second time."""
     [month] = _months("green", "2020-01")
     installation.publish(month)
-    job = build_definitions(installation.settings).resolve_job_def(LOAD_TRIPS)
+    job = installation.definitions.resolve_job_def(LOAD_TRIPS)
     tags = {**job.get_tags_for_partition_key("green|2020-01", selected_asset_keys=None), **process_tags()}
     installation.instance.create_run_for_job(
         job, status=dg.DagsterRunStatus.STARTED, tags=tags, remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS)
@@ -147,14 +140,14 @@ def test_what_is_under_way_is_left_out(installation: Installation) -> None:
     assert installation.plan([month]).left_out == {month: "running already"}
 
 
-def test_the_source_is_asked_only_where_it_is_needed(installation: Installation) -> None:
+def test_the_source_is_asked_only_where_it_is_needed(installation: Backfilled) -> None:
     """Stations that begin at the clean files or the lake do not need the month at the source."""
     [month] = _months("green", "2020-01")
     plan = installation.plan([month], stations=("lake_trips", "warehouse_trips"))
     assert plan.wanted == {month: None}
 
 
-def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Installation) -> None:
+def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Backfilled) -> None:
     """It is one of the job, with its keys in order, who asked, its stations, and how raw files are fetched."""
     months = list(reversed(_months("green", "2020-01..2020-03")))
     backfill = installation.instance.get_backfill(installation.submit(*months, order=Order(FILES, fresh=True)))
@@ -167,7 +160,7 @@ def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Installatio
     assert backfill.run_config == {"ops": {"raw_trips": {"config": {"fresh": True}}}}
 
 
-def test_a_backfill_is_cancelled_once(installation: Installation) -> None:
+def test_a_backfill_is_cancelled_once(installation: Backfilled) -> None:
     """To cancel marks it for the daemon; one that is over stays as it is, and an unknown one is an error."""
     backfill_id = installation.submit(*_months("green", "2020-01"))
     assert cancel_backfill(installation.instance, backfill_id)
@@ -180,13 +173,13 @@ def test_a_backfill_is_cancelled_once(installation: Installation) -> None:
         cancel_backfill(installation.instance, "nobody")
 
 
-def test_a_backfill_is_followed_run_by_run(installation: Installation) -> None:
+def test_a_backfill_is_followed_run_by_run(installation: Backfilled) -> None:
     """Each run is told station by station, as runs of this process are; what had no turn is told at the end."""
     done, failed, waiting = _months("fhv", "2020-01..2020-03")
     installation.publish(done)
     backfill_id = installation.submit(done, failed, waiting)
     for month in (done, failed):
-        installation.run(month, Order(FILES), **{"dagster/backfill": backfill_id})
+        installation.run_tagged(month, **{"dagster/backfill": backfill_id})
     installation.end(backfill_id, BulkActionStatus.CANCELED)
     told = list(follow_backfill(installation.instance, backfill_id, installation.settings))
     by_month = {month: [news for news in told if news.month == month] for month in (done, failed, waiting)}
@@ -202,20 +195,20 @@ def test_a_backfill_is_followed_run_by_run(installation: Installation) -> None:
     assert [news.error for news in by_month[waiting]] == ["it was cancelled before its turn"]
 
 
-def test_a_run_that_will_be_run_again_has_not_failed_yet(installation: Installation) -> None:
+def test_a_run_that_will_be_run_again_has_not_failed_yet(installation: Backfilled) -> None:
     """A failed run with a retry to come is a setback; the month ends as its last run does."""
     [month] = _months("fhv", "2020-01")
     backfill_id = installation.submit(month)
     tags = {"dagster/backfill": backfill_id}
-    installation.run(month, Order(FILES), **tags, **{"dagster/will_retry": "true"})
+    installation.run_tagged(month, **tags, **{"dagster/will_retry": "true"})
     installation.publish(month)
-    installation.run(month, Order(FILES), **tags)
+    installation.run_tagged(month, **tags)
     told = [news.what for news in follow_backfill(installation.instance, backfill_id, installation.settings)]
     assert News.failed not in told
     assert told.index(News.setback) < told.index(News.done)
 
 
-def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Installation) -> None:
+def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Backfilled) -> None:
     """Where the daemon cannot run a backfill, nobody waits for it any longer."""
     backfill_id = installation.submit(*_months("green", "2020-01"))
     installation.end(backfill_id, BulkActionStatus.FAILED)
@@ -223,6 +216,6 @@ def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Installati
         list(follow_backfill(installation.instance, backfill_id, installation.settings))
 
 
-def test_no_daemon_is_noticed(installation: Installation) -> None:
+def test_no_daemon_is_noticed(installation: Backfilled) -> None:
     """An instance that no daemon ever served has none."""
     assert not is_daemon_alive(installation.instance)

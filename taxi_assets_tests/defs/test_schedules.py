@@ -1,22 +1,22 @@
 """A tick asks for the months that are published and not loaded, or published again since; else it says why not."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.instance import open_instance, process_tags
+from taxi_assets.defs.instance import process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
-from taxi_assets.defs.runs import ORIGIN, Order, run_month
+from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.errors import SettingsError, StoreError
-from taxi_assets.news import News, RunNews
+from taxi_assets.news import News
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.defs.installation import WebInstallation, web_path
 from taxi_assets_tests.web_server import Reply, WebServer
 
 # Dagster's own tags of a partition.
@@ -26,30 +26,8 @@ TICK = datetime(2021, 8, 1, 5, tzinfo=ZoneInfo("America/New_York"))
 MARCH, APRIL = TripMonth("green", "2021-03"), TripMonth("green", "2021-04")
 
 
-def _path(month: TripMonth) -> str:
-    return f"/{month.color}/{month.stem}.csv.gz"
-
-
-class Installation:
-    """A home whose source is a web server, and what its schedules ask for."""
-
-    def __init__(self, web: WebServer) -> None:
-        self.web = web
-        self.settings = Settings.load()
-        self.definitions = build_definitions(self.settings)
-        self.instance = open_instance(self.settings.home)
-
-    def publish(self, month: TripMonth, seed: int = 1, **headers: str) -> None:
-        """Let the server have a month."""
-        place = self.settings.home / "made-up"
-        write_sample(month, 50 + seed, place, seed)
-        self.web.replies[_path(month)] = [Reply(place.read_bytes(), headers=headers)]
-
-    def load(self, month: TripMonth) -> RunNews:
-        """Run all stations of a month; how that ended."""
-        told: list[RunNews] = []
-        run_month(self.definitions, self.instance, month, Order(), told.append)
-        return told[-1]
+class Scheduled(WebInstallation):
+    """An installation, and what its schedules ask for."""
 
     def tick(self, color: str = "green", at: datetime = TICK) -> list[dg.RunRequest]:
         """The runs that a schedule asks for; where it asks for none, `skipped` is its reason."""
@@ -70,20 +48,14 @@ class Installation:
 
 
 @pytest.fixture
-def installation(
-    web: WebServer, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Installation]:
+def installation(web_source: WebServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduled]:
     """An installation with nothing loaded, whose source has nothing."""
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path))
-    monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
-    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    made = Installation(web)
-    yield made
-    made.instance.dispose()
+    with closing(Scheduled(web_source)) as made:
+        yield made
 
 
-def test_what_is_not_published_is_not_asked_for(installation: Installation) -> None:
+def test_what_is_not_published_is_not_asked_for(installation: Scheduled) -> None:
     """A tick that finds nothing says which months it asked for, whom, and what that said; each was asked for once."""
     assert installation.tick() == []
     assert "2021-02..2021-07 not published" in installation.skipped
@@ -91,7 +63,7 @@ def test_what_is_not_published_is_not_asked_for(installation: Installation) -> N
     assert len(installation.web.seen) == 6
 
 
-def test_what_is_published_and_not_loaded_is_asked_for(installation: Installation) -> None:
+def test_what_is_published_and_not_loaded_is_asked_for(installation: Scheduled) -> None:
     """Exactly those months are asked for, each with its partition, its version and its tags, until they are loaded."""
     installation.publish(MARCH, ETag='"v1"')
     installation.publish(APRIL, ETag='"v1"')
@@ -108,9 +80,9 @@ def test_what_is_published_and_not_loaded_is_asked_for(installation: Installatio
         }.items()
     )
     assert second.partition_key == "green|2021-04"
-    assert installation.load(MARCH).what is News.done
+    installation.load(MARCH)
     assert installation.asked() == ["green|2021-04"]
-    assert installation.load(APRIL).what is News.done
+    installation.load(APRIL)
     assert installation.asked() == []
     assert "2021-03..2021-04 loaded, and not published again" in installation.skipped
     assert "2021-02,2021-05..2021-07 not published" in installation.skipped
@@ -126,7 +98,7 @@ def test_what_is_published_and_not_loaded_is_asked_for(installation: Installatio
     ids=["ETag", "date", "size"],
 )
 def test_what_was_published_again_is_asked_for_again(
-    before: dict[str, str], after: dict[str, str], seed: int, installation: Installation
+    before: dict[str, str], after: dict[str, str], seed: int, installation: Scheduled
 ) -> None:
     """A loaded month is asked for once its ETag, or where there is none its size or date, is another one."""
     installation.publish(MARCH, 1, **before)
@@ -141,7 +113,7 @@ def test_what_was_published_again_is_asked_for_again(
     assert installation.asked() == []
 
 
-def test_a_weak_etag_is_no_other_version(installation: Installation) -> None:
+def test_a_weak_etag_is_no_other_version(installation: Scheduled) -> None:
     """The same ETag comes weak where a proxy is in between."""
     installation.publish(MARCH, ETag='"v1"')
     installation.load(MARCH)
@@ -149,15 +121,15 @@ def test_a_weak_etag_is_no_other_version(installation: Installation) -> None:
     assert installation.asked() == []
 
 
-def test_a_failed_month_is_asked_for_at_the_next_tick(installation: Installation) -> None:
+def test_a_failed_month_is_asked_for_at_the_next_tick(installation: Scheduled) -> None:
     """A month that failed is not loaded: it is asked for again, though the source has the same version of it."""
-    installation.web.replies[_path(MARCH)] = [Reply(b"\x1f\x8b no month", headers={"ETag": '"v1"'})]
+    installation.web.replies[web_path(MARCH)] = [Reply(b"\x1f\x8b no month", headers={"ETag": '"v1"'})]
     assert installation.asked() == ["green|2021-03"]
-    assert installation.load(MARCH).what is News.failed
+    assert installation.run(MARCH)[-1].what is News.failed
     assert installation.asked() == ["green|2021-03"]
 
 
-def test_a_month_that_is_stale_or_in_part_is_asked_for(installation: Installation) -> None:
+def test_a_month_that_is_stale_or_in_part_is_asked_for(installation: Scheduled) -> None:
     """Only a month that all stations have of one version is loaded."""
     installation.publish(MARCH, ETag='"v1"')
     for stations, asked in (
@@ -165,11 +137,11 @@ def test_a_month_that_is_stale_or_in_part_is_asked_for(installation: Installatio
         (STATIONS[1:], []),
         (STATIONS[:1], ["green|2021-03"]),
     ):
-        run_month(installation.definitions, installation.instance, MARCH, Order(stations), lambda _: None)
+        installation.run(MARCH, *stations)
         assert installation.asked() == asked
 
 
-def test_what_is_under_way_is_not_asked_for(installation: Installation) -> None:
+def test_what_is_under_way_is_not_asked_for(installation: Scheduled) -> None:
     """A month whose run is under way is left alone; a run whose process is gone is not under way."""
     installation.publish(MARCH)
     job = installation.definitions.resolve_job_def(LOAD_TRIPS)
@@ -185,25 +157,25 @@ def test_what_is_under_way_is_not_asked_for(installation: Installation) -> None:
     assert installation.asked() == ["green|2021-03"]
 
 
-def test_a_source_that_cannot_be_asked_fails_the_tick(installation: Installation) -> None:
+def test_a_source_that_cannot_be_asked_fails_the_tick(installation: Scheduled) -> None:
     """A tick fails in the source's words, after as many tries as can help."""
     installation.publish(MARCH)
-    good = installation.web.replies[_path(MARCH)]
-    installation.web.replies[_path(MARCH)] = [Reply(status=503), *good]
+    good = installation.web.replies[web_path(MARCH)]
+    installation.web.replies[web_path(MARCH)] = [Reply(status=503), *good]
     assert installation.asked() == ["green|2021-03"]
-    installation.web.replies[_path(MARCH)] = [Reply(status=403)]
+    installation.web.replies[web_path(MARCH)] = [Reply(status=403)]
     with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
         installation.tick()
     assert isinstance(caught.value.user_exception, StoreError)
-    assert f"{_path(MARCH)} answered 403" in str(caught.value.user_exception)
+    assert f"{web_path(MARCH)} answered 403" in str(caught.value.user_exception)
 
 
-def test_a_page_in_a_months_place_is_no_month(installation: Installation) -> None:
+def test_a_page_in_a_months_place_is_no_month(installation: Scheduled) -> None:
     """A server that answers with a page is not taken at its word, and the other months are asked for."""
     installation.publish(APRIL)
-    installation.web.replies[_path(MARCH)] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
+    installation.web.replies[web_path(MARCH)] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
     assert installation.asked() == ["green|2021-04"]
-    del installation.web.replies[_path(APRIL)]
+    del installation.web.replies[web_path(APRIL)]
     assert installation.asked() == []
     assert "is an HTML page" in installation.skipped
 
@@ -213,12 +185,11 @@ def test_a_tick_looks_as_far_back_as_is_set(web: WebServer, monkeypatch: pytest.
     """The last whole month is that of New York, and no month before the first partition is asked for."""
     monkeypatch.setenv("TAXI_LOOKBACK_MONTHS", "3")
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2021-05")
-    made = Installation(web)
-    made.tick(at=datetime(2021, 8, 1, 3, tzinfo=UTC))
-    assert "2021-05..2021-06 not published" in made.skipped
-    made.tick(at=datetime(2021, 5, 1, 5, tzinfo=UTC))
-    assert "TAXI_FIRST_MONTH" in made.skipped
-    made.instance.dispose()
+    with closing(Scheduled(web)) as made:
+        made.tick(at=datetime(2021, 8, 1, 3, tzinfo=UTC))
+        assert "2021-05..2021-06 not published" in made.skipped
+        made.tick(at=datetime(2021, 5, 1, 5, tzinfo=UTC))
+        assert "TAXI_FIRST_MONTH" in made.skipped
 
 
 @pytest.mark.parametrize(("set_to", "status"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])

@@ -1,8 +1,8 @@
 """What the source has published is observed: a month that was published again is stale, until it is loaded."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,42 +10,19 @@ from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.definitions.temporal_context import TemporalContext
 
-from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.history import read_history
-from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.partitions import partition_key, trip_partitions
-from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.defs.source_trips import SOURCE_TRIPS, observed_versions
-from taxi_assets.news import RunNews, Standing
-from taxi_assets.settings import Settings
-from taxi_assets.tlc.sample import write_sample
+from taxi_assets.news import Standing
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.defs.installation import WebInstallation
 from taxi_assets_tests.web_server import Reply, WebServer
 
 MARCH, OLD = TripMonth("green", "2021-03"), TripMonth("yellow", "2019-05")
 
 
-class Installation:
-    """A home whose source is a web server that has one recent month and an old one, which is loaded."""
-
-    def __init__(self, web: WebServer) -> None:
-        self.web = web
-        self.settings = Settings.load()
-        self.definitions = build_definitions(self.settings)
-        self.instance = open_instance(self.settings.home)
-
-    def publish(self, month: TripMonth, version: str) -> None:
-        """Let the server have a month."""
-        place = self.settings.home / "made-up"
-        write_sample(month, 50, place)
-        path = f"/{month.color}/{month.stem}.csv.gz"
-        self.web.replies[path] = [Reply(place.read_bytes(), headers={"ETag": version})]
-
-    def load(self, month: TripMonth) -> None:
-        """Run all stations of a month."""
-        told: list[RunNews] = []
-        run_month(self.definitions, self.instance, month, Order(), told.append)
-        assert not told[-1].error
+class Observing(WebInstallation):
+    """An installation that looks at what its source has."""
 
     def observe(self, partition: str | None = None) -> dict[str, str]:
         """Observe the source, as the UI does; the versions that are known then."""
@@ -69,52 +46,46 @@ class Installation:
 
 
 @pytest.fixture
-def installation(
-    web: WebServer, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Installation]:
+def installation(web_source: WebServer) -> Iterator[Observing]:
     """An installation with an old month loaded."""
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path))
-    monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
-    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
-    made = Installation(web)
-    made.publish(OLD, '"v1"')
-    made.load(OLD)
-    made.web.seen.clear()
-    yield made
-    made.instance.dispose()
+    with closing(Observing(web_source)) as made:
+        made.publish(OLD, ETag='"v1"')
+        made.load(OLD)
+        made.web.seen.clear()
+        yield made
 
 
-def test_what_was_published_again_is_stale_until_it_is_loaded(installation: Installation) -> None:
+def test_what_was_published_again_is_stale_until_it_is_loaded(installation: Observing) -> None:
     """The observation makes the raw month stale, in the UI and in `taxi status`; a run of the month ends that."""
     key = str(partition_key(OLD))
     assert installation.observe()[key] == '"v1"'
     assert (installation.standing(OLD), installation.is_raw_stale(OLD)) == (Standing.loaded, False)
-    installation.publish(OLD, '"v2"')
+    installation.publish(OLD, ETag='"v2"')
     assert installation.observe()[key] == '"v2"'
     assert (installation.standing(OLD), installation.is_raw_stale(OLD)) == (Standing.stale, True)
     installation.load(OLD)
     assert (installation.standing(OLD), installation.is_raw_stale(OLD)) == (Standing.loaded, False)
 
 
-def test_a_run_observes_what_it_fetches(installation: Installation) -> None:
+def test_a_run_observes_what_it_fetches(installation: Observing) -> None:
     """A month that was published again and loaded before anybody looked is not stale when somebody does."""
     installation.observe()
-    installation.publish(OLD, '"v2"')
+    installation.publish(OLD, ETag='"v2"')
     installation.load(OLD)
     assert (installation.standing(OLD), installation.is_raw_stale(OLD)) == (Standing.loaded, False)
     installation.observe()
     assert (installation.standing(OLD), installation.is_raw_stale(OLD)) == (Standing.loaded, False)
 
 
-def test_only_loaded_and_recent_months_are_asked_for(installation: Installation) -> None:
+def test_only_loaded_and_recent_months_are_asked_for(installation: Observing) -> None:
     """Observing asks for the old month that is loaded, and the last six of each color, and for no others."""
     installation.observe()
     assert len(installation.web.seen) == 1 + 3 * 6
 
 
-def test_one_month_can_be_observed_alone(installation: Installation) -> None:
+def test_one_month_can_be_observed_alone(installation: Observing) -> None:
     """With a partition, that month alone is asked for; one that is not published, or no month, has no version."""
-    installation.publish(MARCH, '"v7"')
+    installation.publish(MARCH, ETag='"v7"')
     assert installation.observe("green|2021-03")["green|2021-03"] == '"v7"'
     assert len(installation.web.seen) == 1
     installation.web.replies["/green/green_tripdata_2021-04.csv.gz"] = [Reply(b"<!DOCTYPE html>")]

@@ -2,8 +2,8 @@
 
 import gzip
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -12,55 +12,35 @@ import pytest
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import CHECKS
 from taxi_assets.defs.history import read_history
-from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key, trip_partitions
-from taxi_assets.defs.runs import Order, run_month
-from taxi_assets.news import News, RunNews, Standing
+from taxi_assets.news import News, Standing
 from taxi_assets.settings import Settings
-from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
+from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets.systems import open_postgres, open_warehouse
 from taxi_assets.tlc.parquet import read_source
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.months import publish
 
 ROWS = 2_000
 
 
-class Installation:
-    """A home with a source of its own, its definitions and its instance, on the tests' Postgres."""
+class Stations(Installation):
+    """An installation, and what its stores hold."""
 
-    def __init__(self, folder: Path, postgres_url: str) -> None:
-        self.settings = Settings.load()
-        self.source = folder / "source"
+    def __init__(self) -> None:
+        super().__init__()
         self.home = self.settings.home
-        self.postgres = PostgresStore(postgres_url)
-        self.warehouse = open_duckdb(self.settings.warehouse_url)
-        self.definitions = build_definitions(self.settings)
-        self.instance = open_instance(self.home)
+        self.postgres = open_postgres(self.settings)
+        self.warehouse = open_warehouse(self.settings)
 
-    def publish(self, month: TripMonth, rows: int = ROWS, seed: int = 0) -> Path:
+    def publish(self, month: TripMonth, rows: int = ROWS) -> Path:
         """Let the source have a month."""
-        place = self.source / month.color / f"{month.stem}.csv.gz"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_sample(month, rows, place, seed)
-        return place
-
-    def run(self, month: TripMonth, *stations: str, fresh: bool = False) -> list[RunNews]:
-        """Run stations of a month, all of them if none is named; what was told of it."""
-        told: list[RunNews] = []
-        run_month(self.definitions, self.instance, month, Order(stations or STATIONS, fresh), told.append)
-        return told
-
-    def metadata(self, station: str, month: TripMonth) -> dict[str, Any]:
-        """The values that the newest materialization of a month tells."""
-        record = self.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(station), asset_partitions=[partition_key(month)]), limit=1
-        ).records[0]
-        assert record.asset_materialization
-        return {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
+        return publish(Path(self.settings.source_url), month, rows)
 
     def checks(self, run_id: str) -> dict[tuple[str, str], bool]:
         """The checks that a run evaluated, and whether they passed."""
@@ -70,18 +50,15 @@ class Installation:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def installation(home: Path) -> Iterator[Stations]:
     """An installation with nothing loaded."""
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
-    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
-    made = Installation(tmp_path, postgres_url)
-    yield made
-    made.instance.dispose()
+    with closing(Stations()) as made:
+        assert made.home == home
+        yield made
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_a_month_passes_all_stations(color: str, installation: Installation) -> None:
+def test_a_month_passes_all_stations(color: str, installation: Stations) -> None:
     """Every color goes the same way: each store has the rows, each check passes, each station tells its counts."""
     month = TripMonth(color, "2021-03")
     installation.publish(month)
@@ -102,7 +79,7 @@ STATIONS_AS_RUN = ("raw_trips", "clean_trips", "lake_trips", "postgres_trips", "
 """Dagster runs what is ready in the order of names."""
 
 
-def test_clean_metadata_is_that_of_the_file(installation: Installation) -> None:
+def test_clean_metadata_is_that_of_the_file(installation: Stations) -> None:
     """What the UI shows of a clean month is what another reader finds in the file."""
     month = TripMonth("green", "2021-03")
     installation.publish(month)
@@ -120,7 +97,7 @@ def test_clean_metadata_is_that_of_the_file(installation: Installation) -> None:
     assert told["preview"].records[0].data["trip_distance"] == table["trip_distance"][0].as_py()
 
 
-def test_the_lake_rule_tells_before_and_after(installation: Installation) -> None:
+def test_the_lake_rule_tells_before_and_after(installation: Stations) -> None:
     """The passenger rule of the lake is told with its counts, and the clean file keeps what was missing."""
     month = TripMonth("green", "2021-03")
     installation.publish(month)
@@ -132,7 +109,7 @@ def test_the_lake_rule_tells_before_and_after(installation: Installation) -> Non
     assert lake["passenger_count"].null_count == 0
 
 
-def test_the_rules_can_be_settings(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rules_can_be_settings(installation: Stations, monkeypatch: pytest.MonkeyPatch) -> None:
     """With both rules at `keep`, the lake misses what was missing, and Postgres has every row."""
     month = TripMonth("yellow", "2021-03")
     installation.publish(month)
@@ -145,7 +122,7 @@ def test_the_rules_can_be_settings(installation: Installation, monkeypatch: pyte
     assert installation.postgres.count(month) == ROWS
 
 
-def test_the_rules_can_be_run_config(installation: Installation) -> None:
+def test_the_rules_can_be_run_config(installation: Stations) -> None:
     """One run may differ from the settings: the course's parameters at run time."""
     month = TripMonth("yellow", "2021-04")
     installation.publish(month)
@@ -164,7 +141,7 @@ def test_the_rules_can_be_run_config(installation: Installation) -> None:
     assert installation.postgres.count(month) == ROWS
 
 
-def test_a_second_run_leaves_one_copy_and_the_same_bytes(installation: Installation) -> None:
+def test_a_second_run_leaves_one_copy_and_the_same_bytes(installation: Stations) -> None:
     """A month that is run again, with the same input, has the same files and as many rows."""
     month = TripMonth("fhv", "2021-03")
     installation.publish(month)
@@ -179,7 +156,7 @@ def test_a_second_run_leaves_one_copy_and_the_same_bytes(installation: Installat
     assert (installation.warehouse.count(month), installation.postgres.count(month)) == (ROWS, ROWS)
 
 
-def test_the_data_version_of_raw_is_the_sha256_of_the_source(installation: Installation) -> None:
+def test_the_data_version_of_raw_is_the_sha256_of_the_source(installation: Stations) -> None:
     """A file that was published again has another data version, so that Dagster shows what is stale."""
     import hashlib
 
@@ -201,7 +178,7 @@ def _break_lines(place: Path, every: int) -> None:
         file.writelines([header, *broken])
 
 
-def test_rejected_rows_are_kept_and_counted(installation: Installation) -> None:
+def test_rejected_rows_are_kept_and_counted(installation: Stations) -> None:
     """Lines that do not parse, within the limit, are in the reject file with their number, reason and text."""
     month = TripMonth("yellow", "2021-03")
     _break_lines(installation.publish(month), every=500)
@@ -219,7 +196,7 @@ def test_rejected_rows_are_kept_and_counted(installation: Installation) -> None:
     assert installation.warehouse.count(month) == ROWS - 4
 
 
-def test_a_mended_source_leaves_no_old_rejects(installation: Installation) -> None:
+def test_a_mended_source_leaves_no_old_rejects(installation: Stations) -> None:
     """Once a month has no rejected lines any more, the reject file of an earlier run is gone."""
     month = TripMonth("yellow", "2021-03")
     _break_lines(installation.publish(month), every=500)
@@ -229,7 +206,7 @@ def test_a_mended_source_leaves_no_old_rejects(installation: Installation) -> No
     assert not list((installation.home / "rejected").rglob("*.parquet"))
 
 
-def test_too_many_rejects_publish_nothing(installation: Installation) -> None:
+def test_too_many_rejects_publish_nothing(installation: Stations) -> None:
     """Above the limit the month fails at clean_trips, says why, and every place keeps the month it had."""
     month = TripMonth("yellow", "2021-03")
     installation.publish(month)
@@ -251,7 +228,7 @@ def test_too_many_rejects_publish_nothing(installation: Installation) -> None:
     [(b"", "is empty"), (b"<html></html>", "an HTML page"), (gzip.compress(b"a,b\n1,2\n" * 9000)[:-20], "cut short")],
     ids=["empty", "a web page", "cut short"],
 )
-def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, installation: Installation) -> None:
+def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, installation: Stations) -> None:
     """A raw file that cannot be read to its end fails its month, and does not appear under its name."""
     month = TripMonth("green", "2021-03")
     installation.publish(month).write_bytes(content)
@@ -262,7 +239,7 @@ def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, ins
     assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
 
 
-def test_a_failure_is_told_where_it_happened(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_told_where_it_happened(installation: Stations, monkeypatch: pytest.MonkeyPatch) -> None:
     """When Postgres cannot be reached, it is postgres_trips that failed, and the warehouse is loaded all the same."""
     month = TripMonth("green", "2021-03")
     installation.publish(month, rows=100)
@@ -274,7 +251,7 @@ def test_a_failure_is_told_where_it_happened(installation: Installation, monkeyp
     assert installation.warehouse.count(month) == 100
 
 
-def test_a_header_without_rows_empties_nothing(installation: Installation) -> None:
+def test_a_header_without_rows_empties_nothing(installation: Stations) -> None:
     """A source that has a header only is an error, and the month that was loaded stays."""
     month = TripMonth("green", "2021-03")
     installation.publish(month, rows=100)
@@ -286,7 +263,7 @@ def test_a_header_without_rows_empties_nothing(installation: Installation) -> No
     assert installation.warehouse.count(month) == 100
 
 
-def test_a_month_of_another_color_is_not_published(installation: Installation) -> None:
+def test_a_month_of_another_color_is_not_published(installation: Stations) -> None:
     """A file whose header is another color's is refused before it appears as raw."""
     month = TripMonth("yellow", "2021-03")
     place = installation.publish(month)
@@ -296,7 +273,7 @@ def test_a_month_of_another_color_is_not_published(installation: Installation) -
     assert "unknown: lpep_pickup_datetime" in told[-1].error
 
 
-def test_history_tells_what_is_stale(installation: Installation) -> None:
+def test_history_tells_what_is_stale(installation: Stations) -> None:
     """A month whose raw file is newer than what was made of it is stale, and shows the rows that the warehouse has."""
     month = TripMonth("green", "2021-03")
     installation.publish(month, rows=100)
@@ -308,7 +285,7 @@ def test_history_tells_what_is_stale(installation: Installation) -> None:
     assert history.rows["warehouse_trips"] == 100
 
 
-def test_what_cannot_be_published_leaves_nothing(installation: Installation) -> None:
+def test_what_cannot_be_published_leaves_nothing(installation: Stations) -> None:
     """Where a folder is in the place of the clean file, the month fails, and no staged file stays."""
     month = TripMonth("green", "2021-03")
     installation.publish(month, rows=100)
@@ -318,7 +295,7 @@ def test_what_cannot_be_published_leaves_nothing(installation: Installation) -> 
     assert not list(installation.home.rglob("*.staged"))
 
 
-def test_history_tells_how_months_stand(installation: Installation) -> None:
+def test_history_tells_how_months_stand(installation: Stations) -> None:
     """Loaded, partly loaded and failed months are told apart, each with its rows by station."""
     loaded, partly, failed = (TripMonth("green", f"2021-0{number}") for number in (1, 2, 3))
     for month in (loaded, partly):
@@ -335,9 +312,7 @@ def test_history_tells_how_months_stand(installation: Installation) -> None:
     assert history[1].rows == {"raw_trips": 100}
 
 
-def test_an_object_that_is_replaced_while_it_is_loaded(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_that_is_replaced_while_it_is_loaded(installation: Stations, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warehouse may have loaded either of the two: the station fails, and another try has the new one."""
     month = TripMonth("green", "2021-03")
     installation.publish(month)

@@ -1,23 +1,22 @@
 """A wipe leaves nothing of a month where it was asked to, and no station that the history calls loaded."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.history import read_history
-from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import STATIONS
 from taxi_assets.defs.partitions import trip_partitions
-from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.defs.wipe import Wiper
-from taxi_assets.news import Lot, News, RunNews, Standing
+from taxi_assets.news import Lot, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.stores.holdings import STORES
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.months import publish
 
 MARCH, APRIL = TripMonth("green", "2020-03"), TripMonth("green", "2020-04")
 FHV = TripMonth("fhv", "2020-03")
@@ -25,42 +24,25 @@ ROWS = 50
 
 
 @pytest.fixture
-def settings(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A home, and a source with three months."""
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
-    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+def installation(home: Path) -> Iterator[Installation]:
+    """An installation with nothing loaded, and a source with three months."""
     for month in (MARCH, APRIL, FHV):
-        place = tmp_path / "source" / month.color / f"{month.stem}.csv.gz"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_sample(month, ROWS, place, seed=0)
-    return Settings.load()
+        publish(home.parent / "source", month, ROWS)
+    with closing(Installation()) as made:
+        yield made
 
 
 @pytest.fixture
-def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of the home."""
-    with open_instance(settings.home) as opened:
-        yield opened
-
-
-@pytest.fixture
-def wiper(settings: Settings, instance: dg.DagsterInstance) -> Wiper:
+def wiper(installation: Installation) -> Wiper:
     """A wiper of the home."""
-    return Wiper(settings, instance)
+    return Wiper(installation.settings, installation.instance)
 
 
-def _load(settings: Settings, instance: dg.DagsterInstance, *months: TripMonth) -> None:
-    """Take months through all stations."""
-    for month in months:
-        told: list[RunNews] = []
-        run_month(build_definitions(settings), instance, month, Order(), told.append)
-        assert told[-1].what is News.done, told[-1].error
-
-
-def _passed(instance: dg.DagsterInstance) -> dict[TripMonth, list[str]]:
+def _passed(installation: Installation) -> dict[TripMonth, list[str]]:
     """The stations that the history says each month passed."""
-    return {history.month: list(history.rows) for history in read_history(instance, trip_partitions("2019-01"))}
+    return {
+        history.month: list(history.rows) for history in read_history(installation.instance, trip_partitions("2019-01"))
+    }
 
 
 def _stores(lots: list[Lot]) -> set[tuple[TripMonth, str]]:
@@ -68,83 +50,79 @@ def _stores(lots: list[Lot]) -> set[tuple[TripMonth, str]]:
     return {(lot.month, lot.store) for lot in lots if lot.held}
 
 
-def test_a_month_goes_everywhere(settings: Settings, instance: dg.DagsterInstance, wiper: Wiper) -> None:
+def test_a_month_goes_everywhere(installation: Installation, wiper: Wiper) -> None:
     """All of a month is told, goes, and is no history any more; others stay; it can be loaded again."""
-    _load(settings, instance, MARCH, APRIL)
+    installation.load(MARCH, APRIL)
     lots = list(wiper.look([MARCH], STORES))
     assert _stores(lots) == {(MARCH, store) for store in STORES}
     assert [(lot.store, lot.held) for lot in wiper.remove(lots)] == [(lot.store, lot.held) for lot in lots]
     assert _stores(list(wiper.look([MARCH, APRIL], STORES))) == {(APRIL, store) for store in STORES}
-    assert _passed(instance) == {APRIL: list(STATIONS)}
-    _load(settings, instance, MARCH)
-    assert _passed(instance) == {MARCH: list(STATIONS), APRIL: list(STATIONS)}
+    assert _passed(installation) == {APRIL: list(STATIONS)}
+    installation.load(MARCH)
+    assert _passed(installation) == {MARCH: list(STATIONS), APRIL: list(STATIONS)}
     assert _stores(list(wiper.look([MARCH], STORES))) == {(MARCH, store) for store in STORES}
 
 
-def test_a_month_goes_from_some_stores(settings: Settings, instance: dg.DagsterInstance, wiper: Wiper) -> None:
+def test_a_month_goes_from_some_stores(installation: Installation, wiper: Wiper) -> None:
     """Stores that were not named keep the month, which is partly there then."""
-    _load(settings, instance, MARCH)
+    installation.load(MARCH)
     list(wiper.remove(list(wiper.look([MARCH], ["raw", "warehouse"]))))
-    (history,) = read_history(instance, trip_partitions("2019-01"))
+    (history,) = read_history(installation.instance, trip_partitions("2019-01"))
     assert history.standing is Standing.partly
     assert list(history.rows) == ["clean_trips", "lake_trips", "postgres_trips"]
     assert _stores(list(wiper.look([MARCH], STORES))) == {(MARCH, store) for store in ("clean", "lake", "postgres")}
 
 
-def test_a_store_that_fails_hides_no_other(settings: Settings, instance: dg.DagsterInstance, wiper: Wiper) -> None:
+def test_a_store_that_fails_hides_no_other(installation: Installation, wiper: Wiper) -> None:
     """A warehouse that cannot be read is told once a color; the others are done, and the month stays loaded there."""
-    _load(settings, instance, MARCH, APRIL, FHV)
-    database = settings.home / "warehouse.duckdb"
+    installation.load(MARCH, APRIL, FHV)
+    database = installation.settings.home / "warehouse.duckdb"
     whole = database.read_bytes()
     database.write_bytes(b"no database" * 1000)
     lots = list(wiper.look([MARCH, APRIL, FHV], STORES))
     assert [(lot.month, lot.store) for lot in lots if lot.error] == [(MARCH, "warehouse"), (FHV, "warehouse")]
     assert all("cannot be opened" in lot.error for lot in lots if lot.error)
     assert not any(lot.error for lot in wiper.remove(lots))
-    assert _passed(instance) == {month: ["warehouse_trips"] for month in (MARCH, APRIL, FHV)}
+    assert _passed(installation) == {month: ["warehouse_trips"] for month in (MARCH, APRIL, FHV)}
     database.write_bytes(whole)
     list(wiper.remove(list(wiper.look([MARCH, APRIL, FHV], STORES))))
-    assert _passed(instance) == {}
+    assert _passed(installation) == {}
 
 
-def test_a_store_that_fails_to_remove_is_told(settings: Settings, instance: dg.DagsterInstance, wiper: Wiper) -> None:
+def test_a_store_that_fails_to_remove_is_told(installation: Installation, wiper: Wiper) -> None:
     """What could be seen, and not removed, is told, and stays loaded in the history."""
-    _load(settings, instance, MARCH)
+    installation.load(MARCH)
     lots = list(wiper.look([MARCH], STORES))
-    (settings.home / "warehouse.duckdb").write_bytes(b"no database" * 1000)
+    (installation.settings.home / "warehouse.duckdb").write_bytes(b"no database" * 1000)
     assert [lot.store for lot in wiper.remove(lots) if lot.error] == ["warehouse"]
-    assert _passed(instance) == {MARCH: ["warehouse_trips"]}
+    assert _passed(installation) == {MARCH: ["warehouse_trips"]}
 
 
-def test_a_wipe_that_was_stopped_is_put_right_by_the_next(
-    settings: Settings, instance: dg.DagsterInstance, wiper: Wiper
-) -> None:
+def test_a_wipe_that_was_stopped_is_put_right_by_the_next(installation: Installation, wiper: Wiper) -> None:
     """What is gone from a store, and not from the history, is gone from there too after the next wipe."""
-    _load(settings, instance, MARCH)
+    installation.load(MARCH)
     lots = list(wiper.look([MARCH], ["lake"]))
     Path(lots[0].held[0].place).unlink()
-    assert "lake_trips" in _passed(instance)[MARCH]
+    assert "lake_trips" in _passed(installation)[MARCH]
     assert list(wiper.remove(list(wiper.look([MARCH], ["lake"])))) == []
-    assert "lake_trips" not in _passed(instance)[MARCH]
+    assert "lake_trips" not in _passed(installation)[MARCH]
 
 
-def test_months_under_way_are_known(settings: Settings, instance: dg.DagsterInstance, wiper: Wiper) -> None:
+def test_months_under_way_are_known(installation: Installation, wiper: Wiper) -> None:
     """A month whose run is not over is told, since that may store it again, and stays known after the wipe."""
-    _load(settings, instance, MARCH, APRIL)
+    installation.load(MARCH, APRIL)
     job = dg.GraphDefinition("nothing").to_job()
     tags = {"dagster/partition/color": "green", "dagster/partition/month": "2020-03"}
-    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    installation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     assert wiper.under_way([MARCH, APRIL]) == [MARCH]
     list(wiper.remove(list(wiper.look([MARCH], STORES))))
-    assert _passed(instance) == {MARCH: [], APRIL: list(STATIONS)}
+    assert _passed(installation) == {MARCH: [], APRIL: list(STATIONS)}
 
 
-def test_no_server_is_made_to_find_nothing(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_server_is_made_to_find_nothing(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home that never had a Postgres server does not get one from a wipe."""
     monkeypatch.setenv("TAXI_POSTGRES_URL", "")
-    wiper = Wiper(Settings.load(), instance)
+    wiper = Wiper(Settings.load(), installation.instance)
     lots = list(wiper.look([MARCH], STORES))
     assert [(lot.store, lot.held, lot.error) for lot in lots] == [(store, [], "") for store in STORES]
-    assert {path.name for path in settings.home.iterdir()} == {"dagster"}
+    assert {path.name for path in installation.settings.home.iterdir()} == {"dagster"}

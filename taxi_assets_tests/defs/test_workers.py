@@ -22,8 +22,8 @@ from taxi_assets.defs.workers import run_months
 from taxi_assets.errors import StoreError
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import publish
 
 MONTHS = [TripMonth("fhv", f"2021-0{number}") for number in range(1, 5)]
 STATIONS = ("raw_trips", "clean_trips")
@@ -33,9 +33,7 @@ STATIONS = ("raw_trips", "clean_trips")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose source has the months, in the environment that workers read."""
     for month in MONTHS:
-        place = tmp_path / "source" / month.color / f"{month.stem}.csv.gz"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_sample(month, 100, place)
+        publish(tmp_path / "source", month, 100)
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
     return tmp_path / "home"

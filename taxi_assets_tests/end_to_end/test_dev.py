@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import publish
 
 MONTH = TripMonth("fhv", "2020-02")
 TAXI = str(Path(sys.executable).with_name("taxi"))
@@ -40,9 +40,7 @@ mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId:
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """GraphQL of a `taxi dev` in a home where one month is loaded."""
     folder = tmp_path_factory.mktemp("dev")
-    place = folder / "source" / "fhv" / f"{MONTH.stem}.csv.gz"
-    place.parent.mkdir(parents=True)
-    write_sample(MONTH, 100, place)
+    publish(folder / "source", MONTH, 100)
     environment = {**os.environ, "TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
     words = [TAXI, "materialize", "--color", MONTH.color, "--months", MONTH.month, "--select", "raw_trips,clean_trips"]
     subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.machine import small_disk
+from taxi_assets_tests.months import publish
 
 MONTH = TripMonth("fhv", "2020-02")
 TAXI = str(Path(sys.executable).with_name("taxi"))
@@ -23,9 +23,7 @@ class Machine:
     """A machine with a source of one month, and a Postgres of its own or of the tests."""
 
     def __init__(self, folder: Path, home: Path, postgres_url: str) -> None:
-        place = folder / "source" / "fhv" / f"{MONTH.stem}.csv.gz"
-        place.parent.mkdir(parents=True)
-        write_sample(MONTH, 200_000, place)
+        publish(folder / "source", MONTH, 200_000)
         self.folder = folder
         self.environment = {**os.environ, "TAXI_HOME": str(home), "TAXI_SOURCE_URL": str(folder / "source")}
         self.environment["TAXI_POSTGRES_URL"] = postgres_url

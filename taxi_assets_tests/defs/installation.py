@@ -1,0 +1,69 @@
+"""The installation that the environment names, in this process: for tests of what runs leave behind."""
+
+from typing import Any
+
+import dagster as dg
+
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import open_instance
+from taxi_assets.defs.jobs import STATIONS
+from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.runs import Order, run_month
+from taxi_assets.news import News, RunNews
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.sample import write_sample
+from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.web_server import Reply, WebServer
+
+
+class Installation:
+    """A home, its definitions and its instance."""
+
+    def __init__(self) -> None:
+        self.settings = Settings.load()
+        self.definitions = build_definitions(self.settings)
+        self.instance = open_instance(self.settings.home)
+
+    def close(self) -> None:
+        """Let go of the instance."""
+        self.instance.dispose()
+
+    def run(self, month: TripMonth, *stations: str, fresh: bool = False) -> list[RunNews]:
+        """Run stations of a month, all of them if none is named; what was told of it."""
+        told: list[RunNews] = []
+        run_month(self.definitions, self.instance, month, Order(stations or STATIONS, fresh), told.append)
+        return told
+
+    def load(self, *months: TripMonth) -> None:
+        """Take months through all stations."""
+        for month in months:
+            told = self.run(month)
+            assert told[-1].what is News.done, told[-1].error
+
+    def metadata(self, station: str, month: TripMonth) -> dict[str, Any]:
+        """The values that the newest materialization of a month tells."""
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(station), asset_partitions=[partition_key(month)])
+        record = self.instance.fetch_materializations(wanted, limit=1).records[0]
+        assert record.asset_materialization
+        return {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
+
+
+class WebInstallation(Installation):
+    """One whose source is a web server of the tests."""
+
+    def __init__(self, web: WebServer) -> None:
+        super().__init__()
+        self.web = web
+
+    def publish(self, month: TripMonth, seed: int = 1, **headers: str) -> Reply:
+        """Let the server have a month, of another size for another seed; what it answers."""
+        place = self.settings.home / "made-up"
+        write_sample(month, 50 + seed, place, seed)
+        reply = Reply(place.read_bytes(), headers=headers)
+        self.web.replies[web_path(month)] = [reply]
+        return reply
+
+
+def web_path(month: TripMonth) -> str:
+    """Where a web server has a month."""
+    return f"/{month.color}/{month.stem}.csv.gz"
