@@ -10,16 +10,17 @@ import base64
 import json
 import re
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from taxi_assets_tests.web_server import listening
 
 Json = dict[str, Any]
 
@@ -478,26 +479,8 @@ def _misfits(value: Any, schema: Json, at: str) -> list[str]:
 def serve_google() -> Iterator[GoogleServer]:
     """A server that has nothing yet."""
     server = GoogleServer()
-
-    class Listening(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, _: object) -> None:
-            """A client may leave early; all else is a bug of this server's, and fails the test."""
-            error = sys.exc_info()[1]
-            if not isinstance(error, ConnectionError):
-                server.unknown.append(f"{request}: {error!r}")
-
-    http = Listening(("127.0.0.1", 0), _handler(server))
-    server.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(_handler(server), bugs=server.unknown) as server.url:
         yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def _handler(server: GoogleServer) -> type[BaseHTTPRequestHandler]:

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,26 +47,36 @@ class WebServer:
 def serve() -> Iterator[WebServer]:
     """A web server that has nothing yet."""
     server = WebServer()
-    http = _Quiet(("127.0.0.1", 0), _handler(server))
-    server.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.closing.set()
-        http.shutdown()
-        thread.join()
-        http.server_close()
+    with listening(_handler(server)) as server.url:
+        try:
+            yield server
+        finally:
+            server.closing.set()
 
 
-class _Quiet(ThreadingHTTPServer):
-    """Says nothing when a client leaves early."""
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler], bugs: list[str] | None = None) -> Iterator[str]:
+    """The address of a server on loopback that answers with this handler.
 
-    daemon_threads = True
+    Says nothing when a client leaves early; other errors of the handler are added to `bugs`, if that is given.
+    """
 
-    def handle_error(self, *_: object) -> None:
-        """Stay quiet."""
+    class Listening(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, _: object) -> None:
+            error = sys.exc_info()[1]
+            if bugs is not None and not isinstance(error, ConnectionError):
+                bugs.append(f"{request}: {error!r}")
+
+    with Listening(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{http.server_port}"
+        finally:
+            http.shutdown()
+            thread.join()
 
 
 def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
