@@ -1,7 +1,10 @@
 """Months' files for tests: made-up ones as a source publishes them, Parquet ones for lakes and warehouses."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
@@ -14,6 +17,14 @@ def publish(source: Path, month: TripMonth, rows: int, seed: int = 0) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     write_sample(month, rows, place, seed)
     return place
+
+
+def folder_of(variable: str, what: str) -> Path:
+    """The folder of files that are not part of the project; skips the test where the variable names none."""
+    named = os.environ.get(variable)
+    if not named:
+        pytest.skip(f"{variable} names no folder of {what}")
+    return Path(named).resolve(strict=True)
 
 
 def write_month(path: Path, month: TripMonth, rows: int, mark: int = 0, source: str = "", **columns: Any) -> None:

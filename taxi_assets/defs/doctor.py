@@ -82,7 +82,7 @@ def _open_given(settings: Settings) -> PostgresStore | None:
     """The store of the server that the settings name, which is not asked yet; None for the one that comes along."""
     if settings.postgres_url is None:
         return None
-    store = PostgresStore(settings.postgres_url.get_secret_value())
+    store = open_postgres(settings)
     store.engine()
     return store
 

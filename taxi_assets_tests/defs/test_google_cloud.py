@@ -43,13 +43,19 @@ def test_stations_say_what_they_are(settings: Settings) -> None:
     }
 
 
-def test_dagsters_own_resources_give_the_clients(settings: Settings) -> None:
-    """Bucket and dataset are reached by dagster-gcp's resources, with the settings for slow lines and places."""
+def _resources(settings: Settings) -> tuple[BucketObjects, BigQueryTables]:
+    """The lake and the warehouse that the assets are given."""
     resources = build_definitions(settings).resources
     assert resources
     lake, warehouse = resources["lake"], resources["warehouse"]
     assert isinstance(lake, BucketObjects)
     assert isinstance(warehouse, BigQueryTables)
+    return lake, warehouse
+
+
+def test_dagsters_own_resources_give_the_clients(settings: Settings) -> None:
+    """Bucket and dataset are reached by dagster-gcp's resources, with the settings for slow lines and places."""
+    lake, warehouse = _resources(settings)
     assert isinstance(lake.gcs, GCSResource)
     assert isinstance(warehouse.bigquery, BigQueryResource)
     opened, asked = lake.lake(), warehouse.open()
@@ -61,11 +67,7 @@ def test_dagsters_own_resources_give_the_clients(settings: Settings) -> None:
 
 def test_the_key_is_a_variables_name(settings: Settings) -> None:
     """What the UI shows of the resources, and what runs store, has the variable's name and not the key."""
-    resources = build_definitions(settings).resources
-    assert resources
-    lake, warehouse = resources["lake"], resources["warehouse"]
-    assert isinstance(lake, BucketObjects)
-    assert isinstance(warehouse, BigQueryTables)
+    lake, warehouse = _resources(settings)
     assert isinstance(lake.gcs.key, dg.EnvVar)
     assert isinstance(warehouse.bigquery.gcp_credentials, dg.EnvVar)
     for shown in (repr(lake), repr(warehouse), repr(settings), str(settings)):

@@ -5,9 +5,6 @@ The files are not part of the project: AWKWARD_TRIPS names a folder that has the
 
 import csv
 import gzip
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,8 @@ from taxi_assets.errors import BadHeader
 from taxi_assets.tlc.clean import CleanReport, clean_month, inspect_raw
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import folder_of
+from taxi_assets_tests.program import run
 
 pytestmark = pytest.mark.real_trips
 
@@ -50,10 +49,7 @@ LOADED = {
 @pytest.fixture(scope="module")
 def awkward() -> Path:
     """The folder of awkward files."""
-    named = os.environ.get("AWKWARD_TRIPS")
-    if not named:
-        pytest.skip("AWKWARD_TRIPS names no folder of awkward files")
-    return Path(named).resolve(strict=True)
+    return folder_of("AWKWARD_TRIPS", "awkward files")
 
 
 def _clean(month: TripMonth, raw: Path, folder: Path) -> CleanReport:
@@ -141,8 +137,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _taxi(home: Path, source: str, *words: str) -> tuple[int, str]:
     """The status of a `taxi` command, and what it prints."""
     settings = {"TAXI_HOME": str(home), "TAXI_SOURCE_URL": source, "TAXI_FIRST_MONTH": "2009-01"}
-    command = [str(Path(sys.executable).with_name("taxi")), *words]
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    done = run("taxi", *words, settings=settings)
     return done.returncode, " ".join(done.stdout.split())
 
 

@@ -5,14 +5,14 @@ BIGQUERY_EMULATOR_HOST and STORAGE_EMULATOR_HOST name the servers; REAL_TRIPS a 
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from taxi_assets_tests.program import run, run_well
 
 pytestmark = pytest.mark.gcp_emulators
 
@@ -29,10 +29,10 @@ class Machine:
     source: Path
     name: str = field(default_factory=lambda: f"trips_{uuid.uuid4().hex[:8]}")
 
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """The command, ended."""
-        environment = {
-            **os.environ,
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is set for the command."""
+        return {
             "TAXI_HOME": str(self.home),
             "TAXI_SOURCE_URL": str(self.source),
             "TAXI_LAKE_URL": f"gs://{self.name}/nyc",
@@ -40,14 +40,10 @@ class Machine:
             "TAXI_UPLOAD_CHUNK_MB": "1",
             "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
         }
-        command = [str(Path(sys.executable).with_name("taxi")), *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def taxi(self, *words: str) -> str:
         """What the command prints, when it succeeds."""
-        done = self.run(*words)
-        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return run_well("taxi", *words, settings=self.settings)
 
     def counts(self) -> dict[str, int]:
         """The rows by month that BigQuery has."""
@@ -98,7 +94,8 @@ def test_another_machine_loads_what_this_one_put(machine: Machine, tmp_path: Pat
     other = Machine(tmp_path / "other", machine.source, machine.name)
     other.taxi("materialize", "--color", "green", "--months", "2020-05", "--select", "warehouse_trips")
     assert other.counts()["2020-05"] == _expected()["2020-05"]
-    failed = other.run("materialize", "--color", "green", "--months", "2020-05", "--select", "lake_trips")
+    words = ("materialize", "--color", "green", "--months", "2020-05", "--select", "lake_trips")
+    failed = run("taxi", *words, settings=other.settings)
     assert failed.returncode == 1
     assert "is not on this machine" in failed.stdout
     assert "--select +clean_trips" in failed.stdout
@@ -106,9 +103,8 @@ def test_another_machine_loads_what_this_one_put(machine: Machine, tmp_path: Pat
 
 def test_a_lake_that_bigquery_cannot_load_from(machine: Machine, tmp_path: Path) -> None:
     """A folder and BigQuery do not go together, which is said before anything runs."""
-    environment = {**os.environ, "TAXI_HOME": str(tmp_path), "TAXI_WAREHOUSE_URL": "bigquery://nyc-trips/none"}
-    command = [str(Path(sys.executable).with_name("taxi")), "materialize", "--color", "green", "--months", "2020-04"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    settings = {"TAXI_HOME": str(tmp_path), "TAXI_WAREHOUSE_URL": "bigquery://nyc-trips/none"}
+    done = run("taxi", "materialize", "--color", "green", "--months", "2020-04", settings=settings)
     assert done.returncode == 2
     assert "BigQuery loads from gs://bucket" in done.stderr
     assert machine.home != tmp_path

@@ -5,9 +5,6 @@ The months are not part of the project: REAL_TRIPS names a folder that has them,
 
 import csv
 import gzip
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from taxi_assets_tests.defs.daemon import running_daemon
+from taxi_assets_tests.months import folder_of
+from taxi_assets_tests.program import run_well
 
 pytestmark = pytest.mark.real_trips
 
@@ -36,11 +35,8 @@ class Installation:
 
     def taxi(self, *words: str) -> str:
         """What the command prints, when it succeeds."""
-        environment = {**os.environ, "TAXI_HOME": str(self.home), "TAXI_SOURCE_URL": str(self.source)}
-        command = [str(Path(sys.executable).with_name("taxi")), *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        settings = {"TAXI_HOME": str(self.home), "TAXI_SOURCE_URL": str(self.source)}
+        return run_well("taxi", *words, settings=settings)
 
     def counts(self, *flags: str, color: str) -> dict[str, int]:
         """The rows by month of a color's table."""
@@ -72,10 +68,7 @@ def _read(path: Path) -> Reading:
 @pytest.fixture(scope="module")
 def source() -> Path:
     """The folder of real months."""
-    named = os.environ.get("REAL_TRIPS")
-    if not named:
-        pytest.skip("REAL_TRIPS names no folder of real months")
-    return Path(named).resolve(strict=True)
+    return folder_of("REAL_TRIPS", "real months")
 
 
 @pytest.fixture(scope="module")

@@ -142,8 +142,8 @@ def test_lost_answer_and_late_job(warehouse: BigQueryWarehouse, google: GoogleSe
     assert len(google.jobs) == 1
 
 
-def test_running_job_is_joined(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
-    """A job that a killed run, or one at the same time, left running is waited for, not repeated."""
+def _left_running(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> Json:
+    """A job that a run gave up to wait for, and that is done the second time that it is asked for from now on."""
     google.pending = 10**6
     warehouse.longest_job_s = 0.05
     with pytest.raises(StoreBusy, match=r"job taxi_assets-taxi-green-202003-\d+-\d+-1 was not done.*run this again"):
@@ -151,6 +151,12 @@ def test_running_job_is_joined(warehouse: BigQueryWarehouse, google: GoogleServe
     (job,) = google.jobs.values()
     google.pending = job["asked"] + 2
     warehouse.longest_job_s = 10
+    return job
+
+
+def test_running_job_is_joined(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
+    """A job that a killed run, or one at the same time, left running is waited for, not repeated."""
+    _left_running(warehouse, google, green)
     assert warehouse.replace_month(MARCH, green, 5) == 5
     assert len(google.jobs) == 1
     assert len(google.asked(INSERT)) == 1
@@ -160,13 +166,7 @@ def test_an_older_job_cannot_undo_a_newer_one(
     warehouse: BigQueryWarehouse, lake: GCSLake, google: GoogleServer, green: LakeObject
 ) -> None:
     """A job that a killed run left running is let to its end first: what it loads is then replaced."""
-    google.pending = 10**6
-    warehouse.longest_job_s = 0.05
-    with pytest.raises(StoreBusy):
-        warehouse.replace_month(MARCH, green, 5)
-    (older,) = google.jobs.values()
-    google.pending = older["asked"] + 2
-    warehouse.longest_job_s = 10
+    older = _left_running(warehouse, google, green)
     assert warehouse.replace_month(MARCH, _put(lake, 7), 7) == 7
     assert older["status"]["state"] == "DONE"
     assert google.rows == {PARTITION: 7}
@@ -213,18 +213,12 @@ def test_another_job_of_that_id(
     other: str, warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject
 ) -> None:
     """A running job that only has the id is not taken for one's own."""
-    google.pending = 10**6
-    warehouse.longest_job_s = 0.05
-    with pytest.raises(StoreBusy):
-        warehouse.replace_month(MARCH, green, 5)
-    (job,) = google.jobs.values()
+    job = _left_running(warehouse, google, green)
     if other == "another object":
         job["configuration"]["load"]["sourceUris"] = ["gs://other/object"]
     else:
         job["configuration"]["load"]["destinationTable"]["projectId"] = "other"
         google.tables["other.taxi.green_taxi_trips"] = google.tables[TABLE]
-    google.pending = job["asked"] + 2
-    warehouse.longest_job_s = 10
     assert warehouse.replace_month(MARCH, green, 5) == 5
     assert len(google.jobs) == 2
 
