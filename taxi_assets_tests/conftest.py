@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -33,6 +34,16 @@ def postgres_url(postgres_server: str) -> str:
     with closing(psycopg2.connect(postgres_server)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("DROP OWNED BY CURRENT_USER")
     return postgres_server
+
+
+@pytest.fixture(scope="session")
+def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `dagster` folder of a home where nothing has run, to be copied: to make its tables takes Dagster a while."""
+    from taxi_assets.defs.instance import open_instance
+
+    home = tmp_path_factory.mktemp("empty")
+    with open_instance(home):
+        return home / "dagster"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The history of months is what their newest runs and materializations say, however many came before."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,9 @@ PARTITIONS = trip_partitions("2009-01")
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, empty_history: Path) -> Iterator[dg.DagsterInstance]:
     """A fresh instance."""
+    shutil.copytree(empty_history, tmp_path / "dagster")
     with open_instance(tmp_path) as opened:
         yield opened
 

@@ -1,12 +1,11 @@
 """Months in worker processes: they run at once, fail alone, and leave no run that looks alive."""
 
 import logging
+import multiprocessing
 import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,14 +28,16 @@ MONTHS = [TripMonth("fhv", f"2021-0{number}") for number in range(1, 5)]
 STATIONS = ("raw_trips", "clean_trips")
 
 
+# As the command does it: workers then need not each import Dagster.
+multiprocessing.set_forkserver_preload(["taxi_assets.defs.workers", "taxi_assets.defs.build"])
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home whose source has the months, in the environment that workers read."""
+def home(home: Path) -> Path:
+    """A home whose source has the months."""
     for month in MONTHS:
-        publish(tmp_path / "source", month, 100)
-    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
-    return tmp_path / "home"
+        publish(home.parent / "source", month, 100)
+    return home
 
 
 @pytest.fixture
@@ -177,6 +178,10 @@ def _unused_process_id() -> int:
 
 def test_processes_that_open_a_fresh_instance_together_all_can(tmp_path: Path) -> None:
     """The first three commands of a new home, started at once, all find a history that works."""
-    code = f"import pathlib, taxi_assets.defs.instance as i; i.open_instance(pathlib.Path({str(tmp_path)!r}))"
-    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
+    context = multiprocessing.get_context("forkserver")
+    started = [context.Process(target=open_instance, args=(tmp_path,)) for _ in range(3)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0, 0, 0]
