@@ -3,9 +3,6 @@
 import csv
 import gzip
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,11 +30,10 @@ from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, parse_months
+from taxi_assets_tests import program
 from taxi_assets_tests.defs.daemon import WarmRunLauncher, running_daemon, until
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.web_server import Reply, WebServer
-
-BIN = Path(sys.executable).parent
 
 AT_ONCE, AT_ONCE_PER_COLOR = 2, 1
 
@@ -60,10 +56,7 @@ class Installation:
 
     def run(self, *words: str, status: int = 0) -> str:
         """What a command prints, when it exits as expected."""
-        environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(self.home))}
-        done = subprocess.run(
-            [str(BIN / words[0]), *words[1:]], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
-        )
+        done = program.run(*words, settings={"DAGSTER_HOME": str(dagster_home(self.home))}, folder=PROJECT)
         assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
