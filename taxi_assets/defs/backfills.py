@@ -222,6 +222,6 @@ def _find(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
         raise UnknownBackfill(
-            f"there is no backfill {backfill_id!r} here: the UI's page Runs lists them under Backfills"
+            f"there is no backfill {backfill_id!r} here: the UI lists them, Runs, Backfills"
         )
     return backfill
