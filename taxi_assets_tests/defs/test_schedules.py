@@ -122,10 +122,13 @@ def test_a_weak_etag_is_no_other_version(installation: Scheduled) -> None:
 
 
 def test_a_failed_month_is_asked_for_at_the_next_tick(installation: Scheduled) -> None:
-    """A month that failed is not loaded: it is asked for again, though the source has the same version of it."""
-    installation.web.replies[web_path(MARCH)] = [Reply(b"\x1f\x8b no month", headers={"ETag": '"v1"'})]
-    assert installation.asked() == ["green|2021-03"]
-    assert installation.run(MARCH)[-1].what is News.failed
+    """A month whose newest run failed is asked for again, though it was loaded, and the source has the same version."""
+    installation.publish(MARCH, ETag='"v1"')
+    installation.load(MARCH)
+    assert installation.asked() == []
+    for clean in installation.settings.home.glob("clean/green/*"):
+        clean.unlink()
+    assert installation.run(MARCH, "lake_trips")[-1].what is News.failed
     assert installation.asked() == ["green|2021-03"]
 
 
