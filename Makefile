@@ -23,7 +23,7 @@ demo: install ## Made-up months through all five stations: no network, no accoun
 
 .PHONY: test
 test: install ## The tests
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder
 
 .PHONY: check
 check: install ## Formatting, lint and types

@@ -1,6 +1,7 @@
 """What tests of several folders share."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,12 @@ from taxi_assets_tests.web_server import WebServer, serve
 
 # An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
 os.environ.update(dict.fromkeys(setting_names(), ""))
+
+# At each commit a database waits for the disk, thousands of times in all: the tests' folders are in memory, if it has
+# room for them several times over.
+MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it; below it pytest makes a folder that only this user may enter
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # A job that a shell runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
