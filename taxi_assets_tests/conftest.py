@@ -16,6 +16,8 @@ from taxi_assets_tests.web_server import WebServer, serve
 
 # An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
 os.environ.update(dict.fromkeys(setting_names(), ""))
+for name in [name for name in os.environ if name.startswith("DAGSTER_")]:
+    del os.environ[name]
 
 # At each commit a database waits for the disk, thousands of times in all: the tests' folders are in memory, if it has
 # room for them several times over.

@@ -5,9 +5,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from taxi_assets_tests.program import BIN
 
 PROJECT = Path(__file__).parent.parent.parent
 README = PROJECT / "README.md"
@@ -29,16 +30,16 @@ def session_of(page: Path) -> list[Step]:
     return [(command, output) for command, _, output in (step.partition("\n") for step in steps)]
 
 
-def type_session(steps: list[Step], folder: Path) -> None:
-    """Type a session into a terminal that stands in a checkout at `folder`.
+def type_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None:
+    """Type a session into a terminal that stands in a checkout at `folder`, where no URL is given with its own Postgres.
 
     Each command must succeed with the output that is said to follow. The length of lines, the seconds and what `...`
     stands for may differ.
     """
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(PROJECT / name, folder)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "TAXI_POSTGRES_URL": postgres_url}
     try:
         for command, output in steps:
             if command.startswith("export "):
@@ -46,7 +47,8 @@ def type_session(steps: list[Step], folder: Path) -> None:
             else:
                 _require_same(command, _type(command, folder, environment), output)
     finally:
-        _type("taxi stop", folder, environment)
+        if not postgres_url:
+            _type("taxi stop", folder, environment)
 
 
 def _type(command: str, folder: Path, environment: Mapping[str, str]) -> str:

@@ -40,17 +40,17 @@ def test_a_stale_page_is_told_with_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", WITH_SESSIONS, ids=name_of)
-def test_the_sessions_print_what_they_say(page: Path, tmp_path: Path) -> None:
+def test_the_sessions_print_what_they_say(page: Path, tmp_path: Path, postgres_url: str) -> None:
     """Typed in order, each command of a page's sessions succeeds with the output that the page shows."""
-    type_session(session_of(page), tmp_path)
+    type_session(session_of(page), tmp_path, postgres_url)
 
 
 @pytest.mark.parametrize(("command", "output"), [("echo two", "one\n"), ("echo one; false", "one\n")])
 def test_a_session_that_goes_otherwise_is_noticed(command: str, output: str, tmp_path: Path) -> None:
     """A command that prints something else than is said, or fails, fails the session's test."""
-    type_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path)
+    type_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path, "not asked")
     with pytest.raises(AssertionError, match="echo"):
-        type_session([(command, output)], tmp_path)
+        type_session([(command, output)], tmp_path, "not asked")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -5,20 +5,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
+from taxi_assets_tests.program import BIN, run_well
 
 MONTH = TripMonth("fhv", "2020-02")
-TAXI = str(Path(sys.executable).with_name("taxi"))
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -41,15 +39,15 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """GraphQL of a `taxi dev` in a home where one month is loaded."""
     folder = tmp_path_factory.mktemp("dev")
     publish(folder / "source", MONTH, 100)
-    environment = {**os.environ, "TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
-    words = [TAXI, "materialize", "--color", MONTH.color, "--months", MONTH.month, "--select", "raw_trips,clean_trips"]
-    subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+    settings = {"TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
+    words = ("materialize", "--color", MONTH.color, "--months", MONTH.month, "--select", "raw_trips,clean_trips")
+    run_well("taxi", *words, settings=settings, folder=folder)
     port = _free_port()
     with (folder / "dev.log").open("w") as log:
         dev = subprocess.Popen(
-            [TAXI, "dev", "--port", str(port)],
+            [str(BIN / "taxi"), "dev", "--port", str(port)],
             cwd=folder,
-            env=environment,
+            env={**os.environ, **settings},
             stdout=log,
             stderr=log,
             start_new_session=True,

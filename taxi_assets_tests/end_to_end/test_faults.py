@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,25 @@ import pytest
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.machine import small_disk
 from taxi_assets_tests.months import publish
+from taxi_assets_tests.program import BIN
 
 MONTH = TripMonth("fhv", "2020-02")
-TAXI = str(Path(sys.executable).with_name("taxi"))
 LOAD = ("materialize", "--color", MONTH.color, "--months", MONTH.month)
 
 
 class Machine:
     """A machine with a source of one month, and a Postgres of its own or of the tests."""
 
-    def __init__(self, folder: Path, home: Path, postgres_url: str) -> None:
-        publish(folder / "source", MONTH, 200_000)
+    def __init__(self, folder: Path, home: Path, postgres_url: str, rows: int = 100) -> None:
+        publish(folder / "source", MONTH, rows)
         self.folder = folder
         self.environment = {**os.environ, "TAXI_HOME": str(home), "TAXI_SOURCE_URL": str(folder / "source")}
         self.environment["TAXI_POSTGRES_URL"] = postgres_url
 
     def taxi(self, *words: str, status: int) -> str:
         """All that a command says, when it ends as expected; never a traceback."""
-        command = [TAXI, *words]
         with subprocess.Popen(
-            command,
+            [str(BIN / "taxi"), *words],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -54,7 +52,7 @@ class Machine:
 def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
     """A month that finds no room fails with the room that there is; what was not finished is not there."""
     with small_disk(tmp_path / "disk", 5) as disk:
-        machine = Machine(tmp_path, disk / "home", postgres_url)
+        machine = Machine(tmp_path, disk / "home", postgres_url, rows=200_000)
         said = machine.taxi(*LOAD, status=1)
         assert "fhv 2020-02 failed at clean_trips" in said
         assert "there is no room for" in said

@@ -1,0 +1,102 @@
+"""What the tests of the commands share: a checkout of its own for each of their modules."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from taxi_assets.defs.history import read_history
+from taxi_assets.defs.partitions import trip_partitions
+from taxi_assets.systems import open_postgres, open_warehouse
+from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.docs.pages import PROJECT
+from taxi_assets_tests.months import publish
+from taxi_assets_tests.program import run
+
+
+@dataclass
+class Checkout:
+    """A folder that is laid out like a checkout, with its own taxi_home and a source of made-up months."""
+
+    folder: Path
+    postgres_url: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is set for its commands: all else is the default."""
+        return {"TAXI_SOURCE_URL": "source", "TAXI_POSTGRES_URL": self.postgres_url}
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """What a command prints, when it exits as expected."""
+        done = run(*words, folder=self.folder, settings=self.settings)
+        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def taxi(self, *words: str, status: int = 0) -> str:
+        """What a `taxi` command prints."""
+        return self.run("taxi", *words, status=status)
+
+    def publish(self, rows: int, *months: TripMonth) -> None:
+        """Let the source have months."""
+        for month in months:
+            publish(self.folder / "source", month, rows)
+
+    @contextmanager
+    def opened(self) -> Iterator[Installation]:
+        """The installation in this process, which is faster than a command where that is not the point."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TAXI_HOME", str(self.folder / "taxi_home"))
+            patch.setenv("TAXI_SOURCE_URL", str(self.folder / "source"))
+            patch.setenv("TAXI_POSTGRES_URL", self.postgres_url)
+            with closing(Installation()) as installation:
+                yield installation
+
+    def load(self, *months: TripMonth) -> None:
+        """Take months through all stations."""
+        with self.opened() as installation:
+            installation.load(*months)
+
+    def standings(self) -> dict[tuple[str, str], str]:
+        """How each month stands in the history."""
+        with self.opened() as installation:
+            told = read_history(installation.instance, trip_partitions(installation.settings.first_month))
+        return {(month.month.color, month.month.month): month.standing for month in told}
+
+    def count(self, color: str, *, postgres: bool = False) -> list[tuple[str, int]]:
+        """Rows by month of a color's table in the warehouse, or in Postgres."""
+        with self.opened() as installation:
+            open_store = open_postgres if postgres else open_warehouse
+            sql = f"SELECT file_month, count(*) FROM {color}_taxi_trips GROUP BY 1 ORDER BY 1"
+            return [(str(month)[:7], rows) for month, rows in open_store(installation.settings).query(sql).rows]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, empty_history: Path, database_of_module: str) -> Checkout:
+    """A checkout of the module's own, on the tests' Postgres."""
+    made = make_checkout(tmp_path_factory.mktemp("checkout"), database_of_module)
+    shutil.copytree(empty_history, made.folder / "taxi_home" / "dagster")
+    return made
+
+
+def make_checkout(folder: Path, postgres_url: str) -> Checkout:
+    """A checkout where nothing has run yet; without a URL it is the server of its taxi_home that runs."""
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(PROJECT / name, folder)
+    return Checkout(folder, postgres_url)
+
+
+@pytest.fixture(scope="module")
+def database_of_module(postgres_server: str, request: pytest.FixtureRequest) -> str:
+    """The address of a database of the module's own: each test of other modules empties the one that they share."""
+    name = request.module.__name__.rpartition(".")[2]
+    with closing(psycopg2.connect(postgres_server)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+    return postgres_server.replace("@/ny_taxi?", f"@/{name}?")
