@@ -31,7 +31,7 @@ def session_of(page: Path) -> list[Step]:
 
 
 def type_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None:
-    """Type a session into a terminal that stands in a checkout at `folder`, where no URL is given with its own Postgres.
+    """Type a session into a terminal that stands in a checkout at `folder`; without a URL it has its own Postgres.
 
     Each command must succeed with the output that is said to follow. The length of lines, the seconds and what `...`
     stands for may differ.
