@@ -15,9 +15,11 @@ from taxi_assets.cli import main, taxi
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A home of its own, no `.env`; and a process that outlives its command, which `taxi status` does not expect."""
+    """A home of its own, no `.env`; and a process that outlives its command, which some commands do not expect."""
     monkeypatch.setattr(settings_module, "DOTENV", tmp_path / ".env")
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
+    # `taxi demo` sets it for all that comes after.
+    monkeypatch.setenv("TAXI_SOURCE_URL", "")
     yield
     gc.enable()
 
@@ -140,16 +142,24 @@ def test_a_wrong_setting_ends_with_status_2(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("TAXI_LAKE_URL", "s3://bucket"), ("TAXI_WAREHOUSE_URL", "sqlite:///x"), ("TAXI_SOURCE_URL", "ftp://x")],
+    ("setting", "said"),
+    [
+        ("TAXI_LAKE_URL=s3://bucket", "TAXI_LAKE_URL"),
+        ("TAXI_WAREHOUSE_URL=sqlite:///x", "TAXI_WAREHOUSE_URL"),
+        ("TAXI_SOURCE_URL=ftp://x", "the source's address"),
+    ],
 )
 def test_a_place_that_is_none_is_said_before_anything_runs(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    setting: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """A URL of a system that is not known is a wrong setting, found before a month is fetched."""
+    name, _, value = setting.partition("=")
     monkeypatch.setenv(name, value)
-    assert run(monkeypatch, "materialize", "--color", "fhv", "--months", "2021-01") == 2
-    assert value.partition(":")[0] in capsys.readouterr().err
+    for words in ("materialize --color fhv --months 2021-01", "doctor"):
+        assert run(monkeypatch, *words.split()) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"error: {said}")
+        assert value.partition(":")[0] in message
     assert not (tmp_path / "home" / "raw").exists()
 
 
@@ -162,15 +172,18 @@ def test_a_first_month_to_come_leaves_no_month(
     assert "TAXI_FIRST_MONTH=2999-01 is not over yet" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["materialize --color fhv --months 2020-02", "status", "demo"])
 def test_a_home_that_cannot_be_made_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A home in the place of a file ends in a message with its path."""
+    """A file where the home should be is named by every command that needs a home."""
     (tmp_path / "home").touch()
-    assert run(monkeypatch, "status") == 1
+    assert run(monkeypatch, *words.split()) == 1
     message = capsys.readouterr().err
     assert message.startswith("error: ")
-    assert str(tmp_path / "home") in message
+    assert f"{tmp_path / 'home'} is a file" in message
+    assert "Traceback" not in message
+    assert "bug" not in message
 
 
 @pytest.mark.parametrize("text", ["[/x]", "[bold]x[/bold]", "[red]"])

@@ -25,9 +25,10 @@ def checkout(checkout: Checkout) -> Checkout:
 
 @pytest.fixture(scope="module")
 def said(checkout: Checkout) -> str:
-    """What is said of a month that cannot be read, of one that is not published, and of those around them."""
+    """What two workers say of a month that cannot be read, of two that are not published, and of those around them."""
     (checkout.folder / "source/green/green_tripdata_2020-02.csv.gz").write_text("<html>no trips here</html>")
-    return checkout.taxi("materialize", "--color", "green", "--months", "2020-01..2020-03,2020-06", status=1)
+    words = ("--color", "green", "--color", "fhv", "--months", "2020-01..2020-03,2020-06", "--workers", "2")
+    return checkout.taxi("materialize", *words, status=1)
 
 
 def test_a_bad_month_fails_alone(checkout: Checkout, said: str) -> None:
@@ -42,14 +43,14 @@ def test_a_bad_month_fails_alone(checkout: Checkout, said: str) -> None:
 
 def test_a_month_that_is_not_published_says_so(said: str) -> None:
     """A month that the source does not have is named with the address that was tried."""
-    assert "green 2020-06 is not published" in said
-    assert "source/green/green_tripdata_2020-06.csv.gz" in said
+    assert "fhv 2020-06 is not published" in said
+    assert "source/fhv/fhv_tripdata_2020-06.csv.gz" in said
 
 
+@pytest.mark.usefixtures("said")
 def test_several_workers_load_several_months(checkout: Checkout) -> None:
     """Two workers at once load every month once."""
-    checkout.taxi("materialize", "--color", "fhv", "--months", "2020-01..2020-04", "--workers", "2")
-    assert checkout.count("fhv") == [(f"2020-0{month}", ROWS) for month in (1, 2, 3, 4)]
+    assert checkout.count("fhv") == [(f"2020-0{month}", ROWS) for month in (1, 2, 3)]
 
 
 def test_a_selection_runs_only_those_stations(checkout: Checkout) -> None:
