@@ -85,6 +85,14 @@ class Settings(BaseSettings):
     lookback_months: int = Field(
         default=6, ge=1, description="How many months back, from the last whole one, the schedules look."
     )
+    alert_urls: SecretStr | None = Field(
+        default=None,
+        description="Where failed runs and finished backfills are told: addresses of Apprise, such as slack://..., "
+        "mailtos://... or jsons://..., by spaces or new lines. Default: nowhere.",
+    )
+    ui_url: str = Field(
+        default="http://127.0.0.1:3000", description="Where people find Dagster's UI: links in alerts begin with it."
+    )
     missing_passengers: MissingPassengers = Field(
         default=MissingPassengers.zero,
         description="What becomes of a missing passenger_count in the lake: zero, or keep.",
@@ -117,6 +125,13 @@ class Settings(BaseSettings):
             return require_month(value)
         except UnknownMonth as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("ui_url")
+    @classmethod
+    def _is_web_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("expected an address that starts with http:// or https://")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

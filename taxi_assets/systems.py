@@ -9,6 +9,7 @@ from functools import partial
 from taxi_assets.errors import SettingsError
 from taxi_assets.settings import Settings
 from taxi_assets.stores import postgres
+from taxi_assets.stores.alerts import Channels
 from taxi_assets.stores.bigquery import BigQueryWarehouse, split_url
 from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
@@ -62,6 +63,16 @@ def open_postgres(settings: Settings) -> PostgresStore:
     """The database; the server that comes along is started if there is no other. Raises SettingsError, StoreError."""
     url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
     return postgres.open_postgres(url, settings.home / "postgres", settings.postgres_port)
+
+
+def open_channels(settings: Settings) -> Channels:
+    """The channels of alerts. Raises SettingsError, also where there are none."""
+    if settings.alert_urls is None:
+        raise SettingsError(
+            "TAXI_ALERT_URLS is not set, so there is nowhere to send alerts: set it to addresses of Apprise, such as "
+            "slack://TOKEN_A/TOKEN_B/TOKEN_C"
+        )
+    return Channels(settings.alert_urls.get_secret_value())
 
 
 def open_holder(settings: Settings, store: str) -> Holder:

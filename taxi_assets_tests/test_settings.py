@@ -66,6 +66,7 @@ def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch)
         ("TAXI_POSTGRES_PORT", "70000"),
         ("TAXI_SCHEDULES", "sometimes"),
         ("TAXI_LOOKBACK_MONTHS", "0"),
+        ("TAXI_UI_URL", "localhost:3000"),
     ],
 )
 def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +79,10 @@ def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatc
     assert str(field.description) in str(caught.value)
 
 
-def test_the_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Printing the settings shows no password."""
-    monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://me:hunter2@host/db")
+@pytest.mark.parametrize("name", ["TAXI_POSTGRES_URL", "TAXI_ALERT_URLS", "TAXI_GCP_CREDENTIALS"])
+def test_what_is_secret_is_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing the settings shows no password and no token."""
+    monkeypatch.setenv(name, "postgresql://me:hunter2@host/db")
     assert "hunter2" not in repr(Settings.load())
 
 

@@ -30,11 +30,12 @@ class Reply:
 
 @dataclass
 class WebServer:
-    """What it answers by path, in order, the last again and again; and the headers of the requests that it saw."""
+    """What it answers by path, in order, the last again and again; the headers that it saw, and what was posted."""
 
     url: str = ""
     replies: dict[str, list[Reply]] = field(default_factory=dict)
     seen: list[dict[str, str]] = field(default_factory=list)
+    posted: list[bytes] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def next_reply(self, path: str) -> Reply:
@@ -88,32 +89,39 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
             reply = server.next_reply(self.path)
             if _not_modified(self.headers, reply):
                 reply = Reply(status=304)
-            start = _asked_start(self.headers, reply)
+            self._answer(reply, _asked_start(self.headers, reply))
+
+        def do_POST(self) -> None:
+            server.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(server.next_reply(self.path), 0)
+
+        def _answer(self, reply: Reply, start: int) -> None:
             total = len(reply.body) * reply.repeat
             self.send_response(206 if start else reply.status)
             part = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
             for name, value in {"Content-Length": str(total - start), **part, **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self._send(reply, start)
-
-        def _send(self, reply: Reply, start: int) -> None:
-            end = next((at for at in (reply.cut_at, reply.stall_at) if at is not None), None)
-            if reply.repeat > 1:
-                for _ in range(reply.repeat):
-                    self.wfile.write(reply.body)
-            else:
-                self.wfile.write(reply.body[start:end])
-            if reply.stall_at is not None:
-                server.closing.wait(10)
-            if reply.cut_at is not None or reply.stall_at is not None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+            _send(self, server, reply, start)
 
         def log_message(self, *_: object) -> None:
             """Stay quiet."""
 
     return Handler
+
+
+def _send(handler: BaseHTTPRequestHandler, server: WebServer, reply: Reply, start: int) -> None:
+    end = next((at for at in (reply.cut_at, reply.stall_at) if at is not None), None)
+    if reply.repeat > 1:
+        for _ in range(reply.repeat):
+            handler.wfile.write(reply.body)
+    else:
+        handler.wfile.write(reply.body[start:end])
+    if reply.stall_at is not None:
+        server.closing.wait(10)
+    if reply.cut_at is not None or reply.stall_at is not None:
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def _not_modified(asked: "Message[str, str]", reply: Reply) -> bool:
