@@ -2,11 +2,13 @@
 
 import dagster as dg
 
+from taxi_assets.defs.alerts import build_run_alerts
 from taxi_assets.defs.assets import build_assets
+from taxi_assets.defs.backfill_alerts import build_backfill_alerts
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
 from taxi_assets.defs.partitions import trip_partitions
-from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.defs.resources import AlertsResource, PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.defs.schedules import build_schedules
 from taxi_assets.defs.source_trips import build_source_trips
 from taxi_assets.settings import Settings
@@ -22,6 +24,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=[build_source_trips(settings), *build_assets(settings)],
         jobs=build_jobs(trip_partitions(settings.first_month)),
         schedules=build_schedules(settings),
+        # Without channels they would only be switches in the UI that do nothing.
+        sensors=[build_run_alerts(settings), build_backfill_alerts(settings)] if settings.alert_urls else [],
         executor=dg.in_process_executor,
         resources={
             "source": SourceResource(url=settings.source_url),
@@ -34,6 +38,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 url=dg.EnvVar("TAXI_POSTGRES_URL") if settings.postgres_url else "",
                 folder=str(settings.home / "postgres"),
                 port=settings.postgres_port,
+            ),
+            "alerts": AlertsResource(
+                # As above: the addresses hold tokens and passwords.
+                urls=dg.EnvVar("TAXI_ALERT_URLS") if settings.alert_urls else "",
+                ui_url=settings.ui_url,
             ),
             "defaults": RuleDefaults(
                 reject_limit=settings.reject_limit,

@@ -13,12 +13,14 @@ from dagster._core.events import JobFailureData
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import MULTIDIMENSIONAL_PARTITION_PREFIX, PARTITION_NAME_TAG
+from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.serdes import deserialize_value
 
 from taxi_assets.defs.jobs import STATIONS, UPSTREAM
 from taxi_assets.defs.partitions import partition_key, trip_month
 from taxi_assets.defs.runs import explain
 from taxi_assets.defs.source_trips import observed_versions
+from taxi_assets.errors import NotPublished
 from taxi_assets.news import MonthHistory, Standing
 from taxi_assets.stores.download import Version
 from taxi_assets.tlc.trips import TripMonth
@@ -63,11 +65,15 @@ class _Wipe:
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """At which station a run failed first, and why."""
+class Failure:
+    """At which station a run failed first, and why; both empty where it did not tell.
 
-    station: str
-    error: str
+    `not_published` where that was only that the source has no such month.
+    """
+
+    station: str = ""
+    error: str = ""
+    not_published: bool = False
 
 
 def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
@@ -81,7 +87,7 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
             if wiped is None or wiped.event < newest.event:
                 passed.setdefault(key, {})[station] = newest
     observed = observed_versions(instance)
-    failures = _read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
+    failures = read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
     known = set(partitions.get_partition_keys())
     histories = (
         replace(
@@ -118,11 +124,11 @@ def _history(
     month: TripMonth,
     run: dg.DagsterRun | None,
     stations: Mapping[str, _Passed],
-    failures: Mapping[str, _Failure],
+    failures: Mapping[str, Failure],
     observed: str,
 ) -> MonthHistory:
     run_id = run.run_id if run else ""
-    failure = failures.get(run_id, _Failure("", ""))
+    failure = failures.get(run_id, Failure())
     rows = {station: newest.rows for station, newest in stations.items()}
     standing = _standing(run.status if run else None, stations, observed)
     return MonthHistory(month, standing, rows, run_id, failure.station, failure.error)
@@ -192,12 +198,12 @@ def _newest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
     """Each partition's newest run."""
     newest: dict[str, dg.DagsterRun] = {}
     for run in instance.get_runs():
-        if key := _partition_of(run):
+        if key := partition_of(run):
             newest.setdefault(key, run)
     return newest
 
 
-def _read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, _Failure]:
+def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
     """Where and why each of these runs failed, by its id."""
     of_these = _EVENTS.c.run_id.in_([run.run_id for run in runs])
     failed = _EVENTS.c.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
@@ -209,10 +215,19 @@ def _read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) 
             told = event.event_specific_data
             data = told if isinstance(told, JobFailureData) else JobFailureData(None)
             step = data.first_step_failure_event
-            failures[entry.run_id] = _Failure(
-                (step and step.step_key) or "", explain(data.error) or event.message or ""
+            failures[entry.run_id] = Failure(
+                (step and step.step_key) or "",
+                explain(data.error) or event.message or "",
+                not_published=_is_not_published(data.error),
             )
     return failures
+
+
+def _is_not_published(error: SerializableErrorInfo | None) -> bool:
+    """Whether an error, or what led to it, is NotPublished."""
+    while error and error.cls_name != NotPublished.__name__:
+        error = error.cause
+    return error is not None
 
 
 def _stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:
@@ -222,7 +237,7 @@ def _stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") 
         return [(number, event) for number, event in connection.execute(columns.where(wanted))]
 
 
-def _partition_of(run: dg.DagsterRun) -> str | None:
+def partition_of(run: dg.DagsterRun) -> str | None:
     """The partition that a run's tags name, as one key or dimension by dimension."""
     by_dimension = {
         tag.removeprefix(MULTIDIMENSIONAL_PARTITION_PREFIX): value

@@ -15,6 +15,9 @@ COLOR_TAG, MONTH_TAG = "taxi/color", "taxi/month"
 ASKED_BY_TAG = "taxi/asked_by"
 """Who asked for a run: `schedule`, `cli`, or `dagster`, which is its UI or one of its commands."""
 
+ALERT_TAG = "taxi/alert"
+"""Who tells of a run that fails: `cli`, which is the command that ran it; without this tag, the sensor."""
+
 STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
 """The assets in the order that a month passes them."""
 

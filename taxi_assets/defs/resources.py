@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from taxi_assets.stores.alerts import Channels
 from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.postgres import PostgresStore, open_postgres
 from taxi_assets.stores.source import Source
@@ -61,3 +62,14 @@ class PostgresResource(dg.ConfigurableResource[PostgresStore]):
     def engine(self) -> "sqlalchemy.Engine":
         """A SQLAlchemy engine of this server."""
         return self.open().engine()
+
+
+class AlertsResource(dg.ConfigurableResource[Channels]):
+    """Where people are told of failed runs and finished backfills: Slack, mail, webhooks and others."""
+
+    urls: str = Field(description="TAXI_ALERT_URLS")
+    ui_url: str = Field(description="TAXI_UI_URL")
+
+    def open(self) -> Channels:
+        """The channels of these addresses."""
+        return Channels(self.urls)

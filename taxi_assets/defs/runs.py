@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets import errors
 from taxi_assets.defs.instance import process_tags
-from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS, STATIONS
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key
 from taxi_assets.news import News, RunNews
 from taxi_assets.tlc.trips import TripMonth
@@ -37,10 +37,14 @@ ORIGIN = RemoteRepositoryOrigin(
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be done with each month: at which stations, and whether it is fetched though nothing changed."""
+    """What is to be done with each month: at which stations, and whether it is fetched though nothing changed.
+
+    `alert` where the command that orders it tells people of a failed run, so that the sensor need not.
+    """
 
     stations: Sequence[str] = STATIONS
     fresh: bool = False
+    alert: bool = False
 
     @property
     def selection(self) -> frozenset[dg.AssetKey] | None:
@@ -75,6 +79,7 @@ def run_month(
         tags={
             **job.get_tags_for_partition_key(partition_key(month), selection),
             ASKED_BY_TAG: "cli",
+            **({ALERT_TAG: "cli"} if order.alert else {}),
             **process_tags(),
         },
         asset_selection=selection,

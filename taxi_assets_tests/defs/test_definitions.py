@@ -100,7 +100,7 @@ def test_building_makes_nothing(tmp_path: Path) -> None:
 
 def test_importing_reads_no_environment_and_no_heavy_library() -> None:
     """The definitions' module can be imported under wrong settings, and imports no database's or cloud's client."""
-    heavy = ("dagster_gcp", "duckdb", "google.cloud", "pandas", "psycopg2", "pyarrow")
+    heavy = ("apprise", "dagster_gcp", "duckdb", "google.cloud", "pandas", "psycopg2", "pyarrow")
     code = f"import sys, taxi_assets.definitions; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "TAXI_REJECT_LIMIT": "nonsense"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -1,0 +1,173 @@
+"""Alerts of failed runs: which are told, and in which words; by a sensor, or by the command that ran them.
+
+Not here: those of backfills (`backfill_alerts`), and how a message reaches people (`stores.alerts`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    PARENT_RUN_ID_TAG,
+    RETRY_NUMBER_TAG,
+    RUN_FAILURE_REASON_TAG,
+    WILL_RETRY_TAG,
+)
+
+from taxi_assets.defs.history import Failure, partition_of, read_failures
+from taxi_assets.defs.instance import open_instance
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS
+from taxi_assets.defs.partitions import trip_month, trip_partitions
+from taxi_assets.defs.resources import AlertsResource
+from taxi_assets.defs.source_trips import SOURCE_TRIPS
+from taxi_assets.errors import StoreError
+from taxi_assets.news import RunNews
+from taxi_assets.settings import Settings
+from taxi_assets.stores.alerts import Channels, Message
+
+INTERVAL_S = 10
+"""How often the sensors look, in seconds. A tick without news is a query or two."""
+
+_LINES, _LETTERS = 5, 800
+"""What of an error is told: its first lines, of so many letters together."""
+
+_OURS = frozenset(dg.AssetKey(name) for name in (SOURCE_TRIPS, *STATIONS))
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """What is told of a run that failed: of which month, or else which job, who asked for it, and how often it ran."""
+
+    what: str
+    failure: Failure
+    run_id: str
+    asked_by: str
+    tries: int = 1
+
+    def message(self, ui_url: str) -> Message:
+        """The same in words, with a link to the run, if it has an id."""
+        at = f" at {self.failure.station}" if self.failure.station else ""
+        tries = f", failed {self.tries} times" if self.tries > 1 else ""
+        link = [f"{ui_url}/runs/{self.run_id}"] if self.run_id else []
+        lines = [*first_lines(self.failure.error), f"Asked for by {self.asked_by}{tries}", *link]
+        return Message(f"{self.what} failed{at}", "\n".join(lines))
+
+
+def first_lines(error: str) -> list[str]:
+    """The first lines of an error, without empty ones; dots where there is more."""
+    lines = [line.rstrip() for line in error.splitlines() if line.strip()]
+    told = "\n".join(lines[:_LINES])
+    more = len(lines) > _LINES or len(told) > _LETTERS
+    return [*told[:_LETTERS].splitlines(), *(["..."] if more else [])]
+
+
+def build_run_alerts(settings: Settings) -> dg.SensorDefinition:
+    """The sensor `alert_failed_runs` under these settings."""
+    partitions = trip_partitions(settings.first_month)
+
+    @dg.run_failure_sensor(
+        name="alert_failed_runs",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        # Runs of Dagster's own commands name no code location.
+        monitor_all_code_locations=True,
+        description="Tells the channels of TAXI_ALERT_URLS of each run that failed, after its last retry; not of "
+        "months that the source has not published.",
+    )
+    def tick(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> None:
+        run = context.dagster_run
+        failure = read_failures(context.instance, [run]).get(run.run_id, Failure())
+        if why := _why_not_told(context.instance, run, failure):
+            context.log.info("not told of run %s: %s", run.run_id, why)
+            return
+        failed = FailedRun(
+            _what_of(run, partitions),
+            failure,
+            run.run_id,
+            run.tags.get(ASKED_BY_TAG, "dagster"),
+            int(run.tags.get(RETRY_NUMBER_TAG, 0)) + 1,
+        )
+        for trouble in send(alerts.open(), [failed.message(alerts.ui_url)]):
+            context.log.warning(trouble)
+
+    return tick
+
+
+def tell_failed_months(settings: Settings, channels: Channels, ended: Iterable[RunNews]) -> Iterator[str]:
+    """Tell of each of these months that failed, but of those that are not published; what did not get through."""
+    failed = list(ended)
+    with open_instance(settings.home) as instance:
+        runs = instance.get_runs(dg.RunsFilter(run_ids=[news.run_id for news in failed if news.run_id]))
+        failures = read_failures(instance, runs)
+    told = (
+        FailedRun(str(news.month), Failure(news.station, news.error), news.run_id, "cli").message(settings.ui_url)
+        for news in failed
+        if not failures.get(news.run_id, Failure()).not_published
+    )
+    yield from send(channels, told)
+
+
+def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
+    """Send messages, and tell which did not get through: whoever sends them goes on."""
+    for message in messages:
+        try:
+            channels.send(message)
+        except StoreError as error:
+            yield f"{message.title}: {error}"
+
+
+def _what_of(run: dg.DagsterRun, partitions: dg.MultiPartitionsDefinition) -> str:
+    """What a run is of, for people: its month, or else its assets or its job."""
+    if key := partition_of(run):
+        return str(trip_month(key, partitions))
+    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+
+
+def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Failure) -> str:
+    """Why people are not told of a failed run; empty where they are."""
+    if run.job_name not in JOBS and not is_ours(run.asset_selection or ()):
+        return "it is of another project"
+    if _will_be_retried(instance, run):
+        return "it will be retried"
+    if failure.not_published:
+        return "its month is not published"
+    # What the UI or the daemon runs again has its parent's tags, and no command that tells.
+    if run.tags.get(ALERT_TAG) == "cli" and PARENT_RUN_ID_TAG not in run.tags:
+        return "the command that ran it tells"
+    return ""
+
+
+def is_ours(assets: Iterable[dg.AssetKey]) -> bool:
+    """Whether these are assets, at least one, and all of this project."""
+    keys = set(assets)
+    return bool(keys) and keys <= _OURS
+
+
+def _will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the daemon runs a failed run again, or has done so."""
+    if AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return True
+    if WILL_RETRY_TAG in run.tags:
+        marked = run.tags[WILL_RETRY_TAG] == "true"
+    else:
+        # The mark is made a moment after the failure is told.
+        reason = run.tags.get(RUN_FAILURE_REASON_TAG)
+        marked = instance.run_retries_enabled and auto_reexecution_should_retry_run(
+            instance, run, RunFailureReason(reason) if reason else None
+        )
+    return marked and not _is_left_alone(instance, run)
+
+
+def _is_left_alone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run is of a backfill that is over, or not there yet: the daemon retries none of those.
+
+    `dagster job backfill` makes its backfill when all runs are queued, and calls it over at once.
+    """
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    return bool(backfill_id) and (backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES)

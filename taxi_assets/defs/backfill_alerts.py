@@ -1,0 +1,226 @@
+"""Alerts of backfills: one message for each that is over, with what became of its months.
+
+Not here: those of single runs (`alerts`).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import dagster as dg
+from dagster._core.errors import DagsterDefinitionChangedDeserializationError
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._time import get_current_timestamp
+
+from taxi_assets.defs.alerts import INTERVAL_S, first_lines, is_ours, send
+from taxi_assets.defs.history import partition_of, read_failures
+from taxi_assets.defs.jobs import JOBS, STATIONS
+from taxi_assets.defs.partitions import trip_month, trip_partitions
+from taxi_assets.defs.resources import AlertsResource
+from taxi_assets.defs.runs import explain
+from taxi_assets.settings import Settings
+from taxi_assets.stores.alerts import Message
+from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
+
+_AT_ONCE = 5
+"""Backfills that a tick tells of: Dagster gives it a minute, and dead channels take their time."""
+
+_LOOK_BACK = (10, 100)
+"""How many of the newest backfills are read; more only where the one that was the newest is not among them."""
+
+_RETRY_WITHIN_S = 60.0
+"""How soon the daemon makes the retry of a run that it marked for one, in seconds. It looks every five."""
+
+
+class Outcome(StrEnum):
+    """What became of a month in a backfill, judged by its newest run there."""
+
+    loaded = "loaded"
+    failed = "failed"
+    not_published = "not published"
+    cancelled = "cancelled"
+    never_ran = "never ran"
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """The newest backfill that was seen, and those seen that were not over yet."""
+
+    newest: str
+    open: Sequence[str]
+
+    @classmethod
+    def read(cls, text: str) -> "_Cursor":
+        told = json.loads(text)
+        return cls(told["newest"], told["open"])
+
+    def __str__(self) -> str:
+        return json.dumps({"newest": self.newest, "open": list(self.open)})
+
+
+def build_backfill_alerts(settings: Settings) -> dg.SensorDefinition:
+    """The sensor `alert_finished_backfills` under these settings."""
+    partitions = trip_partitions(settings.first_month)
+
+    @dg.sensor(
+        name="alert_finished_backfills",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the channels of TAXI_ALERT_URLS of each backfill that is over, once all its runs are: what "
+        "became of its months. Not of those that were over when it first looked.",
+    )
+    def tick(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SkipReason:
+        instance = context.instance
+        cursor = _look(instance, context.cursor)
+        over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:_AT_ONCE]
+        messages = [
+            _summary(instance, backfill, _targets(context, backfill), partitions, alerts.ui_url) for backfill in over
+        ]
+        for trouble in send(alerts.open(), messages) if messages else ():
+            context.log.warning(trouble)
+        told = {backfill.backfill_id for backfill in over}
+        left = [backfill_id for backfill_id in cursor.open if backfill_id not in told]
+        context.update_cursor(str(_Cursor(cursor.newest, left)))
+        return dg.SkipReason(f"told of backfills: {len(told)}; not over yet: {len(left)}")
+
+    return tick
+
+
+def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
+    """What is to be watched: what was so before, and backfills that were made since."""
+    known = _Cursor.read(before) if before else _Cursor("", ())
+    listed = _newer(instance, known.newest)
+    ours = [backfill for backfill in listed if backfill.job_name in JOBS or is_ours(backfill.asset_selection or ())]
+    # At the first look, what is over was told by nobody, and is no news.
+    new = [backfill.backfill_id for backfill in ours if before or not _is_over(instance, backfill)]
+    return _Cursor(listed[0].backfill_id if listed else known.newest, [*known.open, *reversed(new)])
+
+
+def _newer(instance: dg.DagsterInstance, than: str) -> Sequence[PartitionBackfill]:
+    """The backfills that were made after this one, the newest first; the newest of all where it is not found."""
+    listed: Sequence[PartitionBackfill] = ()
+    for limit in _LOOK_BACK:
+        listed = instance.get_backfills(limit=limit)
+        ids = [backfill.backfill_id for backfill in listed]
+        if than in ids:
+            return listed[: ids.index(than)]
+    return listed
+
+
+def _find(instance: dg.DagsterInstance, ids: Iterable[str]) -> Iterator[PartitionBackfill]:
+    return (backfill for backfill_id in ids if (backfill := instance.get_backfill(backfill_id)))
+
+
+def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
+    """Whether a backfill asks for nothing more, and none of its runs is under way, or about to be retried.
+
+    `dagster job backfill` calls one complete as soon as its runs are in the queue.
+    """
+    if backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
+        return False
+    recently = get_current_timestamp() - _RETRY_WITHIN_S
+    return all(
+        record.dagster_run.status in FINISHED_STATUSES
+        and not (record.dagster_run.is_complete_and_waiting_to_retry and (record.end_time or 0) > recently)
+        for record in instance.get_run_records(_runs_of(backfill))
+    )
+
+
+def _runs_of(backfill: PartitionBackfill) -> dg.RunsFilter:
+    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill.backfill_id))
+
+
+def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[str]:
+    """The partitions that a backfill asked for, whether they ran or not."""
+    if not backfill.is_asset_backfill or context.repository_def is None:
+        return set(backfill.partition_names or ())
+    try:
+        data = backfill.get_asset_backfill_data(context.repository_def.asset_graph)
+    except DagsterDefinitionChangedDeserializationError:
+        # The partitions are others by now. Those that ran are known from their runs.
+        return set()
+    subsets = data.target_subset.partitions_subsets_by_asset_key.values()
+    return {key for subset in subsets for key in subset.get_partition_keys()}
+
+
+def _summary(
+    instance: dg.DagsterInstance,
+    backfill: PartitionBackfill,
+    targets: Iterable[str],
+    partitions: dg.MultiPartitionsDefinition,
+    ui_url: str,
+) -> Message:
+    """What became of a backfill's months, how those that failed are run again, and a link to it."""
+    outcomes = _outcomes(instance, backfill, targets, partitions)
+    by_outcome = {told: sorted(m for m, became in outcomes.items() if became is told) for told in Outcome}
+    counts = [f"{len(months)} {told}" for told, months in by_outcome.items() if months]
+    lines = [f"{backfill.backfill_id} {backfill.title or ''}".rstrip()]
+    lines += [f"{told}: {_said_months(months)}" for told, months in by_outcome.items() if months]
+    if backfill.status is BulkActionStatus.FAILED:
+        counts.append("given up by the daemon")
+        lines += first_lines(explain(backfill.error))
+    if failed := by_outcome[Outcome.failed]:
+        lines += ["To run them again:", *_commands(failed, _selected(backfill))]
+    lines.append(f"{ui_url}/runs/b/{backfill.backfill_id}")
+    good = backfill.status is not BulkActionStatus.FAILED and set(outcomes.values()) <= _GOOD
+    return Message(f"backfill of {_counted(len(outcomes))}: {', '.join(counts)}", "\n".join(lines), good=good)
+
+
+_GOOD = {Outcome.loaded, Outcome.not_published}
+
+
+def _counted(months: int) -> str:
+    return "1 month" if months == 1 else f"{months} months"
+
+
+def _outcomes(
+    instance: dg.DagsterInstance,
+    backfill: PartitionBackfill,
+    targets: Iterable[str],
+    partitions: dg.MultiPartitionsDefinition,
+) -> dict[TripMonth, Outcome]:
+    """What became of each month."""
+    newest: dict[str, dg.DagsterRun] = {}
+    for run in instance.get_runs(_runs_of(backfill)):
+        if key := partition_of(run):
+            newest.setdefault(key, run)
+    failures = read_failures(instance, [run for run in newest.values() if run.status is dg.DagsterRunStatus.FAILURE])
+    unpublished = {run_id for run_id, failure in failures.items() if failure.not_published}
+    outcomes = {str(key): Outcome.never_ran for key in targets}
+    outcomes |= {key: _outcome(run, unpublished) for key, run in newest.items()}
+    return {trip_month(key, partitions): outcome for key, outcome in outcomes.items()}
+
+
+def _outcome(run: dg.DagsterRun, unpublished: set[str]) -> Outcome:
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        return Outcome.loaded
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        return Outcome.cancelled
+    return Outcome.not_published if run.run_id in unpublished else Outcome.failed
+
+
+def _selected(backfill: PartitionBackfill) -> set[str]:
+    """The stations that a backfill ran."""
+    if backfill.asset_selection:
+        return {key.to_user_string() for key in backfill.asset_selection}
+    return set(JOBS[backfill.job_name][0]) if backfill.job_name else set(STATIONS)
+
+
+def _by_color(months: Iterable[TripMonth]) -> Mapping[str, str]:
+    """Months as `--months` takes them, by color."""
+    listed = list(months)
+    return {color: format_months(these) for color in COLORS if (these := [m.month for m in listed if m.color == color])}
+
+
+def _said_months(months: Iterable[TripMonth]) -> str:
+    return "; ".join(f"{color} {said}" for color, said in _by_color(months).items())
+
+
+def _commands(months: Iterable[TripMonth], stations: set[str]) -> Iterator[str]:
+    """The commands that ask for a backfill of these months at these stations, one for each color."""
+    chosen = [station for station in STATIONS if station in stations]
+    select = "" if len(chosen) == len(STATIONS) else f" --select {','.join(chosen)}"
+    for color, said in _by_color(months).items():
+        yield f"taxi backfill --color {color} --months {said}{select}"
