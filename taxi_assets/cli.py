@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taxi_assets.console.board import Board, watch
+from taxi_assets.console.board import Board, Line, watch
 from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
+from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings, setting_names
 from taxi_assets.stores.holdings import STORES
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
 
 if TYPE_CHECKING:
     from taxi_assets.defs.wipe import Wiper
-    from taxi_assets.news import RunNews
+    from taxi_assets.stores.alerts import Channels
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 
@@ -166,7 +167,10 @@ def demo() -> None:
     "--workers", default=1, show_default=True, metavar="N", type=click.IntRange(1), help="How many months at once."
 )
 @fresh_option
-def materialize(colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool) -> None:
+@click.option("--alert", is_flag=True, help="Tell the channels of TAXI_ALERT_URLS of each month that failed.")
+def materialize(  # noqa: PLR0913  # one an option
+    colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool, alert: bool
+) -> None:
     """Take months through the stations, now.
 
     Each month is a run of Dagster, which `taxi dev` shows. One that fails leaves the others, and what was loaded of it
@@ -182,13 +186,28 @@ def materialize(colors: tuple[str, ...], months: str, select: str, workers: int,
       taxi materialize --color yellow --color green --months 2020-03..2020-07,2020-12
       taxi materialize --color fhv --months 2021-01..2021-06 --workers 2
       taxi materialize --color green --months 2020-04 --select lake_trips+
+      taxi materialize --color green --months 2020-04 --alert
 
     Exit status: 0 all months are done, 1 some failed and the summary says why, 2 wrong arguments.
     """
+    from taxi_assets.systems import open_channels
+
     settings = Settings.load()
-    board = _run(settings, _each_month(colors, months), select, workers, fresh=fresh)
+    channels = open_channels(settings) if alert else None
+    board = _run(settings, _each_month(colors, months), select, workers, fresh=fresh, alert=alert)
     if board.failed:
+        if channels:
+            _tell(settings, channels, board.failed)
         sys.exit(1)
+
+
+def _tell(settings: Settings, channels: "Channels", failed: Sequence[Line]) -> None:
+    """Tell people of months that failed. A channel that does not take it is told here, and changes nothing."""
+    from taxi_assets.defs.alerts import tell_failed_months
+
+    ended = [RunNews(line.month, News.failed, line.station, error=line.error, run_id=line.run_id) for line in failed]
+    for trouble in tell_failed_months(settings, channels, ended):
+        click.echo(trouble, err=True)
 
 
 @taxi.command()
@@ -349,13 +368,18 @@ def dev(host: str, port: int) -> None:
     """
     from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
     from taxi_assets.stores.ports import require_free_port
+    from taxi_assets.systems import open_channels
 
     settings = Settings.load()
+    if settings.alert_urls:
+        open_channels(settings)
     require_free_port(host, port, choose="choose another: taxi dev --port {port}")
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
     folder = dagster_home(settings.home)
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
+    if "ui_url" not in settings.model_fields_set:
+        environment["TAXI_UI_URL"] = f"http://{host}:{port}"
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
     words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
     # Elsewhere Dagster warns of a dagster.yaml that it does not use.
@@ -367,12 +391,13 @@ def dev(host: str, port: int) -> None:
 @click.option(
     "--json", "as_json", is_flag=True, help="For machines: a JSON list, a finding an object, with its verdict."
 )
-def doctor(*, as_json: bool) -> None:
+@click.option("--alert", is_flag=True, help="Send a test message to the channels of TAXI_ALERT_URLS.")
+def doctor(*, as_json: bool, alert: bool) -> None:
     """Try every system that the settings name, and say what to mend.
 
-    A line for each: TAXI_HOME and its room, the source, the lake, the warehouse, Postgres, Dagster's history; and the
-    versions at work, how psql and pgAdmin reach Postgres. What is written as a try is removed. The Postgres server of
-    TAXI_HOME is started, as by any command.
+    A line for each: TAXI_HOME and its room, the source, the lake, the warehouse, Postgres, Dagster's history, the
+    channels of alerts; and the versions at work, how psql and pgAdmin reach Postgres. What is written as a try is
+    removed. The Postgres server of TAXI_HOME is started, as by any command.
 
     \b
     Each line begins with a word:
@@ -384,6 +409,7 @@ def doctor(*, as_json: bool) -> None:
     Examples:
       taxi doctor
       taxi doctor --json
+      taxi doctor --alert
 
     Exit status: 1 where something is to be mended.
     """
@@ -393,7 +419,7 @@ def doctor(*, as_json: bool) -> None:
 
     findings = []
     try:
-        for finding in examine(Settings.load()):
+        for finding in examine(Settings.load(), alert=alert):
             findings.append(finding)
             if not as_json:
                 print_finding(finding)
@@ -518,8 +544,14 @@ def _each_month(colors: tuple[str, ...], months: str) -> list[TripMonth]:
     return [TripMonth(color, month) for color in dict.fromkeys(colors) for month in parse_months(months)]
 
 
-def _run(
-    settings: Settings, months: list[TripMonth], select: str = "", workers: int = 1, *, fresh: bool = False
+def _run(  # noqa: PLR0913  # as materialize
+    settings: Settings,
+    months: list[TripMonth],
+    select: str = "",
+    workers: int = 1,
+    *,
+    fresh: bool = False,
+    alert: bool = False,
 ) -> Board:
     """Run months and show them; the board at the end."""
     _warm_up()
@@ -533,9 +565,9 @@ def _run(
     stations = select_stations(build_definitions(settings), select)
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
-    board = Board(months, stations)
+    board, order = Board(months, stations), Order(stations, fresh, alert)
     try:
-        with watch(board) as watcher, closing(run_months(settings, months, Order(stations, fresh), workers)) as told:
+        with watch(board) as watcher, closing(run_months(settings, months, order, workers)) as told:
             for news in told:
                 watcher.hear(news)
     finally:

@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,3 +222,38 @@ def test_a_sample_is_laid_out_as_the_source_is(
     with gzip.open(tmp_path / "made" / files[0], "rt") as file:
         assert len(file.readlines()) == 51
     assert capsys.readouterr().out.count("50 rows") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "urls", "said"),
+    [
+        ("materialize --color fhv --months 2021-01 --alert", "", "TAXI_ALERT_URLS is not set"),
+        ("materialize --color fhv --months 2021-01 --alert", "slack://s3cr3t", "cannot be read as slack"),
+        ("dev", "slack://s3cr3t", "cannot be read as slack"),
+    ],
+    ids=["unset", "unreadable", "unreadable by the daemon"],
+)
+def test_alerts_that_have_nowhere_to_go_are_a_wrong_setting(
+    words: str, urls: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything runs, channels that cannot be read are told, without showing them; `--alert` needs some."""
+    monkeypatch.setenv("TAXI_ALERT_URLS", urls)
+    assert run(monkeypatch, *words.split()) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "s3cr3t" not in told
+
+
+@pytest.mark.parametrize(("set_to", "url"), [("", "http://127.0.0.1:{port}"), ("https://ui.example.org", None)])
+def test_links_in_alerts_lead_to_the_ui_that_is_started(
+    set_to: str, url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`taxi dev` tells the daemon where the UI is, unless TAXI_UI_URL says where people find it."""
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr("os.execve", lambda _program, _words, environment: started.append(environment))
+    monkeypatch.setenv("TAXI_UI_URL", set_to)
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    run(monkeypatch, "dev", "--port", str(port))
+    assert started[0]["TAXI_UI_URL"] == (url or set_to).format(port=port)

@@ -20,11 +20,12 @@ from taxi_assets.defs.instance import dagster_home, history_told, open_instance
 from taxi_assets.errors import NotPublished, TaxiAssetsError
 from taxi_assets.news import Finding, Verdict
 from taxi_assets.settings import Settings
+from taxi_assets.stores.alerts import Message
 from taxi_assets.stores.embedded_postgres import psql_line
 from taxi_assets.stores.home import Home
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.refusals import free_bytes
-from taxi_assets.systems import open_lake, open_postgres, open_source, open_warehouse
+from taxi_assets.systems import open_channels, open_lake, open_postgres, open_source, open_warehouse
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 ENOUGH_BYTES = 5 * 10**9
@@ -36,8 +37,11 @@ _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.d
 """Where Dagster keeps its history by default, which `taxi` makes it use."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """What is found of each system, as soon as it is. Raises SettingsError where a setting names no system at all."""
+def examine(settings: Settings, *, alert: bool = False) -> Iterator[Finding]:
+    """What is found of each system, as soon as it is; with `alert`, also whether a test message gets through.
+
+    Raises SettingsError where a setting names no system at all.
+    """
     source, lake, warehouse = open_source(settings), open_lake(settings), open_warehouse(settings)
     postgres = _open_given(settings)
     firsts = [TripMonth(color, settings.first_month) for color in COLORS]
@@ -51,6 +55,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _found("warehouse", warehouse.probe, "set TAXI_WAREHOUSE_URL to another warehouse")
     yield from _found_postgres(settings, postgres)
     yield _found("history", partial(_try_history, home), "set TAXI_HOME to another folder")
+    yield _found("alerts", partial(_said_channels, settings), "unset TAXI_ALERT_URLS")
+    if alert:
+        otherwise = "take that address out of TAXI_ALERT_URLS" if settings.alert_urls else "leave --alert out"
+        yield _found("test alert", partial(_try_channels, settings), otherwise)
 
 
 def _found(system: str, probe: Callable[[], str], otherwise: str) -> Finding:
@@ -126,3 +134,20 @@ def _try_history(home: Path) -> str:
                     database.execute("BEGIN IMMEDIATE")
                     database.rollback()
     return f"{home / 'dagster'} can be written to; runs: {runs:,}"
+
+
+def _said_channels(settings: Settings) -> str:
+    """How many channels alerts have, and of which kinds. Raises SettingsError."""
+    if settings.alert_urls is None:
+        return "none: set TAXI_ALERT_URLS to be told of failed runs and finished backfills"
+    kinds = open_channels(settings).kinds
+    return f"channels: {len(kinds)} ({', '.join(kinds)}); taxi doctor --alert sends them a test message"
+
+
+def _try_channels(settings: Settings) -> str:
+    """Send a test message; what came of it. Raises SettingsError, StoreError."""
+    channels = open_channels(settings)
+    channels.send(
+        Message("test alert of taxi", f"Alerts arrive here. Their links begin with {settings.ui_url}", good=True)
+    )
+    return f"{', '.join(channels.kinds)} took it: look there whether it arrived"

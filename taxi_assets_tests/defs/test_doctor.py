@@ -16,9 +16,10 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 from taxi_assets.stores.lake import FolderLake
 from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets_tests.inbox import SECRET, Inbox
 from taxi_assets_tests.web_server import WebServer
 
-SYSTEMS = ["versions", "home", "source", "lake", "warehouse", "postgres", "psql", "pgadmin", "history"]
+SYSTEMS = ["versions", "home", "source", "lake", "warehouse", "postgres", "psql", "pgadmin", "history", "alerts"]
 
 Examine = Callable[..., dict[str, Finding]]
 
@@ -35,10 +36,10 @@ def found(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) ->
         "POSTGRES_URL": postgres_url,
     }
 
-    def examined(**settings: str) -> dict[str, Finding]:
+    def examined(*, alert: bool = False, **settings: str) -> dict[str, Finding]:
         for name, value in {**defaults, **settings}.items():
             monkeypatch.setenv(f"TAXI_{name}", value)
-        return {finding.system: finding for finding in examine(Settings.load())}
+        return {finding.system: finding for finding in examine(Settings.load(), alert=alert)}
 
     return examined
 
@@ -64,6 +65,7 @@ def test_all_is_well(found: Examine) -> None:
     assert "1 fhv month" in seen["source"]
     assert "PostgreSQL 18" in seen["postgres"]
     assert "runs: 0" in seen["history"]
+    assert "none: set TAXI_ALERT_URLS" in seen["alerts"]
 
 
 def test_no_litter(found: Examine, tmp_path: Path, postgres_url: str) -> None:
@@ -189,3 +191,34 @@ def test_a_setting_that_only_a_try_finds_wrong(found: Examine, monkeypatch: pyte
 
     monkeypatch.setattr(FolderLake, "probe", refuse)
     assert _to_mend(found()) == ["lake"]
+
+
+def test_channels_of_alerts(found: Examine, web: WebServer) -> None:
+    """Channels are told by number and kind, without a message; a test message is sent when it is asked for."""
+    inbox = Inbox(web)
+    finding = found(ALERT_URLS=f"{inbox.address} {inbox.address}")["alerts"]
+    assert (finding.verdict, inbox.mails) == (Verdict.ok, [])
+    assert finding.seen.startswith("channels: 2 (json, json)")
+    findings = found(ALERT_URLS=inbox.address, alert=True)
+    assert not _to_mend(findings)
+    assert "json took it" in findings["test alert"].seen
+    assert [mail.title for mail in inbox.mails] == ["test alert of taxi"]
+
+
+@pytest.mark.parametrize(
+    ("urls", "to_mend", "said"),
+    [
+        ("", ["test alert"], "TAXI_ALERT_URLS is not set"),
+        (f"slack://{SECRET}", ["alerts", "test alert"], "address 1 of 1 cannot be read as slack"),
+        ("dead", ["test alert"], "did not get through to json (it answered 404)"),
+    ],
+    ids=["unset", "unreadable", "dead"],
+)
+def test_channels_that_take_nothing(urls: str, to_mend: list[str], said: str, found: Examine, web: WebServer) -> None:
+    """What is wrong with the channels is to be mended, and shows nothing of their addresses."""
+    address = Inbox(web).address + "/dead" if urls == "dead" else urls
+    findings = found(ALERT_URLS=address, alert=True)
+    assert _to_mend(findings) == to_mend
+    assert said in findings["test alert"].seen
+    assert "TAXI_ALERT_URLS" in f"{findings['test alert']}"
+    assert SECRET not in f"{findings}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -10,7 +11,9 @@ import pytest
 from taxi_assets.tlc.trips import TripMonth, parse_months
 from taxi_assets_tests.end_to_end.conftest import Checkout
 from taxi_assets_tests.end_to_end.terminal import rest_of
-from taxi_assets_tests.program import BIN
+from taxi_assets_tests.inbox import SECRET, Inbox
+from taxi_assets_tests.program import BIN, run
+from taxi_assets_tests.web_server import WebServer
 
 ROWS = 500
 
@@ -45,6 +48,29 @@ def test_a_month_that_is_not_published_says_so(said: str) -> None:
     """A month that the source does not have is named with the address that was tried."""
     assert "fhv 2020-06 is not published" in said
     assert "source/fhv/fhv_tripdata_2020-06.csv.gz" in said
+
+
+def test_failed_months_are_told_where_it_is_asked(checkout: Checkout, web: WebServer) -> None:
+    """`taxi materialize --alert` sends a message for each failed month, but one that is not published.
+
+    A channel that cannot be reached is told on stderr, by its kind, and changes nothing.
+    """
+    inbox = Inbox(web)
+    (checkout.folder / "source/yellow").mkdir()
+    (checkout.folder / "source/yellow/yellow_tripdata_2020-02.csv.gz").write_text("<html>no trips here</html>")
+    words = ("materialize", "--color", "yellow", "--months", "2020-02..2020-03", "--select", "raw_trips", "--alert")
+    urls = f"json://ann:{SECRET}@127.0.0.1:1/{SECRET} {inbox.address}"
+    done = run("taxi", *words, settings={**checkout.settings, "TAXI_ALERT_URLS": urls}, folder=checkout.folder)
+    assert done.returncode == 1
+    (mail,) = inbox.mails
+    assert mail.title == "yellow 2020-02 failed at raw_trips"
+    error, asked, link = mail.text.splitlines()
+    assert "an HTML page" in error
+    assert asked == "Asked for by cli"
+    assert re.fullmatch("http://127.0.0.1:3000/runs/[0-9a-f-]{36}", link)
+    assert done.stderr.startswith("yellow 2020-02 failed at raw_trips: the alert did not get through to json (it could")
+    log = (checkout.folder / "taxi_home/dagster/worker-0.log").read_text()
+    assert SECRET not in done.stderr + done.stdout + log
 
 
 @pytest.mark.usefixtures("said")
