@@ -13,11 +13,13 @@ TaxiAssetsError
 ├── MissingUpstream          the station before this one has not run here
 ├── CountMismatch            two counts that must agree do not
 └── StoreError               a system refused, or cannot be reached
-    ├── SourceUnreachable    the source did not answer, or not to the end
+    ├── StoreUnreachable     it did not answer, or not to the end
+    │   └── SourceUnreachable    the source, of months, did not
     ├── StoreBusy            another writer held it for too long
     └── BadQuery             the SQL asked of it is wrong
 
-A message says what was seen, what was expected and what to do.
+A message says what was seen, what was expected and what to do. What may pass by itself, so that the same may be tried
+again, is in `MAY_PASS`.
 """
 
 
@@ -73,7 +75,11 @@ class StoreError(TaxiAssetsError):
     """A store refused the work or could not be reached."""
 
 
-class SourceUnreachable(StoreError):
+class StoreUnreachable(StoreError):
+    """A store did not answer, answered that it cannot now, or broke off."""
+
+
+class SourceUnreachable(StoreUnreachable):
     """The source did not answer, answered that it cannot now, or broke off."""
 
 
@@ -83,3 +89,7 @@ class StoreBusy(StoreError):
 
 class BadQuery(StoreError):
     """The SQL asked of a store is wrong."""
+
+
+MAY_PASS = (StoreUnreachable, StoreBusy)
+"""What another try, a little later, may not meet. Nothing else is worth one."""

@@ -17,7 +17,15 @@ from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import (
+    BadQuery,
+    CountMismatch,
+    MissingUpstream,
+    SettingsError,
+    StoreBusy,
+    StoreError,
+    StoreUnreachable,
+)
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, patiently, schema
 from taxi_assets.stores.google_cloud import PASSING_REASONS, QUOTA_REMEDY, Patience, google_errors, reason, said
@@ -171,7 +179,8 @@ class BigQueryWarehouse:
                     f"{month}: BigQuery finds no {lake_object.uri}: {failure.said}. Run lake_trips again, then this"
                 )
             if tried == TRIES or not failure.can_pass:
-                raise StoreError(
+                kind = StoreUnreachable if failure.can_pass else StoreError
+                raise kind(
                     f"{month} was not loaded into {self._tables().name(month)}, which stays as it was: {failure.said}. "
                     f"{_remedy(failure)}"
                 )

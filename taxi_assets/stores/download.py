@@ -309,7 +309,8 @@ def _require_sent(address: str, response: "requests.Response") -> int | None:
         raise StoreError(f"{said}. Open the address in a browser to see what the server says")
     pause = _retry_after(response.headers.get("Retry-After", ""))
     if pause > LONGEST_RETRY_AFTER_S:
-        raise SourceUnreachable(f"{said}, and asks to be left alone for {pause:,.0f} s. Run this again after that")
+        # No SourceUnreachable: whoever tries that again would not leave it alone.
+        raise StoreError(f"{said}, and asks to be left alone for {pause:,.0f} s. Run this again after that")
     raise _Broken(said, pause)
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.download import said_size
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.google_cloud import Patience, google_errors, said
@@ -235,7 +235,9 @@ class GCSLake:
             raise
         except ValueError as error:
             # Google's client gives up this way where the server kept less of a chunk than was sent.
-            raise StoreError(f"{month}: the upload to {self._uri(month)} broke off: {error} Run this again") from error
+            raise StoreUnreachable(
+                f"{month}: the upload to {self._uri(month)} broke off: {error} Run this again"
+            ) from error
         return blob
 
     def _make_bucket(self) -> str:

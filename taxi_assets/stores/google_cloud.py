@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from taxi_assets.errors import SettingsError, StoreError
+from taxi_assets.errors import SettingsError, StoreError, StoreUnreachable
 from taxi_assets.stores.network import said_by_network
 
 if TYPE_CHECKING:
@@ -177,7 +177,10 @@ PASSING_REASONS = frozenset(
 
 @contextmanager
 def google_errors(doing: str, roles: str) -> Iterator[None]:
-    """Raise StoreError for what Google's clients raise in here; `doing` has failed, `roles` are what it takes."""
+    """Raise StoreError for what Google's clients raise in here; `doing` has failed, `roles` are what it takes.
+
+    It is StoreUnreachable where another try may succeed, though many did not.
+    """
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
     from google.cloud.storage.exceptions import DataCorruption
@@ -186,11 +189,12 @@ def google_errors(doing: str, roles: str) -> Iterator[None]:
     try:
         yield
     except RetryError as error:
-        raise StoreError(f"{doing}: tried again and again, {_told(_last(error), roles)}") from error
+        raise StoreUnreachable(f"{doing}: tried again and again, {_told(_last(error), roles)}") from error
     except (GoogleAPICallError, GoogleAuthError, DataCorruption, RequestException, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, (RequestException, ConnectionError, TimeoutError)):
             raise  # a file's, not Google's
-        raise StoreError(f"{doing}: {_told(error, roles)}") from error
+        kind = StoreUnreachable if can_pass(error) or isinstance(error, DataCorruption) else StoreError
+        raise kind(f"{doing}: {_told(error, roles)}") from error
 
 
 def _told(error: BaseException, roles: str) -> str:

@@ -5,6 +5,7 @@ new one. All is one transaction: a load that fails, or dies anywhere, leaves the
 Not here: what is in a month, and the server that comes along (see `embedded_postgres`).
 """
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.tlc.ahead import read_ahead
@@ -49,8 +50,9 @@ _MESSAGE_BYTES = 65536  # the server takes a message once it is whole: in small 
 class PostgresStore:
     """The database at `url`: `postgresql://user:password@host:port/database`.
 
-    Raises SettingsError where the URL can't be read, StoreError where the database can't be reached or refuses,
-    StoreBusy where others held what was needed for longer than `wait_s` seconds. No message shows the password.
+    Raises SettingsError where the URL can't be read, StoreUnreachable where the database can't be reached now or breaks
+    off, StoreError where it refuses, StoreBusy where others held what was needed for longer than `wait_s` seconds. No
+    message shows the password.
     """
 
     def __init__(self, url: str, wait_s: float = 600) -> None:
@@ -172,6 +174,11 @@ class PostgresStore:
                 "finish, or end it, then run this again"
             ) from error
         except psycopg2.Error as error:
+            if _broke_off(error, connection):
+                raise StoreUnreachable(
+                    f"{failed}, the connection to Postgres broke off: {_told(error)}. Nothing was changed: run this "
+                    "again"
+                ) from error
             raise StoreError(f"{failed}, Postgres refused: {_told(error)}") from error
         finally:
             connection.close()  # back to the pool, which rolls back
@@ -183,8 +190,8 @@ class PostgresStore:
         try:
             return engine.raw_connection()
         except psycopg2.Error as error:
-            url = engine.url
-            raise StoreError(
+            url, kind = engine.url, StoreUnreachable if _may_be_had_later(error) else StoreError
+            raise kind(
                 f"no connection to Postgres at host {url.host or url.query.get('host')}, port {url.port or 'default'}, "
                 f"as user {url.username} to database {url.database}: {_told(error)}. Check that the server runs there, "
                 "and that its URL has the right user, password and database"
@@ -240,6 +247,31 @@ def _told(error: "psycopg2.Error") -> str:
         case psycopg2.errors.ReadOnlySqlTransaction():
             return f"{said}. Expected a server that can be written to, and no standby"
     return said
+
+
+_NOT_NOW = re.compile("the database system is |too many c|connection slots are|terminating connection")
+_REFUSED = re.compile("password|SSL|certificate|Permission denied")
+
+
+def _may_be_had_later(error: "psycopg2.Error") -> bool:
+    """Whether a connection that cannot be had may be had later. Only words tell: there is no SQLSTATE without one."""
+    import psycopg2
+
+    words = str(error)
+    if "FATAL:" in words:  # the server's own
+        return bool(_NOT_NOW.search(words))
+    return isinstance(error, psycopg2.OperationalError) and not _REFUSED.search(words)
+
+
+_BREAKS = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
+"""SQLSTATEs of a connection, a transaction or a server that was ended, for no fault of what was asked."""
+
+
+def _broke_off(error: "psycopg2.Error", connection: "sa.PoolProxiedConnection") -> bool:
+    """Whether the work was ended by others, or by the network, so that it may be done another time."""
+    if error.pgcode:
+        return bool(error.pgcode.startswith(_BREAKS))
+    return bool(connection.dbapi_connection and connection.dbapi_connection.closed)
 
 
 def _said(error: Exception) -> str:

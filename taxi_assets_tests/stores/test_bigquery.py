@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import (
+    BadQuery,
+    CountMismatch,
+    MissingUpstream,
+    SettingsError,
+    StoreBusy,
+    StoreError,
+    StoreUnreachable,
+)
 from taxi_assets.stores.bigquery import BigQueryWarehouse, split_url
 from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount, Patience
@@ -259,7 +267,7 @@ def test_job_fails_again_and_again(warehouse: BigQueryWarehouse, google: GoogleS
     """There is an end to that, and the month stays as it was."""
     warehouse.replace_month(MARCH, green, 5)
     google.failures = [{"reason": "backendError", "message": "Try again"}] * 10
-    with pytest.raises(StoreError, match=r"stays as it was: Try again.*-5\)\. Google met this again and again"):
+    with pytest.raises(StoreUnreachable, match=r"stays as it was: Try again.*-5\)\. Google met this again and again"):
         warehouse.replace_month(MARCH, green, 5)
     assert len(google.jobs) == 5
     assert google.rows == {PARTITION: 5}

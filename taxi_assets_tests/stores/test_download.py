@@ -194,8 +194,9 @@ def test_retry_after(
 def test_retry_after_too_long(web: WebServer, file: BinaryIO, pauses: list[float]) -> None:
     """Nobody sits through an hour: the message says when to come back."""
     web.replies["/file"] = [Reply(status=503, headers={"Retry-After": "3600"})]
-    with pytest.raises(SourceUnreachable, match=r"left alone for 3,600 s\. Run this again after"):
+    with pytest.raises(StoreError, match=r"left alone for 3,600 s\. Run this again after") as caught:
         Download(f"{web.url}/file", file).fetch()
+    assert caught.type is StoreError, "who takes that for unreachable tries again"
     assert pauses == []
 
 

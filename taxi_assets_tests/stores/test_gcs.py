@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import GCSLake, console_link, split_url
 from taxi_assets.tlc.trips import TripMonth
@@ -198,7 +198,7 @@ def test_less_was_kept(lake: GCSLake, google: GoogleServer, monkeypatch: pytest.
     """A server that keeps less of a chunk than it was sent ends in an error, not in an object with a hole."""
     monkeypatch.setattr("taxi_assets_tests.google_server.STEP", 2 * STEP)
     lake.chunk_mb = 1
-    with pytest.raises(StoreError, match=r"the upload to gs://trips.* broke off.*Run this again"):
+    with pytest.raises(StoreUnreachable, match=r"the upload to gs://trips.* broke off.*Run this again"):
         lake.put(MONTH, _large(lake, rows=150_000))
     assert URI not in google.objects
 

@@ -10,7 +10,7 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import RefreshError, TransportError
 from requests import Response
 
-from taxi_assets.errors import SettingsError, StoreError
+from taxi_assets.errors import SettingsError, StoreError, StoreUnreachable
 from taxi_assets.stores.google_cloud import GoogleAccount, Patience, can_pass, google_errors, reason, said
 from taxi_assets_tests.google_server import Fault, GoogleServer, serve_google
 
@@ -215,25 +215,27 @@ def test_cannot_pass(error: Exception) -> None:
 
 
 TOLD = {
-    "503": (_error(503, message="Busy"), "it failed: Google answered 503 Busy"),
-    "403": (_error(403, message="No."), "it failed: Google refused: 403 No. It takes the roles"),
+    "503": (_error(503, message="Busy"), StoreUnreachable, "it failed: Google answered 503 Busy"),
+    "403": (_error(403, message="No."), StoreError, "it failed: Google refused: 403 No. It takes the roles"),
     "tired": (
         RetryError("Timeout of 600.0s exceeded", _error(503, message="Busy")),  # type: ignore[no-untyped-call]
+        StoreUnreachable,
         "it failed: tried again and again, Google answered 503 Busy",
     ),
     "line": (
         ConnectionResetError("reset"),
+        StoreUnreachable,
         "it failed: Google cannot be reached: reset. Check the connection, then run this again",
     ),
 }
 
 
-@pytest.mark.parametrize(("error", "told"), TOLD.values(), ids=TOLD)
-def test_told(error: Exception, told: str) -> None:
-    """An error says what failed, what Google said without the address, and what to do."""
+@pytest.mark.parametrize(("error", "kind", "told"), TOLD.values(), ids=TOLD)
+def test_told(error: Exception, kind: type[StoreError], told: str) -> None:
+    """An error says what failed, what Google said without the address, and what to do; and whether it may pass."""
     with pytest.raises(StoreError) as caught, google_errors("it failed", "the roles"):
         raise error
-    assert str(caught.value) == told
+    assert (caught.type, str(caught.value)) == (kind, told)
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), PermissionError("a disk"), SettingsError("a setting")])

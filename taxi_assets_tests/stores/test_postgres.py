@@ -1,6 +1,8 @@
 """A month in Postgres is replaced whole, whoever else loads, reads or dies."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,10 +15,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from taxi_assets.errors import BadFile, BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError
+from taxi_assets.errors import BadFile, BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores import postgres
 from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.postgres import PostgresStore
@@ -403,7 +406,7 @@ def test_engine(store: PostgresStore) -> None:
 
 
 def test_lost_connection(store: PostgresStore) -> None:
-    """A load whose connection is cut ends in a StoreError and leaves the old month."""
+    """A load whose connection is cut may be done again, and leaves the old month."""
     _load(store, JANUARY, 3, mark=1)
     other = PostgresStore(store._url)
 
@@ -416,10 +419,63 @@ def test_lost_connection(store: PostgresStore) -> None:
         )
         yield month_of(JANUARY, 20_000, mark=2)
 
-    with pytest.raises(StoreError, match="yellow 2021-01 was not loaded"):
+    with pytest.raises(StoreUnreachable, match="yellow 2021-01 was not loaded, the connection to Postgres broke off"):
         store.replace_month(JANUARY, tables(), 40_000)
     assert _marks(other) == [(1, 3)]
     other.engine().dispose()
+
+
+def test_killed_server_process(store: PostgresStore) -> None:
+    """So may one whose process at the server was killed, and whatever comes while the server recovers from that."""
+    with pytest.raises(StoreUnreachable, match=r"broke off: .*closed the connection unexpectedly"):
+        store.replace_month(JANUARY, _killing(store), 40_000)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert store.count(JANUARY) == 0
+        except StoreUnreachable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            break
+
+
+def _killing(store: PostgresStore) -> "Iterator[pa.Table]":
+    """Tables, between which the process that takes them is killed."""
+    other = PostgresStore(store._url)
+    yield month_of(JANUARY, 20_000)
+    [(pid,)] = other.query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY %'").rows
+    other.engine().dispose()
+    os.kill(pid, signal.SIGKILL)
+    yield month_of(JANUARY, 20_000)
+
+
+def test_too_many_connections(store: PostgresStore) -> None:
+    """A connection that is refused since there are too many may be had later."""
+    admin = PostgresStore(_url(store, username="postgres"))
+    _run(admin, "ALTER ROLE taxi CONNECTION LIMIT 0")
+    try:
+        with pytest.raises(StoreUnreachable, match='too many connections for role "taxi"'):
+            store.query("SELECT 1")
+    finally:
+        _run(admin, "ALTER ROLE taxi CONNECTION LIMIT -1")
+        admin.engine().dispose()
+
+
+@pytest.mark.parametrize(
+    ("said", "later"),
+    [
+        ('connection to server at "db" (10.0.0.2), port 5432 failed: FATAL:  the database system is starting up', True),
+        ('could not translate host name "db" to address: Temporary failure in name resolution', True),
+        ('connection to server on socket "/x/.s.PGSQL.5432" failed: No such file or directory', True),
+        ('connection to server at "db", port 5432 failed: FATAL:  no pg_hba.conf entry for host "10.0.0.2"', False),
+        ('connection to server at "db", port 5432 failed: fe_sendauth: no password supplied', False),
+        ('connection to server at "db", port 5432 failed: server does not support SSL, but SSL was required', False),
+    ],
+)
+def test_connection_that_may_be_had_later(said: str, later: bool) -> None:  # noqa: FBT001
+    """What a connection failed at tells whether another try may have it: the words are all that there is."""
+    assert postgres._may_be_had_later(psycopg2.OperationalError(said)) is later
 
 
 def test_no_server_shows_no_password() -> None:
@@ -427,7 +483,7 @@ def test_no_server_shows_no_password() -> None:
     store = PostgresStore("postgresql://ann:s3cr3t@127.0.0.1:1/trips")
     for use in (lambda: store.query("SELECT 1"), lambda: store.count(JANUARY), lambda: _load(store, JANUARY, 1, 1)):
         with pytest.raises(
-            StoreError, match=r"host 127\.0\.0\.1, port 1, as user ann to database trips.*refused"
+            StoreUnreachable, match=r"host 127\.0\.0\.1, port 1, as user ann to database trips.*refused"
         ) as error:
             use()
         assert "s3cr3t" not in _all_texts(error.value)
@@ -439,7 +495,7 @@ def test_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         started = time.monotonic()
-        with pytest.raises(StoreError, match=rf"port {port}.*timeout expired"):
+        with pytest.raises(StoreUnreachable, match=rf"port {port}.*timeout expired"):
             PostgresStore(f"postgresql://ann@127.0.0.1:{port}/trips").probe()
         assert time.monotonic() - started < 4
     own = PostgresStore("postgresql://ann@127.0.0.1:1/trips?connect_timeout=7").engine()
@@ -449,8 +505,9 @@ def test_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_database(store: PostgresStore) -> None:
     """Where the server has no such database, the error names it."""
     nowhere = PostgresStore(_url(store, database="nowhere"))
-    with pytest.raises(StoreError, match=r'database "nowhere" does not exist\. Check that .* database'):
+    with pytest.raises(StoreError, match=r'database "nowhere" does not exist\. Check that .* database') as error:
         nowhere.probe()
+    assert error.type is StoreError, "another try would not have it either"
 
 
 def test_no_right_to_make_tables(store: PostgresStore) -> None:
@@ -460,8 +517,9 @@ def test_no_right_to_make_tables(store: PostgresStore) -> None:
     try:
         guest = PostgresStore(_url(store, username="guest"))
         for use in (guest.probe, lambda: _load(guest, JANUARY, 1, 1)):
-            with pytest.raises(StoreError, match=r"permission denied for schema public.*GRANT CREATE, USAGE"):
+            with pytest.raises(StoreError, match=r"permission denied for schema public.*GRANT CREATE, USAGE") as error:
                 use()
+            assert error.type is StoreError
         guest.engine().dispose()
     finally:
         _run(admin, "DROP ROLE guest")
@@ -512,6 +570,7 @@ def test_wrong_password_is_not_shown(store: PostgresStore) -> None:
         wrong = PostgresStore(_url(store, username="ann", password="s3cr3t"))  # noqa: S106
         with pytest.raises(StoreError, match=r'as user ann .*password authentication failed for user "ann"') as error:
             wrong.query("SELECT 1")
+        assert error.type is StoreError
         assert "s3cr3t" not in _all_texts(error.value)
     finally:
         (folder / "pg_hba.conf").write_text(rules)
