@@ -3,7 +3,8 @@
 Not here: the work itself (`tlc`, `stores`), and publishing (`io_managers`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from taxi_assets.defs.checks import check_specs, checked, equal
 from taxi_assets.defs.fetches import fetch_metadata, last_fetched
+from taxi_assets.defs.instance import claim_run
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
 from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
@@ -242,7 +244,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     partitions = trip_partitions(settings.first_month)
 
     def station(
-        compute: Any,  # noqa: ANN401
+        compute: Callable[..., Any],
         kind: str,
         io_manager_key: str | None = None,
         deps: Sequence[str] = (),
@@ -256,7 +258,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             check_specs=check_specs(compute.__name__),
             group_name="trips",
             code_version="1",
-        )(compute)
+        )(_as_station(compute))
 
     return [
         station(raw_trips, "csv", "raw_files", deps=[SOURCE_TRIPS]),
@@ -265,6 +267,17 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         station(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),
         station(postgres_trips, "postgres"),
     ]
+
+
+def _as_station(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """What every station does besides its work."""
+
+    @wraps(compute)
+    def station(context: dg.AssetExecutionContext, **given: object) -> object:
+        claim_run(context.instance, context.run)
+        return compute(context, **given)
+
+    return station
 
 
 def _require_unchanged(loaded: LakeObject, now: LakeObject) -> None:

@@ -8,19 +8,22 @@ import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
 import psutil
 import sqlalchemy as sa
 import yaml
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from taxi_assets.errors import StoreError
 from taxi_assets.stores.files import StagedFile, locked
 from taxi_assets.stores.refusals import refusals_told, said_room
 
 HOST_TAG, PROCESS_TAG, STARTED_TAG = "taxi/host", "taxi/process", "taxi/process_started"
+
+CLAIM_TAG = "taxi/process_of"
+"""The run that has the process of these tags: one that is run again from the UI gets its parent's."""
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -32,8 +35,11 @@ _UNDER_WAY = [
 _SAME_TIME_S = 5.0
 """Seconds by which a process's start, as the system tells it, may move when its clock is set."""
 
-_CONFIG = """\
-# Made by taxi. All defaults: the history lies in this folder, the same that the checkout's dagster.yaml names.
+_MADE_HERE = "# Made by taxi"
+
+_CONFIG = f"""\
+{_MADE_HERE}, and made again when taxi changes. To change it by hand, remove this line.
+# The history lies in this folder, the same that the checkout's dagster.yaml names.
 telemetry:
   enabled: false
 nux:
@@ -42,16 +48,39 @@ nux:
 python_logs:
   managed_python_loggers: [taxi_assets]
   python_log_level: INFO
+# How many runs go at once, in all and of each color; others wait in the queue. A run is a process of about 500 MB.
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+    tag_concurrency_limits:
+      - key: dagster/partition/color  # Dagster's own, which every run has
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 2
+# A run that does not start, or that somebody stops and does not end, is given up.
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 180
+  poll_interval_seconds: 60
+retention:
+  schedule:
+    purge_after_days: 365
+  sensor:
+    purge_after_days:
+      skipped: 7
+      failure: 90
+      success: 90
 """
 
 
 def dagster_home(home: Path) -> Path:
-    """The instance's folder, made with its configuration if it is missing."""
+    """The instance's folder, with its configuration: made if it is missing, or if an older taxi made it otherwise."""
     folder = home / "dagster"
     config = folder / "dagster.yaml"
     with refusals_told(config):
-        made = config.exists()
-    if not made:
+        found = config.read_text(errors="replace") if config.exists() else _MADE_HERE
+    if found.startswith(_MADE_HERE) and found != _CONFIG:
         with StagedFile(config) as staged:
             staged.path.write_text(_CONFIG)
             staged.publish()
@@ -93,24 +122,49 @@ def history_told(home: Path) -> Iterator[None]:
         ) from error
 
 
-def process_tags() -> dict[str, str]:
-    """Tags that say which process a run runs in."""
+def process_tags(run_id: str) -> dict[str, str]:
+    """Tags that say which process a run runs in: this one."""
     return {
-        HOST_TAG: socket.gethostname(),
+        HOST_TAG: _host(),
         PROCESS_TAG: str(os.getpid()),
         STARTED_TAG: f"{psutil.Process().create_time():.2f}",
+        CLAIM_TAG: run_id,
     }
+
+
+def claim_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a run with this process, which it runs in, unless whoever made the run did."""
+    if not process_tags(run.run_id).items() <= run.tags.items():
+        _claim(instance, run.run_id)
+
+
+@lru_cache(maxsize=1)
+def _claim(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Once, however many stations of the run ask."""
+    instance.add_run_tags(run_id, process_tags(run_id))
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Mark as failed, and give back, the runs of this host's processes that are gone: nothing else ever would."""
-    here = dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()})
-    # A run that the UI started again has its parent's tags, but another process.
-    runs = [run for run in instance.get_runs(here) if PARENT_RUN_ID_TAG not in run.tags]
-    dead = [run for run in runs if not _is_alive(run.tags)]
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: _host()}))
+    dead = [run for run in runs if run.tags.get(CLAIM_TAG) == run.run_id and not _is_alive(run.tags)]
     for run in dead:
         instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that this run ran in is gone.")
     return dead
+
+
+def _host() -> str:
+    """Where a process's number means one process: this machine, or a container of it, which may have the same name."""
+    name = socket.gethostname()
+    try:
+        numbering = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return name
+    return name if numbering == _MACHINE_S_OWN else f"{name}/{numbering}"
+
+
+_MACHINE_S_OWN = 0xEFFFFFFC
+"""What Linux calls the numbering of processes that is no container's."""
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:

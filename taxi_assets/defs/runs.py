@@ -80,7 +80,7 @@ def run_month(
             **job.get_tags_for_partition_key(partition_key(month), selection),
             ASKED_BY_TAG: "cli",
             **({ALERT_TAG: "cli"} if order.alert else {}),
-            **process_tags(),
+            **process_tags(run_id),
         },
         asset_selection=selection,
         remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),

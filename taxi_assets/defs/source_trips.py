@@ -10,6 +10,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.definitions.external_asset import create_external_asset_from_source_asset
 from dagster._utils.warnings import disable_dagster_warnings
 
+from taxi_assets.defs.instance import claim_run
 from taxi_assets.defs.partitions import partition_key, recent_months, trip_month, trip_partitions
 from taxi_assets.defs.resources import SourceResource
 from taxi_assets.errors import BadFile
@@ -31,6 +32,7 @@ def build_source_trips(settings: Settings) -> dg.AssetsDefinition:
             else _months_to_observe(context.instance, settings)
         )
         versions: dict[str, str | dg.DataVersion] = {}
+        claim_run(context.instance, context.run)
         opened = source.open()
         for month in months:
             published = look(opened, month)

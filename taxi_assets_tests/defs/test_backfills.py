@@ -16,7 +16,6 @@ from taxi_assets.defs.backfills import (
     plan_backfill,
     submit_backfill,
 )
-from taxi_assets.defs.instance import process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.runs import ORIGIN, Order
 from taxi_assets.errors import StoreError, UnknownBackfill
@@ -133,7 +132,7 @@ def test_what_is_under_way_is_left_out(installation: Backfilled) -> None:
     [month] = _months("green", "2020-01")
     installation.publish(month)
     job = installation.definitions.resolve_job_def(LOAD_TRIPS)
-    tags = {**job.get_tags_for_partition_key("green|2020-01", selected_asset_keys=None), **process_tags()}
+    tags = job.get_tags_for_partition_key("green|2020-01", selected_asset_keys=None)
     installation.instance.create_run_for_job(
         job, status=dg.DagsterRunStatus.STARTED, tags=tags, remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS)
     )

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.instance import process_tags
@@ -148,15 +149,24 @@ def test_what_is_under_way_is_not_asked_for(installation: Scheduled) -> None:
     """A month whose run is under way is left alone; a run whose process is gone is not under way."""
     installation.publish(MARCH)
     job = installation.definitions.resolve_job_def(LOAD_TRIPS)
-    tags = {**job.get_tags_for_partition_key("green|2021-03", selected_asset_keys=None), **process_tags()}
-    origin = ORIGIN.get_job_origin(LOAD_TRIPS)
-    started = dg.DagsterRunStatus.STARTED
-    run = installation.instance.create_run_for_job(job, status=started, tags=tags, remote_job_origin=origin)
+    of_march = job.get_tags_for_partition_key("green|2021-03", selected_asset_keys=None)
+
+    def start(**tags: str) -> str:
+        run_id = make_new_run_id()
+        installation.instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            status=dg.DagsterRunStatus.STARTED,
+            tags={**of_march, **process_tags(run_id), **tags},
+            remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
+        )
+        return run_id
+
+    run_id = start()
     assert installation.asked() == []
     assert "2021-03 running already" in installation.skipped
-    installation.instance.delete_run(run.run_id)
-    dead = {**tags, "taxi/process_started": "1.00"}
-    installation.instance.create_run_for_job(job, status=started, tags=dead, remote_job_origin=origin)
+    installation.instance.delete_run(run_id)
+    start(**{"taxi/process_started": "1.00"})
     assert installation.asked() == ["green|2021-03"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
 from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS
@@ -149,17 +150,18 @@ def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) ->
 
 
 def _run(instance: dg.DagsterInstance, **tags: str) -> str:
-    """A run that says that it is under way."""
-    job = dg.GraphDefinition("nothing").to_job()
-    created = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={**process_tags(), **tags})
-    return created.run_id
+    """A run that says that it is under way, in this process if no tags say otherwise."""
+    job, run_id = dg.GraphDefinition("nothing").to_job(), make_new_run_id()
+    tags = {**process_tags(run_id), **tags}
+    instance.create_run_for_job(job, run_id=run_id, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    return run_id
 
 
 def test_only_runs_of_dead_processes_are_failed(instance: dg.DagsterInstance) -> None:
     """A run is dead when its process is gone, or another has its number; not on another host, nor from the UI."""
     alive = _run(instance)
     other_host = _run(instance, **{"taxi/host": "elsewhere", "taxi/process": "1"})
-    again_from_the_ui = _run(instance, **{"taxi/process_started": "1.00", "dagster/parent_run_id": "x"})
+    again_from_the_ui = _run(instance, **{"taxi/process_started": "1.00", "taxi/process_of": "its parent"})
     gone = _run(instance, **{"taxi/process": str(_unused_process_id())})
     reused = _run(instance, **{"taxi/process_started": "1.00"})
     assert {run.run_id for run in fail_dead_runs(instance)} == {gone, reused}

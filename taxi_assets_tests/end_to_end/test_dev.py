@@ -20,7 +20,7 @@ MONTH = TripMonth("fhv", "2020-02")
 
 Ask = Callable[..., dict[str, Any]]
 
-RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
+RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
 PARTITION = """
 { assetNodeOrError(assetKey: {path: ["clean_trips"]}) { ... on AssetNode {
   assetMaterializations(partitions: ["fhv|2020-02"]) { metadataEntries { label } }
@@ -98,7 +98,7 @@ def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:
 
 
 def test_a_run_of_the_command_can_be_run_again_from_the_ui(ask: Ask) -> None:
-    """The UI finds the job of a run that the command made, and its re-execution succeeds."""
+    """The UI finds the job of a run that the command made; its re-execution succeeds, and says where it was."""
     [first] = ask(RUNS)["runsOrError"]["results"]
     launched = ask(AGAIN, run=first["runId"])["launchRunReexecution"]
     assert launched["__typename"] == "LaunchRunSuccess"
@@ -107,3 +107,7 @@ def test_a_run_of_the_command_can_be_run_again_from_the_ui(ask: Ask) -> None:
         return [run["status"] for run in ask(RUNS)["runsOrError"]["results"]]
 
     _until(lambda: statuses() == ["SUCCESS", "SUCCESS"], "the second run")
+    second, first = ask(RUNS)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (first, second)]
+    assert [of_run["taxi/process_of"] for of_run in tags] == [first["runId"], second["runId"]]
+    assert tags[0]["taxi/process"] != tags[1]["taxi/process"]

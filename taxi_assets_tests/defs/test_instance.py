@@ -1,0 +1,143 @@
+"""The instance of one machine: its configuration, and runs that know their process and are not under way without it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from taxi_assets.defs import instance as instance_module
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance, process_tags
+from taxi_assets.defs.jobs import LOAD_TRIPS
+from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.runs import Order, run_month
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import publish
+
+PROJECT = Path(__file__).parent.parent.parent
+MONTH = TripMonth("fhv", "2021-01")
+RAW = [dg.AssetKey("raw_trips"), dg.AssetKey("clean_trips")]
+
+PLACES = {"storage", "compute_logs", "local_artifact_storage"}
+"""What the checkout's file says besides, since its folder is not where the history is."""
+
+# A run as a daemon's: nobody said at its start which process it is in.
+RUN = """
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import open_instance
+from taxi_assets.settings import Settings
+settings = Settings.load()
+job = build_definitions(settings).resolve_job_def("load_trips")
+job.execute_in_process(partition_key="fhv|2021-01", instance=open_instance(settings.home))
+"""
+
+
+@pytest.fixture
+def source(home: Path) -> Path:
+    """The file of the one month that the home's source has."""
+    return publish(home.parent / "source", MONTH, rows=100)
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The home's instance."""
+    with open_instance(home) as opened:
+        yield opened
+
+
+def test_the_checkout_and_a_home_have_one_configuration(tmp_path: Path) -> None:
+    """What Dagster's own commands find in the checkout is what `taxi` makes in a home, but for the places."""
+    of_checkout = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+    assert {name: value for name, value in of_checkout.items() if name not in PLACES} == yaml.safe_load(
+        (dagster_home(tmp_path) / "dagster.yaml").read_text()
+    )
+
+
+def test_the_queue_has_limits_in_all_and_for_each_color(instance: dg.DagsterInstance) -> None:
+    """Few runs go at once, and fewer of a color, by the tag that every run of a partition has."""
+    queue = instance.get_concurrency_config().run_queue_config
+    assert queue
+    assert queue.max_concurrent_runs == 4
+    [limit] = queue.tag_concurrency_limits
+    assert (limit["key"], limit["value"]) == ("dagster/partition/color", {"applyLimitPerUniqueValue": True})
+    assert limit["limit"] == 2
+    assert instance.run_monitoring_enabled
+
+
+def test_a_configuration_that_taxi_made_is_made_again(tmp_path: Path) -> None:
+    """A home of an older version gets what this one makes; a file that somebody made his own stays."""
+    config = dagster_home(tmp_path) / "dagster.yaml"
+    made = config.read_text()
+    config.write_text("# Made by taxi. All defaults: ...\ntelemetry:\n  enabled: false\n")
+    dagster_home(tmp_path)
+    assert config.read_text() == made
+    own = "".join(made.splitlines(keepends=True)[1:]).replace("max_concurrent_runs: 4", "max_concurrent_runs: 1")
+    config.write_text(own)
+    with open_instance(tmp_path) as opened:
+        queue = opened.get_concurrency_config().run_queue_config
+    assert queue
+    assert queue.max_concurrent_runs == 1
+    assert config.read_text() == own
+
+
+def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.DagsterInstance) -> None:
+    """A run that nobody tagged, as a daemon's, says itself where it is: it is failed once that process is gone."""
+    source.unlink()
+    os.mkfifo(source)  # whoever opens it waits
+    with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not [run for run in instance.get_runs() if run.tags.get("taxi/process") == str(process.pid)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert fail_dead_runs(instance) == []
+        finally:
+            process.kill()
+    [dead] = fail_dead_runs(instance)
+    [run] = instance.get_runs()
+    assert (run.run_id, run.status) == (dead.run_id, dg.DagsterRunStatus.FAILURE)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("source")
+def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without tags of a process, or with its parent's, gets its own, once; one of `taxi materialize` has them."""
+    tagged: list[str] = []
+    add_run_tags = instance.add_run_tags
+
+    def count(run_id: str, tags: dict[str, str]) -> None:
+        tagged.append(run_id)
+        add_run_tags(run_id, tags)
+
+    monkeypatch.setattr(instance, "add_run_tags", count)
+    definitions = build_definitions(Settings.load())
+    job = definitions.resolve_job_def(LOAD_TRIPS)
+    of_parent = {**process_tags("its parent"), "taxi/process": "1"}
+    for tags in ({}, of_parent):
+        done = job.execute_in_process(
+            partition_key=partition_key(MONTH), instance=instance, asset_selection=RAW, tags=tags
+        )
+        run = instance.get_run_by_id(done.run_id)
+        assert run
+        assert process_tags(done.run_id).items() <= run.tags.items()
+        assert tagged == [done.run_id]
+        tagged.clear()
+    run_month(definitions, instance, MONTH, Order(("raw_trips", "clean_trips")), lambda _: None)
+    assert tagged == []
+
+
+def test_a_container_is_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process's number means something else in a container, also in one with its machine's name."""
+    outside = process_tags("a run")["taxi/host"]
+    monkeypatch.setattr(instance_module, "_MACHINE_S_OWN", 1)
+    inside = process_tags("a run")["taxi/host"]
+    assert inside != outside
+    assert inside.startswith(outside)
