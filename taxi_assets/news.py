@@ -18,6 +18,7 @@ class News(StrEnum):
     station_started = "station_started"
     progress = "progress"
     setback = "setback"
+    pause = "pause"
     station_done = "station_done"
     done = "done"
     failed = "failed"
@@ -27,7 +28,8 @@ class News(StrEnum):
 class RunNews:
     """Something that happened to a month: at which station, how many rows it has there, or what went wrong.
 
-    `detail` says how far the station under way is, in words; `trace` is the whole stack of what went wrong.
+    `detail` says how far the station under way is, or when it is tried again, in words; `trace` is the whole stack of
+    what went wrong.
     """
 
     month: TripMonth

@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     ui_url: str = Field(
         default="http://127.0.0.1:3000", description="Where people find Dagster's UI: links in alerts begin with it."
     )
+    retries: int = Field(
+        default=2, ge=0, description="How often a station is tried again at what may pass: no answer, or a busy store."
+    )
+    retry_delay_s: float = Field(
+        default=10,
+        ge=0,
+        description="Seconds before a station is tried again, give or take as many; each further pause is longer.",
+    )
     missing_passengers: MissingPassengers = Field(
         default=MissingPassengers.zero,
         description="What becomes of a missing passenger_count in the lake: zero, or keep.",

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,9 @@ for name in [name for name in os.environ if name.startswith("DAGSTER_")]:
 MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it; below it pytest makes a folder that only this user may enter
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# What is tried again is so at once.
+os.environ["TAXI_RETRY_DELAY_S"] = "0"
 
 # A job that a shell runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,6 +57,14 @@ def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("empty")
     with open_instance(home):
         return home / "dagster"
+
+
+@pytest.fixture
+def dead_postgres_url() -> Iterator[str]:
+    """The address of a database whose server refuses connections, since nobody listens there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"postgresql://taxi@127.0.0.1:{taken.getsockname()[1]}/none"
 
 
 @pytest.fixture

@@ -130,7 +130,9 @@ class _Lines:
     def hear(self, news: RunNews) -> None:
         line = self._board.hear(news)
         self._told.setdefault(news.month, monotonic())
-        if news.what is News.setback or (news.what is News.progress and self._is_silent_for_long(news.month)):
+        if news.what in (News.setback, News.pause) or (
+            news.what is News.progress and self._is_silent_for_long(news.month)
+        ):
             self._told[news.month] = monotonic()
             print(f"{line.month} {line.station} {line.detail}", flush=True)  # noqa: T201
         elif news.what in (News.done, News.failed):

@@ -20,6 +20,7 @@ from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
 from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
+from taxi_assets.defs.retries import retry_tags, tried_again
 from taxi_assets.defs.source_trips import SOURCE_TRIPS, observe_fetched
 from taxi_assets.errors import StoreBusy
 from taxi_assets.settings import Settings
@@ -258,6 +259,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             check_specs=check_specs(compute.__name__),
             group_name="trips",
             code_version="1",
+            op_tags=retry_tags(settings),
         )(_as_station(compute))
 
     return [
@@ -275,7 +277,8 @@ def _as_station(compute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(compute)
     def station(context: dg.AssetExecutionContext, **given: object) -> object:
         claim_run(context.instance, context.run)
-        return compute(context, **given)
+        with tried_again(context.get_step_execution_context()):
+            return compute(context, **given)
 
     return station
 

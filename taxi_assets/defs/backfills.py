@@ -221,7 +221,5 @@ def _end(listener: Listener, record: dg.RunRecord) -> RunNews:
 def _find(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
-        raise UnknownBackfill(
-            f"there is no backfill {backfill_id!r} here: the UI lists them, Runs, Backfills"
-        )
+        raise UnknownBackfill(f"there is no backfill {backfill_id!r} here: the UI lists them, Runs, Backfills")
     return backfill

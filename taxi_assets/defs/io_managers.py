@@ -1,16 +1,21 @@
 """IO managers: they publish what a station staged, and give the next station what was published.
 
+A store that may do it later is tried again with its station, as at work.
 A station writes its file to the end and holds it against its limits before it returns: what comes here is whole.
 Not here: where files lie and how they appear (`stores`).
 """
 
+from abc import abstractmethod
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.execution.context.system import StepExecutionContext
 from pydantic import Field
 
 from taxi_assets.defs.partitions import trip_month
+from taxi_assets.defs.retries import tried_again
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import console_link
 from taxi_assets.stores.home import Home, StagedClean
@@ -18,7 +23,30 @@ from taxi_assets.stores.lake import Lake, LakeObject, open_folder
 from taxi_assets.tlc.trips import TripMonth
 
 
-class RawFiles(dg.ConfigurableIOManager):
+class StationOutputs(dg.ConfigurableIOManager):
+    """What a kind of station leaves: how it is published and found is each kind's own."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401  # each kind's own
+        """Publish what the station staged."""
+        with tried_again(context.step_context):
+            self.publish(context, obj)
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """What is published of the upstream partition."""
+        month = trip_month(context.asset_partition_key, context.asset_partitions_def)
+        with tried_again(_step(context)):
+            return self.find(month)
+
+    @abstractmethod
+    def publish(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401
+        """Let what was staged appear."""
+
+    @abstractmethod
+    def find(self, month: TripMonth) -> object:
+        """What is published of a month."""
+
+
+class RawFiles(StationOutputs):
     """Raw months in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
@@ -28,18 +56,18 @@ class RawFiles(dg.ConfigurableIOManager):
         """The folder that the months lie in."""
         return Home(Path(self.folder), self.raw_suffix)
 
-    def handle_output(self, context: dg.OutputContext, obj: StagedFile | Path) -> None:
+    def publish(self, context: dg.OutputContext, obj: StagedFile | Path) -> None:
         """Let the raw file appear; a path is that of one that is there already."""
         with obj if isinstance(obj, StagedFile) else nullcontext():
             path = self.home().publish_raw(_output_month(context), obj) if isinstance(obj, StagedFile) else obj
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
-    def load_input(self, context: dg.InputContext) -> Path:
-        """The raw file of the upstream partition."""
-        return self.home().find_raw(_upstream_month(context))
+    def find(self, month: TripMonth) -> Path:
+        """The raw file of a month."""
+        return self.home().find_raw(month)
 
 
-class CleanFiles(dg.ConfigurableIOManager):
+class CleanFiles(StationOutputs):
     """Clean months, and the lines rejected from them, in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
@@ -48,18 +76,18 @@ class CleanFiles(dg.ConfigurableIOManager):
         """The folder that the months lie in."""
         return Home(Path(self.folder), raw_suffix="")
 
-    def handle_output(self, context: dg.OutputContext, obj: StagedClean) -> None:
+    def publish(self, context: dg.OutputContext, obj: StagedClean) -> None:
         """Let the clean rows and the rejected lines appear."""
         with obj.rows, obj.rejected or nullcontext():
             path = self.home().publish_clean(_output_month(context), obj)
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
-    def load_input(self, context: dg.InputContext) -> Path:
-        """The clean file of the upstream partition."""
-        return self.home().find_clean(_upstream_month(context))
+    def find(self, month: TripMonth) -> Path:
+        """The clean file of a month."""
+        return self.home().find_clean(month)
 
 
-class LakeObjects(dg.ConfigurableIOManager):
+class LakeObjects(StationOutputs):
     """Months as objects of a lake: the course's GcsBucket block."""
 
     url: str = Field(description="TAXI_LAKE_URL")
@@ -68,7 +96,7 @@ class LakeObjects(dg.ConfigurableIOManager):
         """The lake of this URL."""
         return open_folder(self.url)
 
-    def handle_output(self, context: dg.OutputContext, obj: StagedFile) -> None:
+    def publish(self, context: dg.OutputContext, obj: StagedFile) -> None:
         """Put the object into the lake."""
         with obj:
             put = self.lake().put(_output_month(context), obj)
@@ -77,9 +105,9 @@ class LakeObjects(dg.ConfigurableIOManager):
             link = dg.MetadataValue.url(console_link(put.uri))
             context.add_output_metadata({"generation": str(put.generation), "console": link})
 
-    def load_input(self, context: dg.InputContext) -> LakeObject:
-        """The object of the upstream partition."""
-        return self.lake().find(_upstream_month(context))
+    def find(self, month: TripMonth) -> LakeObject:
+        """The object of a month."""
+        return self.lake().find(month)
 
 
 def _output_month(context: dg.OutputContext) -> TripMonth:
@@ -87,5 +115,9 @@ def _output_month(context: dg.OutputContext) -> TripMonth:
     return trip_month(context.step_context.partition_key, context.asset_partitions_def)
 
 
-def _upstream_month(context: dg.InputContext) -> TripMonth:
-    return trip_month(context.asset_partition_key, context.asset_partitions_def)
+def _step(context: dg.InputContext) -> StepExecutionContext | None:
+    """The step that loads; None where nothing runs, as in a notebook."""
+    try:
+        return context.step_context
+    except dg.DagsterInvariantViolationError:
+        return None

@@ -137,8 +137,11 @@ class Listener:
         if event is None:
             if entry.step_key and (what := _LOGGED.get(int(entry.level))):
                 self._tell(RunNews(self.month, what, entry.step_key, run_id=self._run_id, detail=entry.user_message))
-        elif event.event_type is dg.DagsterEventType.STEP_START:
+        elif event.event_type in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED):
             self._tell(RunNews(self.month, News.station_started, event.step_key or "", run_id=self._run_id))
+        elif event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            detail = _explain_pause(event.step_retry_data.error)
+            self._tell(RunNews(self.month, News.pause, event.step_key or "", run_id=self._run_id, detail=detail))
         elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
             rows = metadata["dagster/partition_row_count"].value
@@ -160,6 +163,12 @@ class Listener:
 _LOGGED = {logging.INFO: News.progress, logging.WARNING: News.setback}
 
 
+def _explain_pause(again: SerializableErrorInfo | None) -> str:
+    """When a station is tried again, and why, in a line."""
+    said = again.message.partition(": ")[2].strip() if again else ""
+    return f"{said}: {explain(again).partition(chr(10))[0]}"
+
+
 def explain(error: SerializableErrorInfo | None) -> str:
     """What went wrong, without Dagster's wrapping; an error that is not the project's own keeps its class."""
     while error and error.cause and error.cls_name in _WRAPPERS:
@@ -177,4 +186,5 @@ _WRAPPERS = {
     "DagsterExecutionLoadInputError",
     "DagsterExecutionStepExecutionError",
     "DagsterResourceFunctionError",
+    "RetryRequested",
 }

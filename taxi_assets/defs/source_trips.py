@@ -13,6 +13,7 @@ from dagster._utils.warnings import disable_dagster_warnings
 from taxi_assets.defs.instance import claim_run
 from taxi_assets.defs.partitions import partition_key, recent_months, trip_month, trip_partitions
 from taxi_assets.defs.resources import SourceResource
+from taxi_assets.defs.retries import retry_tags, tried_again
 from taxi_assets.errors import BadFile
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import Publication, Source
@@ -34,12 +35,13 @@ def build_source_trips(settings: Settings) -> dg.AssetsDefinition:
         versions: dict[str, str | dg.DataVersion] = {}
         claim_run(context.instance, context.run)
         opened = source.open()
-        for month in months:
-            published = look(opened, month)
-            if isinstance(published, Publication):
-                versions[partition_key(month)] = dg.DataVersion(published.fingerprint)
-            else:
-                context.log.info("%s: %s", month, published)
+        with tried_again(context.get_step_execution_context()):
+            for month in months:
+                published = look(opened, month)
+                if isinstance(published, Publication):
+                    versions[partition_key(month)] = dg.DataVersion(published.fingerprint)
+                else:
+                    context.log.info("%s: %s", month, published)
         context.log.info("asked for %d months, %d are published", len(months), len(versions))
         with disable_dagster_warnings():
             return dg.DataVersionsByPartition(versions)
@@ -50,6 +52,7 @@ def build_source_trips(settings: Settings) -> dg.AssetsDefinition:
             name=SOURCE_TRIPS,
             partitions_def=partitions,
             group_name="trips",
+            op_tags=retry_tags(settings),
             description="What the source has published. To observe it asks the source for the version of each month "
             "that is loaded, and of the last TAXI_LOOKBACK_MONTHS: one that was published again makes raw_trips stale.",
         )(source_trips)

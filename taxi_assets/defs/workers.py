@@ -64,6 +64,7 @@ class _Worker:
         if self._log.exists() and self._log.stat().st_size > _LONG_LOG:
             self._log.unlink()
         self.month: TripMonth | None = None
+        self._pauses = False
         self._start()
 
     def _start(self) -> None:
@@ -90,6 +91,7 @@ class _Worker:
             news: RunNews = self.connection.recv()
         except (EOFError, ConnectionResetError):
             news = self._death()
+        self._pauses = news.what is News.pause
         if news.what in (News.done, News.failed):
             self.month = None
         return news
@@ -105,7 +107,9 @@ class _Worker:
     def dismiss(self) -> None:
         """Let an idle worker leave; stop one that has a month, or does not leave."""
         self.connection.close()
-        if self.month:
+        if self.month and self._pauses:
+            self._process.kill()  # Dagster sleeps between two tries, whatever signal comes, and nothing is under way
+        elif self.month:
             self._process.terminate()
         self._process.join(_GOODBYE_S)
         if self._process.is_alive():

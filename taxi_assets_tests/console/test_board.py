@@ -80,10 +80,12 @@ def test_a_pipe_hears_of_what_takes_long(capsys: pytest.CaptureFixture[str], mon
     with watch(board) as watcher:
         watcher.hear(RunNews(MONTHS[0], News.started))
         watcher.hear(RunNews(MONTHS[0], News.setback, "raw_trips", detail="try 2 of 5 in 2 s"))
+        watcher.hear(RunNews(MONTHS[0], News.pause, "raw_trips", detail="will be tried again in 9 s (1 of 2): gone"))
         for clock in (5.0, 10.0, 31.0, 36.0):  # read by the lambda above
             watcher.hear(RunNews(MONTHS[0], News.progress, "raw_trips", detail=f"{clock:.0f} of 90 MB"))
     assert capsys.readouterr().out.splitlines() == [
         "green 2020-01 raw_trips try 2 of 5 in 2 s",
+        "green 2020-01 raw_trips will be tried again in 9 s (1 of 2): gone",
         "green 2020-01 raw_trips 31 of 90 MB",
     ]
 

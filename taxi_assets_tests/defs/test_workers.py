@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
+from taxi_assets.defs import workers
 from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS
 from taxi_assets.defs.partitions import trip_partitions
@@ -147,6 +149,23 @@ def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) ->
         if told.what is News.station_started:
             break
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+def test_a_station_that_waits_to_be_tried_again_can_be_stopped(
+    home: Path, instance: dg.DagsterInstance, dead_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C need not wait for the next try of a station."""
+    monkeypatch.setenv("TAXI_POSTGRES_URL", dead_postgres_url)
+    monkeypatch.setenv("TAXI_RETRY_DELAY_S", "1000")
+    stations = ("raw_trips", "clean_trips", "postgres_trips")
+    news = run_months(Settings.load(), MONTHS[:1], Order(stations), workers=1)
+    paused = next(told for told in news if told.what is News.pause)
+    assert paused.station == "postgres_trips"
+    began = time.monotonic()
+    news.close()
+    assert time.monotonic() - began < workers._GOODBYE_S / 2
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert not list(home.rglob("*.staged"))
 
 
 def _run(instance: dg.DagsterInstance, **tags: str) -> str:

@@ -1,0 +1,50 @@
+"""Which failures of a station are tried again, how often, and after how long.
+
+What may pass by itself is tried again, everything else fails at once. Dagster's own retry policies are not used: under
+one, a run that somebody stops is begun again, and every other error too.
+Not here: what may pass (`errors`), and the tries of single requests (`stores`).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.execution.context.system import StepExecutionContext
+
+from taxi_assets.errors import MAY_PASS
+from taxi_assets.settings import Settings
+
+_TIMES_TAG, _DELAY_TAG = "taxi/retries", "taxi/retry_delay_s"
+
+
+def retry_tags(settings: Settings) -> dict[str, str]:
+    """The tags of an asset's op that say how its work, and that of its IO manager, is tried again."""
+    return {_TIMES_TAG: str(settings.retries), _DELAY_TAG: f"{settings.retry_delay_s:g}"}
+
+
+@contextmanager
+def tried_again(step: StepExecutionContext | None) -> Iterator[None]:
+    """Let Dagster try the step again, later, where it fails in here at what may pass.
+
+    The error stays as it is the last time, and where nothing runs.
+    """
+    try:
+        yield
+    except MAY_PASS as error:
+        if step is None:
+            raise
+        policy, failed = _policy(step.op.tags), step.previous_attempt_count + 1
+        if failed > policy.max_retries:
+            raise
+        pause_s = round(policy.calculate_delay(failed), 1)
+        again = dg.RetryRequested(policy.max_retries, pause_s)
+        # Dagster gives it no words, and shows them.
+        again.args = (f"will be tried again in {pause_s:.0f} s ({failed} of {policy.max_retries})",)
+        raise again from error
+
+
+def _policy(tags: Mapping[str, str]) -> dg.RetryPolicy:
+    """Pauses that grow as the tries fail: of 10 s about 10, 30, 70, each give or take 10, so that many do not meet."""
+    return dg.RetryPolicy(
+        int(tags.get(_TIMES_TAG, 0)), float(tags.get(_DELAY_TAG, 0)), dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS
+    )
