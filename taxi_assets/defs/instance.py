@@ -125,7 +125,7 @@ def history_told(home: Path) -> Iterator[None]:
 def process_tags(run_id: str) -> dict[str, str]:
     """Tags that say which process a run runs in: this one."""
     return {
-        HOST_TAG: _host(),
+        HOST_TAG: socket.gethostname(),
         PROCESS_TAG: str(os.getpid()),
         STARTED_TAG: f"{psutil.Process().create_time():.2f}",
         CLAIM_TAG: run_id,
@@ -146,25 +146,11 @@ def _claim(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Mark as failed, and give back, the runs of this host's processes that are gone: nothing else ever would."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: _host()}))
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()}))
     dead = [run for run in runs if run.tags.get(CLAIM_TAG) == run.run_id and not _is_alive(run.tags)]
     for run in dead:
         instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that this run ran in is gone.")
     return dead
-
-
-def _host() -> str:
-    """Where a process's number means one process: this machine, or a container of it, which may have the same name."""
-    name = socket.gethostname()
-    try:
-        numbering = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return name
-    return name if numbering == _MACHINE_S_OWN else f"{name}/{numbering}"
-
-
-_MACHINE_S_OWN = 0xEFFFFFFC
-"""What Linux calls the numbering of processes that is no container's."""
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:

@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 import yaml
 
-from taxi_assets.defs import instance as instance_module
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance, process_tags
 from taxi_assets.defs.jobs import LOAD_TRIPS
@@ -132,12 +131,3 @@ def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, mo
         tagged.clear()
     run_month(definitions, instance, MONTH, Order(("raw_trips", "clean_trips")), lambda _: None)
     assert tagged == []
-
-
-def test_a_container_is_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process's number means something else in a container, also in one with its machine's name."""
-    outside = process_tags("a run")["taxi/host"]
-    monkeypatch.setattr(instance_module, "_MACHINE_S_OWN", 1)
-    inside = process_tags("a run")["taxi/host"]
-    assert inside != outside
-    assert inside.startswith(outside)
