@@ -7,23 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
-from dagster._core.execution.retries import auto_reexecution_should_retry_run
-from dagster._core.storage.tags import (
-    AUTO_RETRY_RUN_ID_TAG,
-    BACKFILL_ID_TAG,
-    PARENT_RUN_ID_TAG,
-    RETRY_NUMBER_TAG,
-    RUN_FAILURE_REASON_TAG,
-    WILL_RETRY_TAG,
-)
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 
 from taxi_assets.defs.history import Failure, partition_of, read_failures
 from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS
 from taxi_assets.defs.partitions import trip_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
+from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.source_trips import SOURCE_TRIPS
 from taxi_assets.errors import StoreError
 from taxi_assets.news import RunNews
@@ -132,7 +123,7 @@ def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Fai
     """Why people are not told of a failed run; empty where they are."""
     if run.job_name not in JOBS and not is_ours(run.asset_selection or ()):
         return "it is of another project"
-    if _will_be_retried(instance, run):
+    if will_be_retried(instance, run):
         return "it will be retried"
     if failure.not_published:
         return "its month is not published"
@@ -146,28 +137,3 @@ def is_ours(assets: Iterable[dg.AssetKey]) -> bool:
     """Whether these are assets, at least one, and all of this project."""
     keys = set(assets)
     return bool(keys) and keys <= _OURS
-
-
-def _will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the daemon runs a failed run again, or has done so."""
-    if AUTO_RETRY_RUN_ID_TAG in run.tags:
-        return True
-    if WILL_RETRY_TAG in run.tags:
-        marked = run.tags[WILL_RETRY_TAG] == "true"
-    else:
-        # The mark is made a moment after the failure is told.
-        reason = run.tags.get(RUN_FAILURE_REASON_TAG)
-        marked = instance.run_retries_enabled and auto_reexecution_should_retry_run(
-            instance, run, RunFailureReason(reason) if reason else None
-        )
-    return marked and not _is_left_alone(instance, run)
-
-
-def _is_left_alone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run is of a backfill that is over, or not there yet: the daemon retries none of those.
-
-    `dagster job backfill` makes its backfill when all runs are queued, and calls it over at once.
-    """
-    backfill_id = run.tags.get(BACKFILL_ID_TAG)
-    backfill = instance.get_backfill(backfill_id) if backfill_id else None
-    return bool(backfill_id) and (backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES)

@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster._core.remote_origin import RemotePartitionSetOrigin
 from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
@@ -21,6 +21,7 @@ from dagster._time import get_current_timestamp
 from taxi_assets.defs.history import read_history
 from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS
 from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
+from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.runs import ORIGIN, Listener, Order
 from taxi_assets.defs.source_trips import look
 from taxi_assets.errors import StoreError, UnknownBackfill
@@ -190,7 +191,7 @@ class _Follower:
             self._cursors[run.run_id], more = told.cursor, told.has_more
         if run.status in FINISHED_STATUSES:
             self._over.add(run.run_id)
-            if run.tags.get(WILL_RETRY_TAG) == "true":
+            if run.status is dg.DagsterRunStatus.FAILURE and will_be_retried(self._instance, run):
                 self._news.append(RunNews(listener.month, News.setback, detail="failed, and will be run again"))
             else:
                 self.ended.add(run.tags[PARTITION_NAME_TAG])

@@ -1,0 +1,49 @@
+"""`taxi dev`: Dagster's UI and daemon."""
+
+# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+
+import os
+import sys
+
+import click
+
+from taxi_assets.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address that the UI listens on."
+)
+@click.option(
+    "--port", default=3000, show_default=True, metavar="PORT", type=click.IntRange(1, 65535), help="Port of the UI."
+)
+def dev(host: str, port: int) -> None:
+    """Start Dagster's UI and daemon on the history in TAXI_HOME.
+
+    Ctrl-C stops both.
+
+    \b
+    Examples:
+      taxi dev
+      taxi dev --port 3001
+      taxi dev --host 0.0.0.0      for other machines too: there is no password
+    """
+    from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
+    from taxi_assets.stores.ports import require_free_port
+    from taxi_assets.systems import open_channels
+
+    settings = Settings.load()
+    if settings.alert_urls:
+        open_channels(settings)
+    require_free_port(host, port, choose="choose another: taxi dev --port {port}")
+    with open_instance(settings.home) as instance:
+        fail_dead_runs(instance)
+    folder = dagster_home(settings.home)
+    environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
+    if "ui_url" not in settings.model_fields_set:
+        environment["TAXI_UI_URL"] = f"http://{host}:{port}"
+    quiet = ["-W", "ignore:Function `dev_command` is superseded"]
+    words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
+    # Elsewhere Dagster warns of a dagster.yaml that it does not use.
+    os.chdir(folder)
+    os.execve(sys.executable, [sys.executable, *quiet, *words], environment)  # noqa: S606  # it takes this one's place

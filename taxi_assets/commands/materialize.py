@@ -1,0 +1,122 @@
+"""`taxi materialize`: months through the stations, now."""
+
+# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from taxi_assets.commands.options import colors_option, each_month, fresh_option, months_option, select_option
+from taxi_assets.console.board import Board, Line, watch
+from taxi_assets.news import News, RunNews
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    from taxi_assets.stores.alerts import Channels
+
+
+@click.command()
+@colors_option
+@months_option
+@select_option
+@click.option(
+    "--workers", default=1, show_default=True, metavar="N", type=click.IntRange(1), help="How many months at once."
+)
+@fresh_option
+@click.option("--alert", is_flag=True, help="Tell the channels of TAXI_ALERT_URLS of each month that failed.")
+def materialize(  # noqa: PLR0913  # one an option
+    colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool, alert: bool
+) -> None:
+    """Take months through the stations, now.
+
+    Each month is a run of Dagster, which `taxi dev` shows. One that fails leaves the others, and what was loaded of it
+    before, as they are; it can be run again any number of times.
+
+    \b
+    Stations: raw_trips > clean_trips > lake_trips > warehouse_trips
+                                    > postgres_trips
+
+    \b
+    Examples:
+      taxi materialize --color green --months 2020-04
+      taxi materialize --color yellow --color green --months 2020-03..2020-07,2020-12
+      taxi materialize --color fhv --months 2021-01..2021-06 --workers 2
+      taxi materialize --color green --months 2020-04 --select lake_trips+
+      taxi materialize --color green --months 2020-04 --alert
+
+    Exit status: 0 all months are done, 1 some failed and the summary says why, 2 wrong arguments.
+    """
+    from taxi_assets.systems import open_channels
+
+    settings = Settings.load()
+    channels = open_channels(settings) if alert else None
+    board = run_and_show(settings, each_month(colors, months), select, workers, fresh=fresh, alert=alert)
+    if board.failed:
+        if channels:
+            _tell(settings, channels, board.failed)
+        sys.exit(1)
+
+
+def _tell(settings: Settings, channels: "Channels", failed: Sequence[Line]) -> None:
+    """Tell people of months that failed. A channel that does not take it is told here, and changes nothing."""
+    from taxi_assets.defs.alerts import tell_failed_months
+
+    ended = [RunNews(line.month, News.failed, line.station, error=line.error, run_id=line.run_id) for line in failed]
+    for trouble in tell_failed_months(settings, channels, ended):
+        click.echo(trouble, err=True)
+
+
+def run_and_show(  # noqa: PLR0913  # as materialize
+    settings: Settings,
+    months: list[TripMonth],
+    select: str = "",
+    workers: int = 1,
+    *,
+    fresh: bool = False,
+    alert: bool = False,
+) -> Board:
+    """Run months and show them; the board at the end."""
+    _warm_up()
+    from taxi_assets.defs.build import build_definitions
+    from taxi_assets.defs.instance import fail_dead_runs, open_instance
+    from taxi_assets.defs.partitions import require_partitions
+    from taxi_assets.defs.runs import Order, select_stations
+    from taxi_assets.defs.workers import run_months
+
+    require_partitions(months, settings.first_month)
+    stations = select_stations(build_definitions(settings), select)
+    with open_instance(settings.home) as instance:
+        fail_dead_runs(instance)
+    board, order = Board(months, stations), Order(stations, fresh, alert)
+    try:
+        with watch(board) as watcher, closing(run_months(settings, months, order, workers)) as told:
+            for news in told:
+                watcher.hear(news)
+    finally:
+        board.stop()
+        print_end(board, "materialize", select)
+    return board
+
+
+def print_end(board: Board, command: str, select: str) -> None:
+    """The summary of a board, with the command that runs again what failed."""
+    from taxi_assets.console.tables import print_summary
+
+    again = ["taxi", command, *(["--select", select] if select else [])]
+    print_summary(board, again, traces=click.get_current_context().find_root().params["debug"])
+
+
+def _warm_up() -> None:
+    """Let the process that workers are forked from import Dagster while this one does."""
+    import multiprocessing.forkserver
+
+    multiprocessing.set_forkserver_preload(["taxi_assets.defs.workers", "taxi_assets.defs.build"])
+    # It would else say, at Ctrl-C, where in its imports it was.
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing.forkserver.ensure_running()
+    signal.signal(signal.SIGINT, ours)
