@@ -32,6 +32,17 @@ sys.argv[0] = "dagster-daemon"
 main()
 """
 
+_PRELOADED = [
+    "taxi_assets.defs.build",
+    "duckdb",
+    "pandas",
+    "pgpq",
+    "psycopg2",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "requests",
+]
+
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
     """Launches each run in a process that has imported Dagster already, since dozens of runs would else take minutes.
@@ -43,7 +54,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["taxi_assets.defs.build"])
+        self._processes.set_forkserver_preload(_PRELOADED)
         self._running: dict[str, BaseProcess] = {}
 
     @property
