@@ -108,6 +108,13 @@ class Settings(BaseSettings):
     zero_passengers: ZeroPassengers = Field(
         default=ZeroPassengers.drop, description="What becomes of rows with 0 passengers in Postgres: drop, or keep."
     )
+    image: str = Field(
+        default="taxi-assets:latest",
+        description="The image of the deployment: what make image builds, and every container runs.",
+    )
+    revision: str = Field(
+        default="", description="The revision of the code that an image was built from. The image says it itself."
+    )
 
     @classmethod
     def load(cls) -> Self:

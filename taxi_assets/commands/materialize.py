@@ -83,7 +83,7 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     """Run months and show them; the board at the end."""
     _warm_up()
     from taxi_assets.defs.build import build_definitions
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance
+    from taxi_assets.defs.instance import fail_dead_runs, open_instance, require_runs_here
     from taxi_assets.defs.partitions import require_partitions
     from taxi_assets.defs.runs import Order, select_stations
     from taxi_assets.defs.workers import run_months
@@ -91,6 +91,7 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     require_partitions(months, settings.first_month)
     stations = select_stations(build_definitions(settings), select)
     with open_instance(settings.home) as instance:
+        require_runs_here(instance)
         fail_dead_runs(instance)
     board, order = Board(months, stations), Order(stations, fresh, alert)
     try:

@@ -7,7 +7,6 @@ from taxi_assets.defs.assets import build_assets
 from taxi_assets.defs.backfill_alerts import build_backfill_alerts
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
-from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.defs.resources import AlertsResource, PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.defs.schedules import build_schedules
 from taxi_assets.defs.source_trips import build_source_trips
@@ -22,7 +21,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     source, _, _ = open_source(settings), open_lake(settings), open_warehouse(settings)
     return dg.Definitions(
         assets=[build_source_trips(settings), *build_assets(settings)],
-        jobs=build_jobs(trip_partitions(settings.first_month)),
+        jobs=build_jobs(settings),
         schedules=build_schedules(settings),
         # Without channels they would only be switches in the UI that do nothing.
         sensors=[build_run_alerts(settings), build_backfill_alerts(settings)] if settings.alert_urls else [],

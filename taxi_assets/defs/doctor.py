@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from taxi_assets.defs.instance import dagster_home, history_told, open_instance
+from taxi_assets.defs.instance import dagster_home, history_place, history_told, open_instance
 from taxi_assets.errors import NotPublished, TaxiAssetsError
 from taxi_assets.news import Finding, Verdict
 from taxi_assets.settings import Settings
@@ -46,7 +46,7 @@ def examine(settings: Settings, *, alert: bool = False) -> Iterator[Finding]:
     postgres = _open_given(settings)
     firsts = [TripMonth(color, settings.first_month) for color in COLORS]
     home = settings.home
-    yield Finding("versions", Verdict.ok, _said_versions())
+    yield Finding("versions", Verdict.ok, _said_versions(settings))
     yield _found_home(Home(home, source.suffix))
     yield _found(
         "source", lambda: f"{settings.source_url}: {source.probe(firsts)}", "set TAXI_SOURCE_URL to another source"
@@ -71,9 +71,10 @@ def _found(system: str, probe: Callable[[], str], otherwise: str) -> Finding:
         return Finding(system, Verdict.mend, str(error), f"mend that, or {otherwise}")
 
 
-def _said_versions() -> str:
+def _said_versions(settings: Settings) -> str:
     packages = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
-    return f"python {platform.python_version()}, {packages}"
+    image = f", image {settings.image} of revision {settings.revision}" if settings.revision else ""
+    return f"python {platform.python_version()}, {packages}{image}"
 
 
 def _found_home(home: Home) -> Finding:
@@ -126,14 +127,14 @@ def _try_history(home: Path) -> str:
     """Try to write to Dagster's databases, and leave nothing; what was seen. Raises StoreError."""
     with history_told(home):
         with open_instance(home) as instance:
-            runs = instance.get_runs_count()
+            runs, place = instance.get_runs_count(), history_place(instance, home)
         for name in _DATABASES:
             path = dagster_home(home) / name
             if path.exists():
                 with closing(sqlite3.connect(path)) as database:
                     database.execute("BEGIN IMMEDIATE")
                     database.rollback()
-    return f"{home / 'dagster'} can be written to; runs: {runs:,}"
+    return f"{place} can be written to; runs: {runs:,}"
 
 
 def _said_channels(settings: Settings) -> str:

@@ -15,6 +15,8 @@ import dagster as dg
 import psutil
 import sqlalchemy as sa
 import yaml
+from dagster._core.launcher import DefaultRunLauncher
+from dagster._core.storage.runs import SqlRunStorage
 
 from taxi_assets.errors import StoreError
 from taxi_assets.stores.files import StagedFile, locked
@@ -105,6 +107,26 @@ def _read_instance(folder: Path) -> dg.DagsterInstance:
             f"{folder / 'dagster.yaml'} cannot be read: {str(error).replace(chr(10), ' ')}. Mend it, or move it away: "
             "it is made again"
         ) from error
+
+
+def history_place(instance: dg.DagsterInstance, home: Path) -> str:
+    """Where the history of runs is: the instance's folder, or the address of a server, without its password."""
+    storage = instance.run_storage
+    if isinstance(storage, SqlRunStorage):
+        with storage.connect() as connection:
+            url = connection.engine.url
+            if url.host:
+                return url.render_as_string()
+    return str(dagster_home(home))
+
+
+def require_runs_here(instance: dg.DagsterInstance) -> None:
+    """Raise StoreError where runs are started elsewhere: a daemon would take one in this process for dead."""
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+        raise StoreError(
+            f"the runs of this deployment are started by its daemon ({type(instance.run_launcher).__name__}), which "
+            "would take a run in this process for dead. Ask that one for the months: taxi backfill"
+        )
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
-from taxi_assets.defs.partitions import trip_month
+from taxi_assets.defs.partitions import trip_month, trip_partitions
+from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 
 LOAD_TRIPS = "load_trips"
@@ -17,6 +20,9 @@ ASKED_BY_TAG = "taxi/asked_by"
 
 ALERT_TAG = "taxi/alert"
 """Who tells of a run that fails: `cli`, which is the command that ran it; without this tag, the sensor."""
+
+REVISION_TAG = "taxi/revision"
+"""The revision of the image whose code server made a run's job: not set on one machine."""
 
 STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
 """The assets in the order that a month passes them."""
@@ -47,19 +53,26 @@ def month_tags(month: TripMonth) -> dict[str, str]:
     return {COLOR_TAG: month.color, MONTH_TAG: month.month}
 
 
-def build_jobs(partitions: dg.MultiPartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
-    """All jobs."""
+def build_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """All jobs; their runs say the revision, if there is one."""
+    partitions = trip_partitions(settings.first_month)
     each_month = dg.PartitionedConfig(
         partitions,
         run_config_for_partition_key_fn=lambda _: {},
         tags_for_partition_key_fn=lambda key: month_tags(trip_month(key, partitions)),
     )
+    of_all = {
+        ASKED_BY_TAG: "dagster",
+        # A run that takes the place of one that was killed may be on another machine, without the files of that one.
+        RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value,
+        **({REVISION_TAG: settings.revision} if settings.revision else {}),
+    }
     return [
         dg.define_asset_job(
             name,
             selection=dg.AssetSelection.assets(*stations),
             config=each_month,
-            tags={ASKED_BY_TAG: "dagster"},
+            tags=of_all,
             description=description,
         )
         for name, (stations, description) in JOBS.items()

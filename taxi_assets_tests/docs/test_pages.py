@@ -83,7 +83,10 @@ def test_settings_that_are_shown_exist(page: Path) -> None:
     assert set(re.findall(r"\bTAXI_[A-Z_]*[A-Z]\b", page.read_text())) <= set(setting_names())
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "docs", "screenshots", "help"])
+@pytest.mark.parametrize(
+    "target",
+    ["demo", "test", "check", "docs", "screenshots", "help", "image", "up", "down", "logs", "lock", "test-stack"],
+)
 def test_targets_of_make_exist(target: str) -> None:
     """What the pages tell people to make can be made, and `make help` says what it is."""
     assert re.search(rf"^{target}:.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
