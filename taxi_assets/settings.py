@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, Json, JsonValue, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taxi_assets.errors import SettingsError, UnknownMonth
 from taxi_assets.stores.source import MIRROR_URL
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
-from taxi_assets.tlc.trips import require_month
+from taxi_assets.tlc.trips import COLORS, require_month
 
 PREFIX = "TAXI_"
 DOTENV = Path(__file__).parent.parent / ".env"
@@ -115,6 +115,11 @@ class Settings(BaseSettings):
     revision: str = Field(
         default="", description="The revision of the code that an image was built from. The image says it itself."
     )
+    run_tags: Json[dict[str, dict[str, JsonValue]]] = Field(
+        default="{}",  # type: ignore[arg-type]  # read as the environment is
+        description="Tags that the runs of a color carry, as JSON by color: by them a cluster gives each color its "
+        "resources.",
+    )
 
     @classmethod
     def load(cls) -> Self:
@@ -147,6 +152,13 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("run_tags")
+    @classmethod
+    def _are_colors(cls, value: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        if unknown := value.keys() - set(COLORS):
+            raise ValueError(f"{', '.join(sorted(unknown))}: expected {', '.join(COLORS)}")
+        return value
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

@@ -68,6 +68,8 @@ def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch)
         ("TAXI_SCHEDULES", "sometimes"),
         ("TAXI_LOOKBACK_MONTHS", "0"),
         ("TAXI_UI_URL", "localhost:3000"),
+        ("TAXI_RUN_TAGS", "large"),
+        ("TAXI_RUN_TAGS", '{"blue": {"size": "large"}}'),
     ],
 )
 def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

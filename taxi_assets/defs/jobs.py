@@ -1,5 +1,6 @@
 """Jobs: which assets run together, as one run a partition, and the tags that its runs carry."""
 
+import json
 from collections.abc import Mapping
 
 import dagster as dg
@@ -54,12 +55,17 @@ def month_tags(month: TripMonth) -> dict[str, str]:
 
 
 def build_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """All jobs; their runs say the revision, if there is one."""
+    """All jobs; their runs carry the tags that the settings give their color, and the revision, if there is one."""
     partitions = trip_partitions(settings.first_month)
+
+    def tags(key: str) -> dict[str, str]:
+        month = trip_month(key, partitions)
+        of_color = settings.run_tags.get(month.color, {})
+        said = {tag: value if isinstance(value, str) else json.dumps(value) for tag, value in of_color.items()}
+        return {**said, **month_tags(month)}
+
     each_month = dg.PartitionedConfig(
-        partitions,
-        run_config_for_partition_key_fn=lambda _: {},
-        tags_for_partition_key_fn=lambda key: month_tags(trip_month(key, partitions)),
+        partitions, run_config_for_partition_key_fn=lambda _: {}, tags_for_partition_key_fn=tags
     )
     of_all = {
         ASKED_BY_TAG: "dagster",
