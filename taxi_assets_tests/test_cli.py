@@ -257,3 +257,24 @@ def test_links_in_alerts_lead_to_the_ui_that_is_started(
         port = listener.getsockname()[1]
     run(monkeypatch, "dev", "--port", str(port))
     assert started[0]["TAXI_UI_URL"] == (url or set_to).format(port=port)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("backfill --color green", "Missing option '--months'."),
+        ("backfill --months 2020-01", "Missing option '--color'."),
+        ("backfill --color green --months 2020-01 --missing --failed", "--missing and --failed do not go together"),
+        ("backfill --color green --months 2020-01 --wait --json", "--wait and --json do not go together"),
+        ("backfill --cancel x --dry-run", "--cancel and --dry-run do not go together"),
+        ("backfill --cancel x --months 2020-01", "--cancel and --months do not go together"),
+        ("backfill --resume x --missing", "--resume and --missing do not go together"),
+        ("backfill --resume x --cancel y", "--cancel and --resume do not go together"),
+    ],
+)
+def test_words_of_a_backfill_that_make_no_sense(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backfill whose words are missing, or contradict each other, is refused before anything is asked."""
+    assert run(monkeypatch, *words.split()) == 2
+    assert said in capsys.readouterr().err

@@ -2,9 +2,10 @@
 
 # ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
 
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from taxi_assets.commands.options import colors_option, each_month, fresh_option
 from taxi_assets.console.board import Board, Line, watch
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, format_months
 
 if TYPE_CHECKING:
     from taxi_assets.stores.alerts import Channels
@@ -100,15 +101,23 @@ def run_and_show(  # noqa: PLR0913  # as materialize
                 watcher.hear(news)
     finally:
         board.stop()
-        print_end(board, "materialize", select)
+        print_end(board, list(_again(board, select)))
     return board
 
 
-def print_end(board: Board, command: str, select: str) -> None:
-    """The summary of a board, with the command that runs again what failed."""
+def _again(board: Board, select: str) -> Iterator[str]:
+    """The commands that run again what failed, one a color."""
+    from taxi_assets.console.tables import months_by_color
+
+    for color, months in months_by_color(line.month for line in board.failed).items():
+        words = ["taxi", "materialize", "--color", color, "--months", format_months(months)]
+        yield shlex.join([*words, *(["--select", select] if select else [])])
+
+
+def print_end(board: Board, again: Sequence[str]) -> None:
+    """The summary of a board, with the commands that run again what failed."""
     from taxi_assets.console.tables import print_summary
 
-    again = ["taxi", command, *(["--select", select] if select else [])]
     print_summary(board, again, traces=click.get_current_context().find_root().params["debug"])
 
 

@@ -23,7 +23,7 @@ select_option = click.option(
     "--select",
     default="",
     metavar="STATIONS",
-    help="Which stations: names and commas; + takes all that come after too: lake_trips+.  [default: all]",
+    help="Which stations: names and commas; + takes all that come after, or before, too: lake_trips+.  [default: all]",
 )
 
 

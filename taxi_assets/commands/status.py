@@ -25,7 +25,7 @@ def status(*, as_json: bool) -> None:
       failed    its newest run failed; rows beside it are those of before
       partly    it did not pass all stations
       running   a run is under way
-      waiting   a run is in the queue
+      waiting   a run is in the queue, or a backfill asks for one
 
     Below are the totals, why months failed, and the commands that run them again.
 

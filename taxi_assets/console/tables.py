@@ -2,14 +2,13 @@
 
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taxi_assets.console.board import Board, Line, State
 from taxi_assets.stores.answers import Answer
-from taxi_assets.tlc.trips import TripMonth, format_months
+from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,8 +49,8 @@ _FAILURES_TOLD = 10
 def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -> None:
     """What became of each month: its rows at each station, its seconds, and for each that failed why.
 
-    `again` are the words that run months again, to which a color and months are added; `traces` adds the whole stack of
-    each failure. What matters is last, where many months would else move it off the screen.
+    `again` are the commands that run what failed again; `traces` adds the whole stack of each failure. What matters is
+    last, where many months would else move it off the screen.
     """
     console = open_console()
     table = plain_table("month", "", *(station.removesuffix("_trips") for station in board.stations), "seconds")
@@ -70,9 +69,8 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
     print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
     if board.failed:
         console.print("Run again what failed:")
-    for color, months in months_by_color(line.month for line in board.failed).items():
-        words = [*again[:2], "--color", color, "--months", format_months(months), *again[2:]]
-        console.print(f"  {shlex.join(words)}", soft_wrap=True, markup=False)
+        for command in again:
+            console.print(f"  {command}", soft_wrap=True, markup=False)
 
 
 def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:

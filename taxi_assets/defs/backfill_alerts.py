@@ -4,7 +4,7 @@ Not here: those of single runs (`alerts`).
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from dagster._time import get_current_timestamp
 
 from taxi_assets.defs.alerts import INTERVAL_S, first_lines, is_ours, send
 from taxi_assets.defs.history import partition_of, read_failures
-from taxi_assets.defs.jobs import JOBS, STATIONS
+from taxi_assets.defs.jobs import JOBS
 from taxi_assets.defs.partitions import trip_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.runs import explain
@@ -161,8 +161,13 @@ def _summary(
     if backfill.status is BulkActionStatus.FAILED:
         counts.append("given up by the daemon")
         lines += first_lines(explain(backfill.error))
-    if failed := by_outcome[Outcome.failed]:
-        lines += ["To run them again:", *_commands(failed, _selected(backfill))]
+    if set(outcomes.values()) - _GOOD:
+        again = (
+            "Re-execute, on its page"
+            if backfill.is_asset_backfill
+            else f"taxi backfill --resume {backfill.backfill_id}"
+        )
+        lines.append(f"To run again what is not loaded: {again}")
     lines.append(f"{ui_url}/runs/b/{backfill.backfill_id}")
     good = backfill.status is not BulkActionStatus.FAILED and set(outcomes.values()) <= _GOOD
     return Message(f"backfill of {_counted(len(outcomes))}: {', '.join(counts)}", "\n".join(lines), good=good)
@@ -201,26 +206,8 @@ def _outcome(run: dg.DagsterRun, unpublished: set[str]) -> Outcome:
     return Outcome.not_published if run.run_id in unpublished else Outcome.failed
 
 
-def _selected(backfill: PartitionBackfill) -> set[str]:
-    """The stations that a backfill ran."""
-    if backfill.asset_selection:
-        return {key.to_user_string() for key in backfill.asset_selection}
-    return set(JOBS[backfill.job_name][0]) if backfill.job_name else set(STATIONS)
-
-
-def _by_color(months: Iterable[TripMonth]) -> Mapping[str, str]:
+def _said_months(months: Iterable[TripMonth]) -> str:
     """Months as `--months` takes them, by color."""
     listed = list(months)
-    return {color: format_months(these) for color in COLORS if (these := [m.month for m in listed if m.color == color])}
-
-
-def _said_months(months: Iterable[TripMonth]) -> str:
-    return "; ".join(f"{color} {said}" for color, said in _by_color(months).items())
-
-
-def _commands(months: Iterable[TripMonth], stations: set[str]) -> Iterator[str]:
-    """The commands that ask for a backfill of these months at these stations, one for each color."""
-    chosen = [station for station in STATIONS if station in stations]
-    select = "" if len(chosen) == len(STATIONS) else f" --select {','.join(chosen)}"
-    for color, said in _by_color(months).items():
-        yield f"taxi backfill --color {color} --months {said}{select}"
+    by_color = {color: [month.month for month in listed if month.color == color] for color in COLORS}
+    return "; ".join(f"{color} {format_months(these)}" for color, these in by_color.items() if these)

@@ -3,6 +3,7 @@
 Not here: what a run does (`runs`), and how a backfill looks to people (`console`).
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,8 @@ from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
 
-from taxi_assets.defs.history import read_history
-from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS
+from taxi_assets.defs.history import partition_of, read_history
+from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.runs import ORIGIN, Listener, Order
@@ -101,7 +102,7 @@ def submit_backfill(instance: dg.DagsterInstance, months: Sequence[TripMonth], o
         from_failure=False,
         tags={ASKED_BY_TAG: "cli"},
         backfill_timestamp=get_current_timestamp(),
-        title=title,
+        title=_shortened(title),
         partition_set_origin=RemotePartitionSetOrigin(
             repository_origin=ORIGIN, partition_set_name=partition_set_snap_name_for_job_name(LOAD_TRIPS)
         ),
@@ -111,6 +112,39 @@ def submit_backfill(instance: dg.DagsterInstance, months: Sequence[TripMonth], o
     )
     instance.add_backfill(backfill)
     return backfill.backfill_id
+
+
+def _shortened(title: str) -> str:
+    """A title as Dagster takes it: no more than a hundred characters, and none that a query could misread."""
+    plain = re.sub(r'[%*"]', "", title)
+    return plain if len(plain) <= _LONGEST_TITLE else f"{plain[: _LONGEST_TITLE - 3]}..."
+
+
+_LONGEST_TITLE = 100
+
+
+def left_of_backfill(
+    instance: dg.DagsterInstance, backfill_id: str, settings: Settings
+) -> tuple[list[TripMonth], Order]:
+    """The months that a backfill has not loaded, whatever became of them, and what was to be done with each.
+
+    Raises UnknownBackfill, also for one of assets, which the UI takes up itself.
+    """
+    backfill, partitions = _find(instance, backfill_id), trip_partitions(settings.first_month)
+    if backfill.partition_names is None:
+        raise UnknownBackfill(
+            f"the backfill {backfill_id} was made of assets, in the UI: take it up there, on its page, by Re-execute"
+        )
+    loaded = {
+        partition_of(run)
+        for run in instance.get_runs(_runs_of(backfill_id))
+        if run.status is dg.DagsterRunStatus.SUCCESS
+    }
+    of_job = JOBS.get(backfill.job_name or "", (STATIONS, ""))[0]
+    chosen = {key.to_user_string() for key in backfill.asset_selection or ()}
+    stations = tuple(station for station in of_job if not chosen or station in chosen)
+    months = [trip_month(key, partitions) for key in backfill.partition_names if key not in loaded]
+    return months, Order(stations, fresh=bool(backfill.run_config))
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> bool:
@@ -146,8 +180,11 @@ def follow_backfill(instance: dg.DagsterInstance, backfill_id: str, settings: Se
     if backfill.status is BulkActionStatus.FAILED:
         said = backfill.error.message.strip() if backfill.error else "it did not say why"
         raise StoreError(f"the daemon gave the backfill {backfill_id} up: {said}")
+    cancelled = backfill.status is BulkActionStatus.CANCELED
     for key in left:
-        yield RunNews(follower.month(key), News.failed, error="it was cancelled before its turn")
+        yield RunNews(
+            follower.month(key), News.failed, error="it was cancelled before its turn" if cancelled else "it never ran"
+        )
 
 
 class _Follower:
@@ -157,7 +194,7 @@ class _Follower:
         self, instance: dg.DagsterInstance, backfill_id: str, partitions: dg.MultiPartitionsDefinition
     ) -> None:
         self._instance = instance
-        self._runs = dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill_id))
+        self._runs = _runs_of(backfill_id)
         self._partitions = partitions
         self._listeners: dict[str, Listener] = {}
         self._cursors: dict[str, str] = {}
@@ -212,11 +249,15 @@ def _end(listener: Listener, record: dg.RunRecord) -> RunNews:
         listener.month,
         News.done if status is dg.DagsterRunStatus.SUCCESS else News.failed,
         listener.failed_at,
-        seconds=(record.end_time or 0) - (record.start_time or 0),
+        seconds=record.end_time - record.start_time if record.start_time and record.end_time else 0,
         error="it was cancelled" if status is dg.DagsterRunStatus.CANCELED else listener.error,
         run_id=record.dagster_run.run_id,
         trace=listener.trace,
     )
+
+
+def _runs_of(backfill_id: str) -> dg.RunsFilter:
+    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill_id))
 
 
 def _find(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 from dagster._core.events import JobFailureData
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.tags import MULTIDIMENSIONAL_PARTITION_PREFIX, PARTITION_NAME_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, MULTIDIMENSIONAL_PARTITION_PREFIX, PARTITION_NAME_TAG
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.serdes import deserialize_value
 
-from taxi_assets.defs.jobs import STATIONS, UPSTREAM
+from taxi_assets.defs.jobs import JOBS, STATIONS, UPSTREAM
 from taxi_assets.defs.partitions import partition_key, trip_month
 from taxi_assets.defs.runs import explain
 from taxi_assets.defs.source_trips import observed_versions
 from taxi_assets.errors import NotPublished
-from taxi_assets.news import MonthHistory, Standing
+from taxi_assets.news import UNDER_WAY, MonthHistory, Standing
 from taxi_assets.stores.download import Version
 from taxi_assets.tlc.trips import TripMonth
 
@@ -78,9 +79,10 @@ class Failure:
 
 def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
     """Every month that any run ever touched, in order; without those that were wiped everywhere, and not run since."""
-    runs = _newest_runs(instance)
+    every_run = instance.get_runs()
+    runs, waiting = _newest_runs(every_run), _waiting_in_backfills(instance, every_run)
     wipes = _newest_wipes(instance)
-    passed: dict[str, dict[str, _Passed]] = {key: {} for key in runs}
+    passed: dict[str, dict[str, _Passed]] = {key: {} for key in (*runs, *waiting)}
     for station in STATIONS:
         for key, newest in _newest_by_partition(instance, dg.AssetKey(station)).items():
             wiped = wipes.get(key, {}).get(station)
@@ -95,9 +97,11 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
             is_partition=key in known,
         )
         for key, stations in passed.items()
-        if stations or not _is_over(runs[key], wipes.get(key, {}).values())
+        if stations or key in waiting or not _is_over(runs[key], wipes.get(key, {}).values())
     )
-    return sorted(histories, key=lambda history: history.month)
+    asked_for = {trip_month(key, partitions) for key in waiting}
+    told = (_as_waiting(history) if history.month in asked_for else history for history in histories)
+    return sorted(told, key=lambda history: history.month)
 
 
 def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, newest_run: str) -> None:
@@ -194,10 +198,28 @@ def _version(told: Mapping[str, Mapping[str, object]]) -> str:
     return Version(etag, last_modified).fingerprint(int(str(told["bytes"]["value"])))
 
 
-def _newest_runs(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun]:
+def _as_waiting(history: MonthHistory) -> MonthHistory:
+    under_way = history.standing in UNDER_WAY
+    return history if under_way else replace(history, standing=Standing.waiting, failed_at="", error="")
+
+
+def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """The partitions for which a backfill asks whose run of them is not in the queue yet."""
+    requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    ran = {(run.tags.get(BACKFILL_ID_TAG), partition_of(run)) for run in runs} if requested else set()
+    return {
+        key
+        for backfill in requested
+        if backfill.job_name in JOBS
+        for key in backfill.partition_names or ()
+        if (backfill.backfill_id, key) not in ran
+    }
+
+
+def _newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
     """Each partition's newest run."""
     newest: dict[str, dg.DagsterRun] = {}
-    for run in instance.get_runs():
+    for run in runs:
         if key := partition_of(run):
             newest.setdefault(key, run)
     return newest

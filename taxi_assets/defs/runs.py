@@ -4,8 +4,11 @@ Not here: several processes (`workers`), and how a run looks to people (`console
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from time import perf_counter
 from typing import cast
 
@@ -13,10 +16,12 @@ import dagster as dg
 from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import JobFailureData
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
+from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets import errors
@@ -107,13 +112,28 @@ def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, .
     if not selection:
         return STATIONS
     try:
-        chosen = dg.AssetSelection.from_coercible(selection.split(",")).resolve(definitions.resolve_asset_graph())
+        chosen = reduce(or_, map(_selection, selection.split(","))).resolve(definitions.resolve_asset_graph())
     except (DagsterInvalidAssetSelectionError, dg.DagsterInvalidSubsetError) as error:
         raise errors.BadSelection(f"the selection {selection!r} cannot be read: {error}") from error
     stations = tuple(station for station in STATIONS if dg.AssetKey(station) in chosen)
     if not stations:
         raise errors.BadSelection(f"the selection {selection!r} names none of {', '.join(STATIONS)}")
     return stations
+
+
+def _selection(words: str) -> dg.AssetSelection:
+    """What one part of a selection names; a `+` before or after a name takes all before or after it.
+
+    Dagster takes just the next ones in a list of such names.
+    """
+    named = re.fullmatch(r"(\+?)(\w+)(\+?)", words.strip())
+    if not named:
+        with disable_dagster_warnings():
+            return dg.AssetSelection.from_coercible([words])
+    before, name, after = named.groups()
+    asset = dg.AssetSelection.assets(name)
+    ways = ([asset.upstream()] if before else []) + ([asset.downstream()] if after else [])
+    return reduce(or_, ways, asset)
 
 
 class Listener:
@@ -155,7 +175,9 @@ class Listener:
             self.failed_at = self.failed_at or event.step_key or ""
             self.trace += error.to_string() if error else ""
         elif event.event_type is dg.DagsterEventType.RUN_FAILURE and not self.error:
-            error = event.job_failure_data.error
+            # A run that was marked as failed from outside has no more than a message.
+            told = event.event_specific_data
+            error = told.error if isinstance(told, JobFailureData) else None
             self.error = explain(error) or event.message or ""
             self.trace = error.to_string() if error else ""
 

@@ -40,24 +40,27 @@ def test_months_are_written_as_they_are_read(months: list[str], written: str) ->
 
 
 def test_a_summary_ends_with_what_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """After the table come the reasons, the count, and one command for all failed months with their selection."""
-    print_summary(_board(done=2, failed=3), ["taxi", "materialize", "--select", "lake_trips+"])
+    """After the table come the reasons, the count, and the commands that run again what failed."""
+    again = "taxi materialize --color yellow --months 2020-03..2020-05 --select lake_trips+"
+    print_summary(_board(done=2, failed=3), [again])
     said = capsys.readouterr().out
     assert said.count(f"  {LONG.strip()}\n") == 3
     assert "5 months: 2 done, 3 failed, in " in said
-    assert said.splitlines()[-1] == "  taxi materialize --color yellow --months 2020-03..2020-05 --select lake_trips+"
+    assert said.splitlines()[-2:] == ["Run again what failed:", f"  {again}"]
     assert "Stack Trace" not in said
+    print_summary(_board(done=2, failed=0), [again])
+    assert "again" not in capsys.readouterr().out
 
 
 def test_a_stack_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     """With traces, each failure has its whole stack."""
-    print_summary(_board(done=0, failed=2), ["taxi", "materialize"], traces=True)
+    print_summary(_board(done=0, failed=2), ["taxi materialize ..."], traces=True)
     assert capsys.readouterr().out.count("Stack Trace:\n  File") == 2
 
 
 def test_a_fault_of_all_months_does_not_fill_screens(capsys: pytest.CaptureFixture[str]) -> None:
     """Of many failures the first are told in full, and how many are not."""
-    print_summary(_board(done=0, failed=12), ["taxi", "materialize"])
+    print_summary(_board(done=0, failed=12), ["taxi materialize ..."])
     said = capsys.readouterr().out
     assert said.count("failed at lake_trips") == 10
     assert "and 2 more failed" in said
@@ -76,7 +79,7 @@ def test_eighty_columns_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", terminal)
     for name, value in {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
-    print_summary(_board(done=2, failed=1), ["taxi", "materialize"])
+    print_summary(_board(done=2, failed=1), ["taxi materialize ..."])
     lines = terminal.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert sum(line.count("1,369,765") == 5 and line.startswith("yellow 2020-0") for line in lines) == 2

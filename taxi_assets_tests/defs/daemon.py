@@ -43,6 +43,9 @@ _PRELOADED = [
     "requests",
 ]
 
+_GOODBYE_S = 20.0
+"""How long a run that is interrupted may take to end, in seconds."""
+
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
     """Launches each run in a process that has imported Dagster already, since dozens of runs would else take minutes.
@@ -80,6 +83,11 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
             return False
         self._instance.report_run_canceling(run)
         os.kill(process.pid, signal.SIGINT)
+        process.join(_GOODBYE_S)
+        left = self._instance.get_run_by_id(run_id)
+        if left and not left.is_finished:
+            # It was interrupted before it had begun, so that nobody else says so.
+            self._instance.report_run_canceled(left)
         return True
 
 

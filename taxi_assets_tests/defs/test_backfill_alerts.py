@@ -106,8 +106,7 @@ def test_a_backfill_is_told_once_when_it_is_over(office: Office, name: str) -> N
         "not published: fhv 2021-05",
         "cancelled: green 2021-05",
         "never ran: green 2021-07",
-        "To run them again:",
-        "taxi backfill --color green --months 2021-03..2021-04,2021-06",
+        f"To run again what is not loaded: taxi backfill --resume {name}",
         f"https://ui.example.org/runs/b/{name}",
     ]
 
@@ -170,15 +169,6 @@ def test_many_at_once_are_told_one_after_another(office: Office, name: str, monk
         assert lines == [f"{name} {number} spring" for number in range(told)]
 
 
-def test_a_backfill_of_some_stations_is_run_again_at_those(office: Office, name: str) -> None:
-    """The command that runs again what failed names the stations, where these were not all."""
-    backfill = _backfill(office, name, MONTHS[:1], "COMPLETED_FAILED", job="load_lake")
-    office.fail(MONTHS[0], tags=_tags(backfill))
-    office.tick(SENSOR)
-    command = "taxi backfill --color green --months 2021-01 --select raw_trips,clean_trips,lake_trips"
-    assert command in office.inbox.mails[0].text.splitlines()
-
-
 def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> None:
     """What the UI's asset graph asks for counts its months too, also those that never ran."""
     graph = office.definitions.resolve_asset_graph()
@@ -204,7 +194,7 @@ def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> Non
     office.tick(SENSOR)
     (mail,) = office.inbox.mails
     assert mail.title == "backfill of 3 months: 1 loaded, 1 failed, 1 never ran"
-    assert "taxi backfill --color green --months 2021-02 --select clean_trips,postgres_trips" in mail.text
+    assert "To run again what is not loaded: Re-execute, on its page" in mail.text.splitlines()
 
 
 def test_a_backfill_that_the_daemon_gave_up_says_why(office: Office, name: str) -> None:

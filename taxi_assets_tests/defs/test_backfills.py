@@ -7,12 +7,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.remote_origin import RemotePartitionSetOrigin
 
 from taxi_assets.defs.backfills import (
     Which,
     cancel_backfill,
     follow_backfill,
     is_daemon_alive,
+    left_of_backfill,
     plan_backfill,
     submit_backfill,
 )
@@ -218,3 +220,71 @@ def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Backfilled
 def test_no_daemon_is_noticed(installation: Backfilled) -> None:
     """An instance that no daemon ever served has none."""
     assert not is_daemon_alive(installation.instance)
+
+
+def test_what_a_backfill_asks_for_is_waiting(installation: Backfilled) -> None:
+    """Months are waiting from the moment that they are handed in, until their run is there or the backfill is over."""
+    first, second = _months("green", "2020-01..2020-02")
+    installation.publish(first, second)
+    backfill_id = installation.submit(second, first)
+    assert installation.plan([first, second]).left_out == {first: "waiting already", second: "waiting already"}
+    installation.run_tagged(second, **{"dagster/backfill": backfill_id})
+    assert list(installation.plan([first, second]).wanted) == [second]
+    installation.end(backfill_id, BulkActionStatus.CANCELED)
+    assert list(installation.plan([first, second]).wanted) == [second, first]
+
+
+@pytest.mark.parametrize(
+    "title", ["taxi backfill --select '*'", f"taxi backfill --months {'2020-01,' * 20}", '"100 %"']
+)
+def test_any_command_can_be_a_title(installation: Backfilled, title: str) -> None:
+    """What Dagster does not take in a title is left out of it, and it is cut where it is too long."""
+    backfill_id = submit_backfill(installation.instance, _months("green", "2020-01"), Order(), title)
+    backfill = installation.instance.get_backfill(backfill_id)
+    assert backfill
+    assert backfill.title
+    assert backfill.title[:10] == title.replace('"', "").replace("%", "")[:10]
+
+
+def test_a_backfill_is_taken_up_where_it_was_left(installation: Backfilled) -> None:
+    """What it has not loaded is asked for again at the same stations, whatever became of it, also if loaded before."""
+    loaded, failed, waiting = _months("fhv", "2020-01..2020-03")
+    installation.publish(loaded, waiting)
+    installation.run(waiting, *FILES)
+    backfill_id = installation.submit(waiting, failed, loaded, order=Order(FILES, fresh=True))
+    for month in (loaded, failed):
+        installation.run_tagged(month, **{"dagster/backfill": backfill_id})
+    installation.end(backfill_id, BulkActionStatus.CANCELED)
+    months, order = left_of_backfill(installation.instance, backfill_id, installation.settings)
+    assert months == [waiting, failed]
+    assert order == Order(FILES, fresh=True)
+
+
+def test_a_backfill_of_another_job_is_taken_up_at_its_stations(installation: Backfilled) -> None:
+    """One that Dagster's command asked of a smaller job has that job's stations."""
+    backfill_id = installation.submit(*_months("green", "2020-01"))
+    backfill = installation.instance.get_backfill(backfill_id)
+    assert backfill
+    origin = RemotePartitionSetOrigin(repository_origin=ORIGIN, partition_set_name="load_lake_partition_set")
+    installation.instance.add_backfill(backfill._replace(backfill_id="of_lake", partition_set_origin=origin))
+    _, order = left_of_backfill(installation.instance, "of_lake", installation.settings)
+    assert order.stations == ("raw_trips", "clean_trips", "lake_trips")
+
+
+def test_a_run_that_died_before_it_began_is_told(installation: Backfilled) -> None:
+    """A run that is marked as failed from outside ends its month with what was said of it, after no time."""
+    [month] = _months("green", "2020-01")
+    backfill_id = installation.submit(month)
+    job = installation.definitions.resolve_job_def(LOAD_TRIPS)
+    tags = job.get_tags_for_partition_key("green|2020-01", selected_asset_keys=None)
+    run = installation.instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTING,
+        tags={**tags, "dagster/backfill": backfill_id},
+        remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
+    )
+    installation.instance.report_run_failed(run, "It did not start within 180 seconds.")
+    told = list(follow_backfill(installation.instance, backfill_id, installation.settings))
+    assert [news.what for news in told] == [News.started, News.failed]
+    assert "It did not start" in told[-1].error
+    assert told[-1].seconds == 0

@@ -123,13 +123,16 @@ def test_no_password_is_in_the_definitions(tmp_path: Path, monkeypatch: pytest.M
         ("raw_trips", ("raw_trips",)),
         ("warehouse_trips,lake_trips", ("lake_trips", "warehouse_trips")),
         ("lake_trips+", ("lake_trips", "warehouse_trips")),
+        ("clean_trips+", ("clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")),
+        ("+lake_trips, postgres_trips", ("raw_trips", "clean_trips", "lake_trips", "postgres_trips")),
+        ("*", STATIONS),
         ("*postgres_trips", ("raw_trips", "clean_trips", "postgres_trips")),
     ],
 )
 def test_a_selection_names_stations_in_their_order(
     definitions: dg.Definitions, selection: str, stations: tuple[str, ...]
 ) -> None:
-    """Dagster's own asset selections work, whatever order they name stations in."""
+    """Names with a + and Dagster's own asset selections work, whatever order they name stations in."""
     assert select_stations(definitions, selection) == stations
 
 
