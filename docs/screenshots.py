@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Takes the pictures of `docs/ui.md`: a demo in a home of its own, one month that fails, `taxi dev`, headless Chromium.
+"""Takes the pictures of `docs/ui.md`: a demo in a home of its own, a month that fails, `taxi dev`, headless Chromium.
 
 Run by `make screenshots`. Look at each picture before it is committed: nothing here can tell a spinner from a table.
 """
@@ -43,9 +43,10 @@ def main() -> None:
     try:
         run_months(environment)
         with ui(environment) as url:
-            for name, (path, height) in pages(runs_by_partition(url)).items():
+            backfill(environment)
+            for name, (path, width, height) in pages(runs_by_partition(url)).items():
                 picture = IMAGES / f"{name}.png"
-                take(chromium, f"{url}{path}", picture, height)
+                take(chromium, f"{url}{path}", picture, width, height)
                 print(f"{picture} {picture.stat().st_size:,} bytes")  # noqa: T201
     finally:
         subprocess.run([TAXI, "stop"], env=environment, check=False)  # noqa: S603
@@ -66,6 +67,14 @@ def run_months(environment: Mapping[str, str]) -> None:
     if failed.returncode != 1:
         sys.exit(f"{' '.join(FAILING)} ended with status {failed.returncode}, expected 1: it has no file")
     subprocess.run([TAXI, "demo"], env=environment, check=True)  # noqa: S603
+
+
+def backfill(environment: Mapping[str, str]) -> None:
+    """Two backfills that the UI's daemon runs."""
+    words = [TAXI, "backfill", "--wait", "--color", "yellow", "--months", "2021-01..2021-02"]
+    subprocess.run(words, env=environment, check=True)  # noqa: S603
+    words = [TAXI, "backfill", "--wait", "--color", "fhv", "--months", "2021-01", "--select", "lake_trips+"]
+    subprocess.run(words, env=environment, check=True)  # noqa: S603
 
 
 @contextmanager
@@ -126,20 +135,22 @@ def runs_by_partition(url: str) -> dict[str, str]:
     return runs
 
 
-def pages(runs: Mapping[str, str]) -> dict[str, tuple[str, int]]:
-    """The path of each picture's page, and the height in pixels that shows it."""
+def pages(runs: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
+    """The path of each picture's page, and the width and height in pixels that show it."""
     return {
-        "lineage": (f"{LOCATION}/asset-groups/trips/lineage", 640),
-        "asset": ("/assets/postgres_trips?view=overview", 860),
-        "partition": ("/assets/clean_trips?view=partitions&partition=fhv%7C2021-01", 1440),
-        "checks": ("/assets/clean_trips?view=checks", 860),
-        "run": (f"/runs/{runs['fhv|2021-01']}", 860),
-        "failed": ("/assets/raw_trips?view=partitions&partition=green%7C2021-02", 680),
-        "launchpad": (f"{LOCATION}/jobs/load_trips/playground", 860),
+        "lineage": (f"{LOCATION}/asset-groups/trips/lineage", 1700, 700),
+        "asset": ("/assets/postgres_trips?view=overview", WIDTH, 860),
+        "partition": ("/assets/clean_trips?view=partitions&partition=fhv%7C2021-01", WIDTH, 1440),
+        "checks": ("/assets/clean_trips?view=checks", WIDTH, 860),
+        "run": (f"/runs/{runs['fhv|2021-01']}", WIDTH, 860),
+        "failed": ("/assets/raw_trips?view=partitions&partition=green%7C2021-02", WIDTH, 680),
+        "launchpad": (f"{LOCATION}/jobs/load_trips/playground", WIDTH, 860),
+        "backfills": ("/runs?view=backfills", WIDTH, 420),
+        "automation": ("/automation", WIDTH, 560),
     }
 
 
-def take(chromium: str, url: str, picture: Path, height: int) -> None:
+def take(chromium: str, url: str, picture: Path, width: int, height: int) -> None:
     """A picture of a page once its clock, which runs ahead, says that 15 seconds have passed."""
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
@@ -154,7 +165,7 @@ def take(chromium: str, url: str, picture: Path, height: int) -> None:
                 "--disable-quic",
                 "--hide-scrollbars",
                 f"--user-data-dir={profile}",
-                f"--window-size={WIDTH},{height}",
+                f"--window-size={width},{height}",
                 "--virtual-time-budget=15000",
                 f"--screenshot={picture}",
                 url,
