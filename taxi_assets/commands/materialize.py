@@ -56,20 +56,17 @@ def materialize(  # noqa: PLR0913  # one an option
 
     settings = Settings.load()
     channels = open_channels(settings) if alert else None
-    board = run_and_show(settings, each_month(colors, months), select, workers, fresh=fresh, alert=alert)
+    board = run_and_show(settings, each_month(colors, months), select, workers, fresh=fresh, channels=channels)
     if board.failed:
-        if channels:
-            _tell(settings, channels, board.failed)
         sys.exit(1)
 
 
-def _tell(settings: Settings, channels: "Channels", failed: Sequence[Line]) -> None:
-    """Tell people of months that failed. A channel that does not take it is told here, and changes nothing."""
-    from taxi_assets.defs.alerts import tell_failed_months
+def _tell(settings: Settings, channels: "Channels", line: Line) -> list[str]:
+    """Tell people of a month that failed; what did not get through, which changes nothing."""
+    from taxi_assets.defs.alerts import tell_failed_month
 
-    ended = [RunNews(line.month, News.failed, line.station, error=line.error, run_id=line.run_id) for line in failed]
-    for trouble in tell_failed_months(settings, channels, ended):
-        click.echo(trouble, err=True)
+    failed = RunNews(line.month, News.failed, line.station, error=line.error, run_id=line.run_id)
+    return tell_failed_month(settings, channels, failed)
 
 
 def run_and_show(  # noqa: PLR0913  # as materialize
@@ -79,12 +76,12 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     workers: int = 1,
     *,
     fresh: bool = False,
-    alert: bool = False,
+    channels: "Channels | None" = None,
 ) -> Board:
-    """Run months and show them; the board at the end."""
+    """Run months and show them, and tell these channels of each that fails, at once; the board at the end."""
     _warm_up()
     from taxi_assets.defs.build import build_definitions
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance, require_runs_here
+    from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_name, require_runs_here
     from taxi_assets.defs.partitions import require_partitions
     from taxi_assets.defs.runs import Order, select_stations
     from taxi_assets.defs.workers import run_months
@@ -94,14 +91,19 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     with open_instance(settings.home) as instance:
         require_runs_here(instance)
         fail_dead_runs(instance)
-    board, order = Board(months, stations), Order(stations, fresh, alert)
+    board, order = Board(months, stations), Order(stations, fresh, process_name() if channels else "")
+    troubles: list[str] = []
     try:
         with watch(board) as watcher, closing(run_months(settings, months, order, workers)) as told:
             for news in told:
                 watcher.hear(news)
+                if channels and news.what is News.failed:
+                    troubles += _tell(settings, channels, board.lines[news.month])
     finally:
         board.stop()
         print_end(board, list(_again(board, select)))
+        for trouble in troubles:
+            click.echo(trouble, err=True)
     return board
 
 

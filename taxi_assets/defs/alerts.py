@@ -10,8 +10,8 @@ import dagster as dg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 
 from taxi_assets.defs.history import Failure, partition_of, read_failures
-from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS
+from taxi_assets.defs.instance import lives, open_instance
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS, TOLD
 from taxi_assets.defs.partitions import trip_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.retries import will_be_retried
@@ -89,18 +89,17 @@ def build_run_alerts(settings: Settings) -> dg.SensorDefinition:
     return tick
 
 
-def tell_failed_months(settings: Settings, channels: Channels, ended: Iterable[RunNews]) -> Iterator[str]:
-    """Tell of each of these months that failed, but of those that are not published; what did not get through."""
-    failed = list(ended)
+def tell_failed_month(settings: Settings, channels: Channels, failed: RunNews) -> list[str]:
+    """Tell of a month that failed, unless it is not published, and mark its run as told; what did not get through."""
     with open_instance(settings.home) as instance:
-        runs = instance.get_runs(dg.RunsFilter(run_ids=[news.run_id for news in failed if news.run_id]))
-        failures = read_failures(instance, runs)
-    told = (
-        FailedRun(str(news.month), Failure(news.station, news.error), news.run_id, "cli").message(settings.ui_url)
-        for news in failed
-        if not failures.get(news.run_id, Failure()).not_published
-    )
-    yield from send(channels, told)
+        run = instance.get_run_by_id(failed.run_id) if failed.run_id else None
+        if run and read_failures(instance, [run]).get(run.run_id, Failure()).not_published:
+            return []
+        what = FailedRun(str(failed.month), Failure(failed.station, failed.error), failed.run_id, "cli")
+        troubles = list(send(channels, [what.message(settings.ui_url)]))
+        if run:
+            instance.add_run_tags(run.run_id, {ALERT_TAG: TOLD})
+        return troubles
 
 
 def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
@@ -128,7 +127,8 @@ def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Fai
     if failure.not_published:
         return "its month is not published"
     # What the UI or the daemon runs again has its parent's tags, and no command that tells.
-    if run.tags.get(ALERT_TAG) == "cli" and PARENT_RUN_ID_TAG not in run.tags:
+    teller = run.tags.get(ALERT_TAG)
+    if teller and PARENT_RUN_ID_TAG not in run.tags and (teller == TOLD or lives(teller)):
         return "the command that ran it tells"
     return ""
 

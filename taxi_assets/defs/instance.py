@@ -3,6 +3,7 @@
 Not here: what a run does (`runs`).
 """
 
+import json
 import os
 import socket
 import sqlite3
@@ -146,11 +147,24 @@ def history_told(home: Path) -> Iterator[None]:
 
 def process_tags(run_id: str) -> dict[str, str]:
     """Tags that say which process a run runs in: this one."""
+    return {**_this_process(), CLAIM_TAG: run_id}
+
+
+def process_name() -> str:
+    """A name of this process, by which another one sees whether it lives."""
+    return json.dumps(_this_process())
+
+
+def lives(process: str) -> bool:
+    """Whether the process of this name lives, on this host: others cannot be seen."""
+    return _is_alive(json.loads(process))
+
+
+def _this_process() -> dict[str, str]:
     return {
         HOST_TAG: socket.gethostname(),
         PROCESS_TAG: str(os.getpid()),
         STARTED_TAG: f"{psutil.Process().create_time():.2f}",
-        CLAIM_TAG: run_id,
     }
 
 
@@ -176,7 +190,9 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run lives; another that got the same number since is not it."""
+    """Whether the process of these tags lives on this host; another that got the same number since is not it."""
+    if tags[HOST_TAG] != socket.gethostname():
+        return False
     try:
         started = psutil.Process(int(tags[PROCESS_TAG])).create_time()
     except psutil.NoSuchProcess:

@@ -19,8 +19,8 @@ COLOR_TAG, MONTH_TAG = "taxi/color", "taxi/month"
 ASKED_BY_TAG = "taxi/asked_by"
 """Who asked for a run: `schedule`, `cli`, or `dagster`, which is its UI or one of its commands."""
 
-ALERT_TAG = "taxi/alert"
-"""Who tells of a run that fails: `cli`, which is the command that ran it; without this tag, the sensor."""
+ALERT_TAG, TOLD = "taxi/alert", "told"
+"""Who tells of a run that fails: the command that ran it, by its process, then `told`; without this tag, the sensor."""
 
 REVISION_TAG = "taxi/revision"
 """The revision of the image whose code server made a run's job: not set on one machine."""

@@ -44,12 +44,13 @@ ORIGIN = RemoteRepositoryOrigin(
 class Order:
     """What is to be done with each month: at which stations, and whether it is fetched though nothing changed.
 
-    `alert` where the command that orders it tells people of a failed run, so that the sensor need not.
+    `teller` is the name of the command's process that tells people of a failed run, so that the sensor need not; empty
+    for none.
     """
 
     stations: Sequence[str] = STATIONS
     fresh: bool = False
-    alert: bool = False
+    teller: str = ""
 
     @property
     def selection(self) -> frozenset[dg.AssetKey] | None:
@@ -84,7 +85,7 @@ def run_month(
         tags={
             **job.get_tags_for_partition_key(partition_key(month), selection),
             ASKED_BY_TAG: "cli",
-            **({ALERT_TAG: "cli"} if order.alert else {}),
+            **({ALERT_TAG: order.teller} if order.teller else {}),
             **process_tags(run_id),
         },
         asset_selection=selection,

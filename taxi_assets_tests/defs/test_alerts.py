@@ -1,5 +1,6 @@
 """People are told of each run that failed for good, once, in words that hold no secret; of nothing else."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._utils.warnings import disable_dagster_warnings
 
+from taxi_assets.defs.alerts import tell_failed_month
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.instance import process_name
 from taxi_assets.defs.jobs import LOAD_TRIPS
 from taxi_assets.defs.runs import Order, run_month
+from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
+from taxi_assets.systems import open_channels
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.office import Office, office_in
 from taxi_assets_tests.inbox import SECRET
@@ -25,6 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys like .'da
 
 SENSOR = "alert_failed_runs"
 ONE_RETRY = {"dagster/max_retries": "1"}
+# Its number is this process's, but it began long ago.
+DEAD = json.dumps({**json.loads(process_name()), "taxi/process_started": "1.00"})
+ELSEWHERE = json.dumps({**json.loads(process_name()), "taxi/host": "another"})
 MARCH, APRIL = TripMonth("green", "2021-03"), TripMonth("green", "2021-04")
 
 
@@ -41,9 +49,9 @@ def office(_shared: Office) -> Office:
     return _shared
 
 
-def _run(office: Office, month: TripMonth, *, alert: bool = False) -> dg.DagsterRun:
-    """Run a month's first station, as `taxi materialize` does."""
-    run_month(office.definitions, office.instance, month, Order(("raw_trips",), alert=alert), lambda _: None)
+def _run(office: Office, month: TripMonth, *, teller: str = "") -> dg.DagsterRun:
+    """Run a month's first station, as `taxi materialize` does; `teller` is the process of one with --alert."""
+    run_month(office.definitions, office.instance, month, Order(("raw_trips",), teller=teller), lambda _: None)
     return office.instance.get_runs(limit=1)[0]
 
 
@@ -83,12 +91,31 @@ def test_a_month_that_is_not_published_is_not_told(office: Office) -> None:
 def test_what_a_command_tells_is_not_told_again(office: Office) -> None:
     """A run of `taxi materialize --alert` is left to it; what the UI runs again of it, with its tags, is not."""
     office.publish_page(MARCH)
-    run = _run(office, MARCH, alert=True)
+    run = _run(office, MARCH, teller=process_name())
     office.tick(SENSOR)
     assert office.inbox.mails == []
     office.fail(MARCH, parent=run)
     office.tick(SENSOR)
     assert [mail.title for mail in office.inbox.mails] == ["green 2021-03 failed"]
+
+
+def test_what_a_dead_command_told_is_not_told_again(office: Office) -> None:
+    """The sensor may look after the command has told and ended: the run says that it was told."""
+    office.publish_page(MARCH)
+    run = _run(office, MARCH, teller=DEAD)
+    failed = RunNews(MARCH, News.failed, "raw_trips", error="an HTML page", run_id=run.run_id)
+    assert tell_failed_month(office.settings, open_channels(office.settings), failed) == []
+    office.tick(SENSOR)
+    assert [mail.text.splitlines()[0] for mail in office.inbox.mails] == ["an HTML page"]
+
+
+@pytest.mark.parametrize("teller", [DEAD, ELSEWHERE], ids=["dead", "elsewhere"])
+def test_what_a_dead_command_did_not_tell_is_told(teller: str, office: Office) -> None:
+    """A command that was killed before it told leaves its runs to the sensor, also where it cannot be seen."""
+    office.publish_page(MARCH)
+    _run(office, MARCH, teller=teller)
+    office.tick(SENSOR)
+    assert [mail.title for mail in office.inbox.mails] == ["green 2021-03 failed at raw_trips"]
 
 
 def test_a_run_of_another_project_is_not_told(office: Office) -> None:

@@ -9,10 +9,11 @@ import subprocess
 import pytest
 
 from taxi_assets.tlc.trips import TripMonth, parse_months
+from taxi_assets_tests.defs.daemon import until
 from taxi_assets_tests.end_to_end.conftest import Checkout
 from taxi_assets_tests.end_to_end.terminal import rest_of
 from taxi_assets_tests.inbox import SECRET, Inbox
-from taxi_assets_tests.program import BIN, run
+from taxi_assets_tests.program import BIN
 from taxi_assets_tests.web_server import WebServer
 
 ROWS = 500
@@ -51,26 +52,41 @@ def test_a_month_that_is_not_published_says_so(said: str) -> None:
 
 
 def test_failed_months_are_told_where_it_is_asked(checkout: Checkout, web: WebServer) -> None:
-    """`taxi materialize --alert` sends a message for each failed month, but one that is not published.
+    """`taxi materialize --alert` sends a message for each failed month at once, but for one that is not published.
 
     A channel that cannot be reached is told on stderr, by its kind, and changes nothing.
     """
     inbox = Inbox(web)
-    (checkout.folder / "source/yellow").mkdir()
-    (checkout.folder / "source/yellow/yellow_tripdata_2020-02.csv.gz").write_text("<html>no trips here</html>")
-    words = ("materialize", "--color", "yellow", "--months", "2020-02..2020-03", "--select", "raw_trips", "--alert")
+    page, source = "<html>no trips here</html>", checkout.folder / "source/yellow"
+    source.mkdir()
+    (source / "yellow_tripdata_2020-02.csv.gz").write_text(page)
+    waits = source / "yellow_tripdata_2020-04.csv.gz"
+    os.mkfifo(waits)  # whoever opens it waits
+    words = ("materialize", "--color", "yellow", "--months", "2020-02..2020-04", "--select", "raw_trips", "--alert")
     urls = f"json://ann:{SECRET}@127.0.0.1:1/{SECRET} {inbox.address}"
-    done = run("taxi", *words, settings={**checkout.settings, "TAXI_ALERT_URLS": urls}, folder=checkout.folder)
-    assert done.returncode == 1
-    (mail,) = inbox.mails
-    assert mail.title == "yellow 2020-02 failed at raw_trips"
-    error, asked, link = mail.text.splitlines()
+    with subprocess.Popen(
+        [str(BIN / "taxi"), *words],
+        cwd=checkout.folder,
+        env={**os.environ, **checkout.settings, "TAXI_ALERT_URLS": urls},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            until(lambda: bool(inbox.mails), "the alert of the first month", timeout_s=30)
+            waits.write_text(page)
+            stdout, stderr = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == 1
+    assert [mail.title for mail in inbox.mails] == [f"yellow 2020-0{month} failed at raw_trips" for month in (2, 4)]
+    error, asked, link = inbox.mails[0].text.splitlines()
     assert "an HTML page" in error
     assert asked == "Asked for by cli"
     assert re.fullmatch("http://127.0.0.1:3000/runs/[0-9a-f-]{36}", link)
-    assert done.stderr.startswith("yellow 2020-02 failed at raw_trips: the alert did not get through to json (it could")
+    assert stderr.startswith("yellow 2020-02 failed at raw_trips: the alert did not get through to json (it could")
     log = (checkout.folder / "taxi_home/dagster/worker-0.log").read_text()
-    assert SECRET not in done.stderr + done.stdout + log
+    assert SECRET not in stderr + stdout + log
 
 
 @pytest.mark.usefixtures("said")
