@@ -16,6 +16,7 @@ from dagster._time import get_current_timestamp
 
 from taxi_assets.defs.alerts import INTERVAL_S, first_lines, is_ours, send
 from taxi_assets.defs.history import partition_of, read_failures
+from taxi_assets.defs.instance import fail_dead_runs
 from taxi_assets.defs.jobs import JOBS
 from taxi_assets.defs.partitions import trip_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
@@ -73,6 +74,8 @@ def build_backfill_alerts(settings: Settings) -> dg.SensorDefinition:
     )
     def tick(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SkipReason:
         instance = context.instance
+        # A run of a process that is gone would be under way for ever, and told by nobody.
+        fail_dead_runs(instance)
         cursor = _look(instance, context.cursor)
         over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:_AT_ONCE]
         messages = [

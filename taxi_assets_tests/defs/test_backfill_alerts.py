@@ -13,6 +13,7 @@ from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets.defs import backfill_alerts
+from taxi_assets.defs.instance import process_tags
 from taxi_assets.defs.partitions import partition_key
 from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.tlc.trips import TripMonth
@@ -226,3 +227,14 @@ def test_a_dead_channel_fails_no_tick(office: Office, name: str, capfd: pytest.C
     tries = len(office.inbox.mails)
     office.tick(SENSOR)
     assert len(office.inbox.mails) == tries
+
+
+def test_a_backfill_with_a_run_whose_process_is_gone_is_over(office: Office, name: str) -> None:
+    """A run that was killed, with all that would have noticed, is marked as failed, and its backfill is told."""
+    backfill = _backfill(office, name, MONTHS[:1])
+    run = office.start(MONTHS[0], tags=_tags(backfill))
+    # Its number is this process's, but it began long ago.
+    office.instance.add_run_tags(run.run_id, {**process_tags(run.run_id), "taxi/process_started": "1.00"})
+    _end(office, backfill, "COMPLETED")
+    office.tick(SENSOR)
+    assert [mail.title for mail in office.inbox.mails] == ["backfill of 1 month: 1 failed"]
