@@ -4,6 +4,7 @@ Not here: how that looks (`console`).
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -17,6 +18,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, MULTIDIMENSIONAL_PARTITI
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.serdes import deserialize_value
 
+from taxi_assets.defs.instance import said_end
 from taxi_assets.defs.jobs import JOBS, STATIONS, UPSTREAM
 from taxi_assets.defs.partitions import partition_key, trip_month
 from taxi_assets.defs.runs import explain
@@ -226,7 +228,7 @@ def _newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
 
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
-    """Where and why each of these runs failed, by its id."""
+    """Where and why each of these runs failed, by its id; of one that was killed, how its process ended."""
     of_these = _EVENTS.c.run_id.in_([run.run_id for run in runs])
     failed = _EVENTS.c.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
     failures = {}
@@ -239,10 +241,38 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
             step = data.first_step_failure_event
             failures[entry.run_id] = Failure(
                 (step and step.step_key) or "",
-                explain(data.error) or event.message or "",
+                explain(data.error) or _said_of_end(instance, entry.run_id, event.message or ""),
                 not_published=_is_not_published(data.error),
             )
     return failures
+
+
+_FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
+"""All that Dagster says of a run whose process ended without a word."""
+
+_CRASH = re.compile(
+    r"Run execution process for \S+ (?:was terminated by signal (\d+)|unexpectedly exited with code (\d+))"
+)
+"""What the code server tells of such a process, in an event of its own."""
+
+_CONTAINER = re.compile(r'Container state: .*"ExitCode": (\d+)')
+"""What the daemon of the deployment tells of a container that is gone, among all that the engine knows of it."""
+
+
+def _said_of_end(instance: dg.DagsterInstance, run_id: str, message: str) -> str:
+    """How the process or the container of a run ended that says no more than this; else the message."""
+    if state := _CONTAINER.search(message):
+        return f"its container {said_end(int(state[1]))}"
+    return f"its process {said_end(_exit_code(instance, run_id))}" if message == _FROM_OUTSIDE else message
+
+
+def _exit_code(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """How the process of a run ended, negative for a signal; None where the code server did not tell."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        if crash := _CRASH.search((entry.dagster_event and entry.dagster_event.message) or ""):
+            signal, code = crash.groups()
+            return -int(signal) if signal else int(code)
+    return None
 
 
 def _is_not_published(error: SerializableErrorInfo | None) -> bool:

@@ -5,6 +5,7 @@ Not here: what a run does (`runs`).
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -148,6 +149,23 @@ def history_told(home: Path) -> Iterator[None]:
 def process_tags(run_id: str) -> dict[str, str]:
     """Tags that say which process a run runs in: this one."""
     return {**_this_process(), CLAIM_TAG: run_id}
+
+
+def said_end(exit_code: int | None) -> str:
+    """How a process, or a container, ended that said nothing itself, and what to look at.
+
+    `exit_code` is negative for a signal, as Python has it, or 128 more than it, as shells and containers have it.
+    """
+    if exit_code is None:
+        return "ended without a word: often too little memory"
+    if 0 <= exit_code <= _OF_SIGNALS:
+        return f"ended with status {exit_code}"
+    number = -exit_code if exit_code < 0 else exit_code - _OF_SIGNALS
+    hint = ": often too little memory" if number == signal.SIGKILL else ""
+    return f"was killed (signal {number}){hint}"
+
+
+_OF_SIGNALS = 128
 
 
 def process_name() -> str:

@@ -6,14 +6,13 @@ Not here: what a run is (`runs`).
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from taxi_assets.defs.instance import dagster_home, fail_dead_runs, history_told, open_instance
+from taxi_assets.defs.instance import dagster_home, fail_dead_runs, history_told, open_instance, said_end
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.errors import StoreError
 from taxi_assets.news import News, RunNews
@@ -99,10 +98,8 @@ class _Worker:
     def _death(self) -> RunNews:
         self._process.join()
         assert self.month  # noqa: S101  # only a worker with a month is listened to
-        how = self._process.exitcode or 0
-        said = f"was killed (signal {-how})" if how < 0 else f"ended with status {how}"
-        hint = ": often too little memory" if how == -signal.SIGKILL else ""
-        return RunNews(self.month, News.failed, error=f"its process {said}{hint}.\nWhat it said is in {self._log}")
+        how = said_end(self._process.exitcode)
+        return RunNews(self.month, News.failed, error=f"its process {how}.\nWhat it said is in {self._log}")
 
     def dismiss(self) -> None:
         """Let an idle worker leave; stop one that has a month, or does not leave."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._grpc.server import DagsterApiServer
+from dagster._utils import get_run_crash_explanation
 
 from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.instance import open_instance
@@ -144,6 +146,42 @@ def test_a_run_that_was_marked_as_failed_says_what_is_known(instance: dg.Dagster
     history = _history(instance)
     assert (history.standing, history.failed_at) == (Standing.failed, "")
     assert history.error == "The process 7 that this run ran in is gone."
+
+
+def _fail(instance: dg.DagsterInstance, exit_code: int | None, said: str | None = None) -> str:
+    """Let a run be marked as failed, as Dagster's code server does, or with what its daemon says; what is told."""
+    run = instance.get_run_by_id(_run(instance, MONTH, dg.DagsterRunStatus.STARTED))
+    assert run
+    instance.report_engine_event("Executing steps in process (pid: 7)", run)
+    if exit_code is not None:
+        crash = get_run_crash_explanation(f"Run execution process for {run.run_id}", exit_code)
+        instance.report_engine_event(crash, run, cls=DagsterApiServer)
+    instance.report_run_failed(run, said)
+    return _history(instance).error
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "told"),
+    [
+        (-9, "its process was killed (signal 9): often too little memory"),
+        (-11, "its process was killed (signal 11)"),
+        (3, "its process ended with status 3"),
+        (None, "its process ended without a word: often too little memory"),
+    ],
+)
+def test_a_process_that_said_nothing_is_told(exit_code: int | None, told: str, instance: dg.DagsterInstance) -> None:
+    """A run of the daemon whose process was killed says how that ended, if Dagster saw it, and what to look at."""
+    assert _fail(instance, exit_code) == told
+
+
+def test_a_container_that_was_killed_is_told(instance: dg.DagsterInstance) -> None:
+    """Of all that the engine knows of a container that is gone, its end is told, with what to look at."""
+    state = '{"Status": "exited", "Running": false, "OOMKilled": true, "Pid": 0, "ExitCode": 137, "Error": ""}'
+    said = (
+        f"Detected run worker status FAILED: 'Container status is exited. Container state: {state}'. Marking run 7 as "
+        "failed."
+    )
+    assert _fail(instance, None, said) == "its container was killed (signal 9): often too little memory"
 
 
 def test_a_stopped_run_was_stopped(instance: dg.DagsterInstance) -> None:
