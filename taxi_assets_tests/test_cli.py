@@ -244,19 +244,33 @@ def test_alerts_that_have_nowhere_to_go_are_a_wrong_setting(
     assert "s3cr3t" not in told
 
 
-@pytest.mark.parametrize(("set_to", "url"), [("", "http://127.0.0.1:{port}"), ("https://ui.example.org", None)])
+@pytest.mark.parametrize(
+    ("host", "set_to", "url"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:{port}"),
+        ("127.0.0.1", "https://ui.example.org", "https://ui.example.org"),
+        ("localhost", "", "http://localhost:{port}"),
+        ("0.0.0.0", "", f"http://{socket.gethostname()}:{{port}}"),  # noqa: S104  # as people do
+        ("::", "", f"http://{socket.gethostname()}:{{port}}"),
+        ("::1", "", "http://[::1]:{port}"),
+    ],
+)
 def test_links_in_alerts_lead_to_the_ui_that_is_started(
-    set_to: str, url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: str, set_to: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`taxi dev` tells the daemon where the UI is, unless TAXI_UI_URL says where people find it."""
+    """`taxi dev` tells the daemon where people find the UI, unless TAXI_UI_URL does.
+
+    One that listens on all addresses is found by the machine's name.
+    """
     started: list[dict[str, str]] = []
     monkeypatch.setattr("os.execve", lambda _program, _words, environment: started.append(environment))
     monkeypatch.setenv("TAXI_UI_URL", set_to)
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    run(monkeypatch, "dev", "--port", str(port))
-    assert started[0]["TAXI_UI_URL"] == (url or set_to).format(port=port)
+    monkeypatch.setattr("taxi_assets.stores.ports.require_free_port", lambda *_, **__: None)  # not all have IPv6
+    run(monkeypatch, "dev", "--host", host, "--port", str(port))
+    assert started[0]["TAXI_UI_URL"] == url.format(port=port)
 
 
 @pytest.mark.parametrize(

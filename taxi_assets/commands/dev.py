@@ -3,6 +3,7 @@
 # ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
 
 import os
+import socket
 import sys
 
 import click
@@ -20,7 +21,7 @@ from taxi_assets.settings import Settings
 def dev(host: str, port: int) -> None:
     """Start Dagster's UI and daemon on the history in TAXI_HOME.
 
-    Ctrl-C stops both.
+    Ctrl-C stops both. With another host or port, set TAXI_UI_URL too: links of other commands begin with it.
 
     \b
     Examples:
@@ -41,9 +42,18 @@ def dev(host: str, port: int) -> None:
     folder = dagster_home(settings.home)
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
     if "ui_url" not in settings.model_fields_set:
-        environment["TAXI_UI_URL"] = f"http://{host}:{port}"
+        environment["TAXI_UI_URL"] = _address(host, port)
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
     words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
     # Elsewhere Dagster warns of a dagster.yaml that it does not use.
     os.chdir(folder)
     os.execve(sys.executable, [sys.executable, *quiet, *words], environment)  # noqa: S606  # it takes this one's place
+
+
+def _address(host: str, port: int) -> str:
+    """Where people find a UI that listens on this address."""
+    name = socket.gethostname() if host in _EVERYWHERE else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # it is what people may choose
