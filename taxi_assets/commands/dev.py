@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from taxi_assets.errors import StoreError
 from taxi_assets.settings import Settings
 
 
@@ -21,7 +22,8 @@ from taxi_assets.settings import Settings
 def dev(host: str, port: int) -> None:
     """Start Dagster's UI and daemon on the history in TAXI_HOME.
 
-    Ctrl-C stops both. With another host or port, set TAXI_UI_URL too: links of other commands begin with it.
+    Ctrl-C stops both. A home has one at a time. With another host or port, set TAXI_UI_URL too: links of other commands
+    begin with it.
 
     \b
     Examples:
@@ -30,6 +32,7 @@ def dev(host: str, port: int) -> None:
       taxi dev --host 0.0.0.0      for other machines too: there is no password
     """
     from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
+    from taxi_assets.stores.files import hold_for_life
     from taxi_assets.stores.ports import require_free_port
     from taxi_assets.systems import open_channels
 
@@ -39,10 +42,15 @@ def dev(host: str, port: int) -> None:
     require_free_port(host, port, choose="choose another: taxi dev --port {port}")
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
-    folder = dagster_home(settings.home)
+    folder, address = dagster_home(settings.home), _address(host, port)
+    if (other := hold_for_life(folder / ".dev.lock", address)) is not None:
+        raise StoreError(
+            f"taxi dev runs already on {settings.home}, at {other}: two daemons would ask for each month twice. Use "
+            "that one, or end it with Ctrl-C, or give this one another TAXI_HOME"
+        )
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
     if "ui_url" not in settings.model_fields_set:
-        environment["TAXI_UI_URL"] = _address(host, port)
+        environment["TAXI_UI_URL"] = address
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
     words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
     # Elsewhere Dagster warns of a dagster.yaml that it does not use.

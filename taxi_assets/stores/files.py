@@ -165,3 +165,23 @@ def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[Non
         yield
     finally:
         lock.release()
+
+
+def hold_for_life(path: Path, note: str) -> str | None:
+    """Hold the lock file `path` until this process ends, also where it becomes another program, with a note in it.
+
+    Where another process holds it, its note is returned, and None where nobody did. What this one starts does not hold
+    it.
+    """
+    with refusals_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return path.read_text()
+        os.truncate(lock, 0)
+        os.write(lock, note.encode())
+        os.set_inheritable(lock, True)  # noqa: FBT003  # it has no name
+    return None

@@ -8,13 +8,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
-from taxi_assets_tests.program import BIN, run_well
+from taxi_assets_tests.program import BIN, run, run_well
 
 MONTH = TripMonth("fhv", "2020-02")
 
@@ -34,9 +35,16 @@ mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId:
 """
 
 
+class Dev(NamedTuple):
+    """A `taxi dev`: the folder that its home is in, and its port."""
+
+    folder: Path
+    port: int
+
+
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """GraphQL of a `taxi dev` in a home where one month is loaded."""
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A `taxi dev` in a home where one month is loaded."""
     folder = tmp_path_factory.mktemp("dev")
     publish(folder / "source", MONTH, 100)
     settings = {"TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
@@ -44,7 +52,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     run_well("taxi", *words, settings=settings, folder=folder)
     port = _free_port()
     with (folder / "dev.log").open("w") as log:
-        dev = subprocess.Popen(
+        running = subprocess.Popen(
             [str(BIN / "taxi"), "dev", "--port", str(port)],
             cwd=folder,
             env={**os.environ, **settings},
@@ -52,7 +60,15 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
             stderr=log,
             start_new_session=True,
         )
-    url = f"http://127.0.0.1:{port}/graphql"
+    yield Dev(folder, port)
+    os.killpg(running.pid, signal.SIGINT)
+    running.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def ask(dev: Dev) -> Ask:
+    """GraphQL of the `taxi dev`, which answers."""
+    url = f"http://127.0.0.1:{dev.port}/graphql"
 
     def post(query: str, **variables: str) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -62,9 +78,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
             return data
 
     _until(lambda: bool(post("{ version }")), "an answer of the UI")
-    yield post
-    os.killpg(dev.pid, signal.SIGINT)
-    dev.wait(timeout=30)
+    return post
 
 
 def _free_port() -> int:
@@ -83,6 +97,14 @@ def _until(true: Callable[[], bool], waiting_for: str, timeout_s: float = 60) ->
             pass
         time.sleep(0.2)
     raise AssertionError(f"waited {timeout_s} s for {waiting_for}")
+
+
+@pytest.mark.usefixtures("ask")
+def test_a_home_has_one_daemon(dev: Dev) -> None:
+    """A second `taxi dev` on the same home, with another port, says where the first is, and starts nothing."""
+    done = run("taxi", "dev", "--port", str(_free_port()), settings={"TAXI_HOME": "home"}, folder=dev.folder)
+    assert done.returncode == 1
+    assert f"taxi dev runs already on {dev.folder / 'home'}, at http://127.0.0.1:{dev.port}: two daemons" in done.stderr
 
 
 def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:

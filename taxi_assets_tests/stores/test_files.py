@@ -1,6 +1,8 @@
 """A file appears whole or not at all, leaves no litter, and one writer at a time holds a lock."""
 
 import fcntl
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -212,3 +214,30 @@ def test_local_path_refuses_a_host() -> None:
     """A `file://` URL with two slashes too few is refused, not taken for another folder."""
     with pytest.raises(SettingsError, match="file:///"):
         local_path("file://data/source")
+
+
+HOLDER = """
+import os, sys
+from pathlib import Path
+from taxi_assets.stores.files import hold_for_life
+assert hold_for_life(Path(sys.argv[1]), "the first") is None
+later = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+os.execv(sys.executable, [sys.executable, "-c", later])
+"""
+
+
+def test_a_lock_for_life_outlives_the_program_and_not_the_process(tmp_path: Path) -> None:
+    """A process that becomes another program still holds its lock; when it is killed, what it started does not."""
+    lock = tmp_path / "folder" / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        started = int(process.stdout.readline())
+        try:
+            assert files.hold_for_life(lock, "the second") == "the first"
+            process.kill()
+            process.wait()
+            assert files.hold_for_life(lock, "the second") is None
+        finally:
+            process.kill()
+            os.kill(started, signal.SIGKILL)
+    assert lock.read_text() == "the second"
