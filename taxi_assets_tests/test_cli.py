@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def test_an_unknown_command_names_those_that_are(
 def _break_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stage a bug in `taxi status`."""
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise KeyError("no such thing")
 
     monkeypatch.setattr("taxi_assets.console.status.print_status", broken)
@@ -185,6 +186,20 @@ def test_a_home_that_cannot_be_made_is_said(
     assert f"{tmp_path / 'home'} is a file" in message
     assert "Traceback" not in message
     assert "bug" not in message
+
+
+def test_in_a_deployment_months_are_the_daemons(
+    tmp_path: Path, empty_history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where runs are containers, `taxi materialize` refuses, and both it and `taxi status` name the command to use."""
+    shutil.copytree(empty_history, tmp_path / "home" / "dagster")
+    (tmp_path / "home" / "dagster" / "dagster.yaml").write_text(
+        "run_launcher: {module: dagster_docker, class: DockerRunLauncher}\ntelemetry: {enabled: false}\n"
+    )
+    assert run(monkeypatch, "materialize", "--color", "fhv", "--months", "2021-01") == 1
+    assert "started by its daemon (DockerRunLauncher)" in capsys.readouterr().err
+    assert run(monkeypatch, "status") == 0
+    assert capsys.readouterr().out == "Nothing is loaded yet: taxi backfill takes real ones\n"
 
 
 @pytest.mark.parametrize("text", ["[/x]", "[bold]x[/bold]", "[red]"])

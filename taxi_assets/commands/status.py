@@ -36,7 +36,7 @@ def status(*, as_json: bool) -> None:
     """
     from taxi_assets.console.status import print_status, print_status_json
     from taxi_assets.defs.history import read_history
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance
+    from taxi_assets.defs.instance import fail_dead_runs, may_run_here, open_instance
     from taxi_assets.defs.partitions import trip_partitions
 
     # What is imported stays: to look for garbage among it is a sixth of this command's time.
@@ -45,4 +45,8 @@ def status(*, as_json: bool) -> None:
     with open_instance(settings.home) as instance:
         fail_dead_runs(instance)
         months = read_history(instance, trip_partitions(settings.first_month))
-    (print_status_json if as_json else print_status)(months)
+        here = may_run_here(instance)
+    if as_json:
+        print_status_json(months)
+    else:
+        print_status(months, "materialize" if here else "backfill")

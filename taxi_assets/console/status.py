@@ -26,13 +26,15 @@ _ONE_BY_ONE = 8
 """Months of one standing that are told each on a line of its own; of more, the first."""
 
 
-def print_status(months: Sequence[MonthHistory]) -> None:
+def print_status(months: Sequence[MonthHistory], command: str) -> None:
     """The rows in the warehouse, a line for each month, a column for each color; what is not loaded says so in a word.
 
-    Then totals, why months failed, and the commands that mend what is to be mended.
+    Then totals, why months failed, and the lines that mend what is to be mended: `command` is the one of `taxi` that
+    runs months here, materialize or backfill.
     """
     if not months:
-        print("Nothing is loaded yet: taxi demo makes a few months up; taxi materialize takes real ones")  # noqa: T201
+        made_up = "taxi demo makes a few months up; " if command == "materialize" else ""
+        print(f"Nothing is loaded yet: {made_up}taxi {command} takes real ones")  # noqa: T201
         return
     console = open_console()
     _print_grid(console, months)
@@ -40,7 +42,7 @@ def print_status(months: Sequence[MonthHistory]) -> None:
     counts = Counter(history.standing for history in months)
     print_tally(console, len(months), {standing: counts[standing] for standing in _STYLES})
     _print_reasons(console, months)
-    _print_mending(console, months)
+    _print_mending(console, months, command)
 
 
 def print_status_json(months: Sequence[MonthHistory]) -> None:
@@ -112,7 +114,7 @@ def _how_far(history: MonthHistory) -> str:
     return f"partly: only {', '.join(history.rows)}" if history.rows else "partly: no station yet"
 
 
-def _print_mending(console: "Console", months: Sequence[MonthHistory]) -> None:
+def _print_mending(console: "Console", months: Sequence[MonthHistory], command: str) -> None:
     """The commands that run again what is to be run again, one for each color and standing."""
     unfinished = (Standing.failed, Standing.stale, Standing.partly)
     to_mend = [history for history in months if history.standing in unfinished and history.is_partition]
@@ -122,7 +124,7 @@ def _print_mending(console: "Console", months: Sequence[MonthHistory]) -> None:
     for (standing, color), these in groupby(sorted(to_mend, key=_urgency), key=_urgency):
         months_again = format_months(history.month.month for history in these)
         console.print(
-            f"  taxi materialize --color {color} --months {months_again}   [dim]{standing}[/]",
+            f"  taxi {command} --color {color} --months {months_again}   [dim]{standing}[/]",
             soft_wrap=True,
         )
 

@@ -122,9 +122,14 @@ def history_place(instance: dg.DagsterInstance, home: Path) -> str:
     return str(dagster_home(home))
 
 
+def may_run_here(instance: dg.DagsterInstance) -> bool:
+    """Whether runs may be in processes of this machine: not in a deployment, whose daemon starts each elsewhere."""
+    return isinstance(instance.run_launcher, DefaultRunLauncher)
+
+
 def require_runs_here(instance: dg.DagsterInstance) -> None:
     """Raise StoreError where runs are started elsewhere: a daemon would take one in this process for dead."""
-    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+    if not may_run_here(instance):
         raise StoreError(
             f"the runs of this deployment are started by its daemon ({type(instance.run_launcher).__name__}), which "
             "would take a run in this process for dead. Ask that one for the months: taxi backfill"

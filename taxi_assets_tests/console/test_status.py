@@ -31,7 +31,7 @@ MONTHS = [
 
 def test_each_month_has_its_rows_and_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     """A loaded month is a number alone; others have their word, a failed one also the rows that it has from before."""
-    print_status(MONTHS)
+    print_status(MONTHS, "materialize")
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0].split() == ["month", "yellow", "fhv"]
     grid = {line[:7]: line[7:].split() for line in lines[2:6]}
@@ -47,7 +47,7 @@ def test_each_month_has_its_rows_and_a_word(capsys: pytest.CaptureFixture[str]) 
 
 def test_what_is_no_partition_any_more_is_not_to_be_run(capsys: pytest.CaptureFixture[str]) -> None:
     """A command that would be refused is not proposed."""
-    print_status([replace(MONTHS[2], is_partition=False), MONTHS[3]])
+    print_status([replace(MONTHS[2], is_partition=False), MONTHS[3]], "materialize")
     said = capsys.readouterr().out
     assert "taxi materialize --color yellow --months 2021-02" in said
     assert "--months 2021-01" not in said
@@ -55,7 +55,7 @@ def test_what_is_no_partition_any_more_is_not_to_be_run(capsys: pytest.CaptureFi
 
 def test_totals_follow_the_grid(capsys: pytest.CaptureFixture[str]) -> None:
     """The rows of each color are added up, and the months of each standing counted."""
-    print_status(MONTHS)
+    print_status(MONTHS, "materialize")
     said = capsys.readouterr().out
     assert [line.split() for line in said.splitlines() if line.startswith("rows")] == [["rows", "4,109,295", "0"]]
     assert "5 months: 1 loaded, 1 stale, 1 partly, 2 failed" in said
@@ -63,7 +63,7 @@ def test_totals_follow_the_grid(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_not_loaded_says_why_and_what_to_run(capsys: pytest.CaptureFixture[str]) -> None:
     """A failure has its station and the first line of its reason; each color's months are one command."""
-    print_status(MONTHS)
+    print_status(MONTHS, "materialize")
     said = capsys.readouterr().out
     assert "yellow 2021-02 failed at lake_trips: no room left\n" in said
     assert "fhv 2021-01 partly: only raw_trips, clean_trips" in said
@@ -72,16 +72,28 @@ def test_what_is_not_loaded_says_why_and_what_to_run(capsys: pytest.CaptureFixtu
     assert "taxi materialize --color fhv --months 2021-01 " in said
 
 
+def test_a_deployment_is_asked_by_backfill(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where `taxi materialize` refuses, nothing proposes it, nor what would run months in this process."""
+    print_status(MONTHS, "backfill")
+    print_status([], "backfill")
+    said = capsys.readouterr().out
+    assert "taxi backfill --color yellow --months 2021-02..2021-03 " in said
+    assert "Nothing is loaded yet: taxi backfill takes real ones" in said
+    assert "materialize" not in said
+    assert "demo" not in said
+
+
 def test_all_loaded_needs_no_advice(capsys: pytest.CaptureFixture[str]) -> None:
     """Where everything is loaded, the totals are the last line."""
-    print_status([MONTHS[1]])
+    print_status([MONTHS[1]], "materialize")
     assert capsys.readouterr().out.splitlines()[-1] == "1 month: 1 loaded"
 
 
 def test_many_failures_are_not_all_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Of thirty failures the first few are told, and how many are not."""
     print_status(
-        [_history("green", f"20{year}-{month:02d}", Standing.failed) for year in (19, 20) for month in range(1, 13)]
+        [_history("green", f"20{year}-{month:02d}", Standing.failed) for year in (19, 20) for month in range(1, 13)],
+        "materialize",
     )
     said = capsys.readouterr().out
     assert said.count("green 20") == 8
