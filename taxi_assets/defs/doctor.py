@@ -54,7 +54,7 @@ def examine(settings: Settings, *, alert: bool = False) -> Iterator[Finding]:
     yield _found("lake", lake.probe, "set TAXI_LAKE_URL to another lake")
     yield _found("warehouse", warehouse.probe, "set TAXI_WAREHOUSE_URL to another warehouse")
     yield from _found_postgres(settings, postgres)
-    yield _found("history", partial(_try_history, home), "set TAXI_HOME to another folder")
+    yield _found("history", partial(_try_history, home), "give it another place: TAXI_HOME, or its dagster.yaml")
     yield _found("alerts", partial(_said_channels, settings), "unset TAXI_ALERT_URLS")
     if alert:
         otherwise = "take that address out of TAXI_ALERT_URLS" if settings.alert_urls else "leave --alert out"

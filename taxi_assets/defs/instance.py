@@ -141,14 +141,34 @@ def history_told(home: Path) -> Iterator[None]:
     """Raise StoreError, with what to do, where the history of runs cannot be read or written."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-        folder = dagster_home(home)
-        said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        raise StoreError(
-            f"the history of runs in {folder} cannot be used: {said}; {said_room(folder)}. Make room if there is "
-            "little, and let this user write there; else it is damaged: move it away, which forgets the runs and keeps "
-            "the months"
-        ) from error
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, _postgres_given_up()) as error:
+        raise _unusable(dagster_home(home), error) from error
+
+
+def _postgres_given_up() -> type[Exception]:
+    """What Dagster raises after it tried to connect to Postgres again and again. Read where something is raised."""
+    from dagster_postgres.utils import DagsterPostgresException
+
+    return DagsterPostgresException
+
+
+def _unusable(folder: Path, error: Exception) -> StoreError:
+    """What is to be said of a history that cannot be used."""
+    from psycopg2 import Error as PostgresError
+
+    # Dagster names the number of tries alone; what it met is behind it.
+    met = error.__cause__ if isinstance(error, _postgres_given_up()) else error
+    said = met.orig if isinstance(met, sa.exc.DBAPIError) else met
+    if isinstance(said, PostgresError):
+        return StoreError(
+            f"the history of runs in Postgres cannot be used: {str(said).partition(chr(10))[0]}. See that the server "
+            f"runs which {folder / 'dagster.yaml'} names, and takes its user and password; the months are not concerned"
+        )
+    return StoreError(
+        f"the history of runs in {folder} cannot be used: {said}; {said_room(folder)}. Make room if there is "
+        "little, and let this user write there; else it is damaged: move it away, which forgets the runs and keeps "
+        "the months"
+    )
 
 
 def process_tags(run_id: str) -> dict[str, str]:

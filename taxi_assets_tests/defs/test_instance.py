@@ -17,6 +17,7 @@ from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instanc
 from taxi_assets.defs.jobs import LOAD_TRIPS
 from taxi_assets.defs.partitions import partition_key
 from taxi_assets.defs.runs import Order, run_month
+from taxi_assets.errors import StoreError
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
@@ -85,6 +86,21 @@ def test_a_configuration_that_taxi_made_is_made_again(tmp_path: Path) -> None:
     assert queue
     assert queue.max_concurrent_runs == 1
     assert config.read_text() == own
+
+
+def test_a_history_in_postgres_that_is_away(
+    home: Path, dead_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the history is on a server, what is told is the server, and what it said; nothing of this disk."""
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda *_, **__: 0)
+    config = dagster_home(home) / "dagster.yaml"
+    config.write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_url": dead_postgres_url}}}))
+    with pytest.raises(StoreError) as caught:
+        open_instance(home)
+    said = str(caught.value)
+    assert said.startswith("the history of runs in Postgres cannot be used: connection to server at")
+    assert "Connection refused" in said
+    assert "free there" not in said
 
 
 def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.DagsterInstance) -> None:
