@@ -12,7 +12,7 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 from taxi_assets.defs.history import Failure, partition_of, read_failures
 from taxi_assets.defs.instance import lives, open_instance
 from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS, TOLD
-from taxi_assets.defs.partitions import trip_month, trip_partitions
+from taxi_assets.defs.partitions import read_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.source_trips import SOURCE_TRIPS
@@ -113,8 +113,9 @@ def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
 
 def _what_of(run: dg.DagsterRun, partitions: dg.MultiPartitionsDefinition) -> str:
     """What a run is of, for people: its month, or else its assets or its job."""
-    if key := partition_of(run):
-        return str(trip_month(key, partitions))
+    key = partition_of(run)
+    if key and (month := read_month(key, partitions)):
+        return str(month)
     return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
 
 

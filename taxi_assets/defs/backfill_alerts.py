@@ -18,7 +18,7 @@ from taxi_assets.defs.alerts import INTERVAL_S, first_lines, is_ours, send
 from taxi_assets.defs.history import partition_of, read_failures
 from taxi_assets.defs.instance import fail_dead_runs
 from taxi_assets.defs.jobs import JOBS
-from taxi_assets.defs.partitions import trip_month, trip_partitions
+from taxi_assets.defs.partitions import read_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.runs import explain
 from taxi_assets.settings import Settings
@@ -198,7 +198,7 @@ def _outcomes(
     unpublished = {run_id for run_id, failure in failures.items() if failure.not_published}
     outcomes = {str(key): Outcome.never_ran for key in targets}
     outcomes |= {key: _outcome(run, unpublished) for key, run in newest.items()}
-    return {trip_month(key, partitions): outcome for key, outcome in outcomes.items()}
+    return {month: outcome for key, outcome in outcomes.items() if (month := read_month(key, partitions))}
 
 
 def _outcome(run: dg.DagsterRun, unpublished: set[str]) -> Outcome:

@@ -20,9 +20,9 @@ from dagster_shared.serdes import deserialize_value
 
 from taxi_assets.defs.instance import said_end
 from taxi_assets.defs.jobs import JOBS, STATIONS, UPSTREAM
-from taxi_assets.defs.partitions import partition_key, trip_month
+from taxi_assets.defs.partitions import partition_key, read_month
 from taxi_assets.defs.runs import explain
-from taxi_assets.defs.source_trips import observed_versions
+from taxi_assets.defs.source_trips import SOURCE_TRIPS, observed_versions
 from taxi_assets.errors import NotPublished
 from taxi_assets.news import UNDER_WAY, MonthHistory, Standing
 from taxi_assets.stores.download import Version
@@ -95,13 +95,14 @@ def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDef
     known = set(partitions.get_partition_keys())
     histories = (
         replace(
-            _history(trip_month(key, partitions), runs.get(key), stations, failures, observed.get(key, "")),
+            _history(month, runs.get(key), stations, failures, observed.get(key, "")),
             is_partition=key in known,
         )
         for key, stations in passed.items()
-        if stations or key in waiting or not _is_over(runs[key], wipes.get(key, {}).values())
+        if (month := read_month(key, partitions))
+        and (stations or key in waiting or not _is_over(runs[key], wipes.get(key, {}).values()))
     )
-    asked_for = {trip_month(key, partitions) for key in waiting}
+    asked_for = {read_month(key, partitions) for key in waiting}
     told = (_as_waiting(history) if history.month in asked_for else history for history in histories)
     return sorted(told, key=lambda history: history.month)
 
@@ -219,12 +220,24 @@ def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.Dagste
 
 
 def _newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
-    """Each partition's newest run."""
+    """Each partition's newest run of this project; others may be in the same instance."""
     newest: dict[str, dg.DagsterRun] = {}
     for run in runs:
-        if key := partition_of(run):
-            newest.setdefault(key, run)
+        key = partition_of(run)
+        if key and key not in newest and _is_ours(run):
+            newest[key] = run
     return newest
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    """Whether a run is of one of this project's jobs, or has one of its assets."""
+    if run.job_name in JOBS:
+        return True
+    selected = {key.to_user_string() for key in run.asset_selection or ()}
+    return not _OURS.isdisjoint(selected or run.step_keys_to_execute or ())
+
+
+_OURS = frozenset((SOURCE_TRIPS, *STATIONS))
 
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._check import CheckError
 
 from taxi_assets.errors import UnknownMonth
 from taxi_assets.tlc.trips import COLORS, TripMonth, months_before
@@ -44,6 +45,14 @@ def trip_month(key: str, partitions: dg.PartitionsDefinition[str] | None) -> Tri
     if not isinstance(key, dg.MultiPartitionKey):
         raise TypeError(f"partition key {key!r} is none of color x month")
     return TripMonth(key.keys_by_dimension[COLOR], key.keys_by_dimension[MONTH])
+
+
+def read_month(key: str, partitions: dg.MultiPartitionsDefinition) -> TripMonth | None:
+    """The month that a key stands for; None where it is none of color x month, such as another project's."""
+    try:
+        return trip_month(key, partitions)
+    except (UnknownMonth, CheckError):
+        return None
 
 
 def recent_months(color: str, now: datetime, lookback: int, first_month: str) -> tuple[TripMonth, ...]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -126,9 +126,10 @@ def test_a_run_of_another_project_is_not_told(office: Office) -> None:
     assert office.inbox.mails == []
 
 
-def test_a_run_without_a_partition_is_told(office: Office) -> None:
-    """A job that was started without a partition fails too; its name stands for the month."""
-    office.fail(None, "no partition was chosen")
+@pytest.mark.parametrize("tags", [{}, {"dagster/partition": "2021-01"}], ids=["none", "no month"])
+def test_a_run_without_a_partition_is_told(tags: Mapping[str, str], office: Office) -> None:
+    """A job that was started without a partition, or with a key that is none, fails too; its name stands for it."""
+    office.fail(None, "no partition was chosen", tags=tags)
     office.tick(SENSOR)
     (mail,) = office.inbox.mails
     assert mail.title == "load_trips failed"

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import RemotePartitionSetOrigin
+from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
 from dagster._grpc.server import DagsterApiServer
 from dagster._utils import get_run_crash_explanation
 
 from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import STATIONS
+from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.metadata import column_schema
 from taxi_assets.defs.partitions import partition_key, trip_partitions
 from taxi_assets.defs.runs import ORIGIN
@@ -42,9 +45,9 @@ def _pass(instance: dg.DagsterInstance, month: TripMonth, *stations: str, rows: 
 
 def _run(instance: dg.DagsterInstance, month: TripMonth, status: dg.DagsterRunStatus) -> str:
     """A run of a month, tagged dimension by dimension as the UI does."""
-    job = dg.GraphDefinition("nothing").to_job()
+    job = dg.GraphDefinition(LOAD_TRIPS).to_job()
     tags = {"dagster/partition/color": month.color, "dagster/partition/month": month.month}
-    origin = ORIGIN.get_job_origin("nothing")
+    origin = ORIGIN.get_job_origin(LOAD_TRIPS)
     return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin).run_id
 
 
@@ -113,6 +116,38 @@ def test_the_newest_run_decides(status: dg.DagsterRunStatus, standing: Standing,
     history = _history(instance)
     assert (history.standing, history.run_id) == (standing, newest)
     assert history.rows["warehouse_trips"] == 500
+
+
+@pytest.mark.parametrize("key", ["2021-01", "purple|2021-01", "green|2021-01|north"])
+@pytest.mark.parametrize("job", ["another", LOAD_TRIPS])
+def test_what_is_no_month_is_no_history(job: str, key: str, instance: dg.DagsterInstance) -> None:
+    """Runs and backfills of other projects in the same instance, and keys that somebody typed wrong, are left out."""
+    _pass(instance, MONTH, *STATIONS)
+    instance.report_runless_asset_event(dg.AssetMaterialization("raw_trips", partition=key))
+    instance.create_run_for_job(dg.GraphDefinition(job).to_job(), tags={"dagster/partition": key})
+    of_job = RemotePartitionSetOrigin(ORIGIN, partition_set_snap_name_for_job_name(job))
+    instance.add_backfill(
+        PartitionBackfill(
+            "asked",
+            BulkActionStatus.REQUESTED,
+            from_failure=False,
+            tags={},
+            backfill_timestamp=0.0,
+            partition_set_origin=of_job,
+            partition_names=[key],
+        )
+    )
+    assert _history(instance).standing is Standing.loaded
+
+
+def test_a_run_of_another_project_decides_nothing(instance: dg.DagsterInstance) -> None:
+    """What others do with the same colors and months is not what became of the trips; a run of one station is."""
+    _pass(instance, MONTH, *STATIONS)
+    months = {"partitions_def": PARTITIONS}
+    others, ours = (dg.asset(lambda: 1 // 0, name=name, **months) for name in ("figures", "lake_trips"))
+    for made, standing in ((others, Standing.loaded), (ours, Standing.failed)):
+        dg.materialize([made], partition_key=partition_key(MONTH), instance=instance, raise_on_error=False)
+        assert _history(instance).standing is standing
 
 
 def test_a_month_from_before_the_first_is_no_partition(instance: dg.DagsterInstance) -> None:
