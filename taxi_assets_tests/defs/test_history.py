@@ -125,7 +125,9 @@ def test_what_is_no_month_is_no_history(job: str, key: str, instance: dg.Dagster
     _pass(instance, MONTH, *STATIONS)
     instance.report_runless_asset_event(dg.AssetMaterialization("raw_trips", partition=key))
     instance.create_run_for_job(dg.GraphDefinition(job).to_job(), tags={"dagster/partition": key})
-    of_job = RemotePartitionSetOrigin(ORIGIN, partition_set_snap_name_for_job_name(job))
+    of_job = RemotePartitionSetOrigin(
+        repository_origin=ORIGIN, partition_set_name=partition_set_snap_name_for_job_name(job)
+    )
     instance.add_backfill(
         PartitionBackfill(
             "asked",

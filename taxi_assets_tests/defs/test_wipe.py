@@ -111,7 +111,7 @@ def test_a_wipe_that_was_stopped_is_put_right_by_the_next(installation: Installa
 def test_months_under_way_are_known(installation: Installation, wiper: Wiper) -> None:
     """A month whose run is not over is told, since that may store it again, and stays known after the wipe."""
     installation.load(MARCH, APRIL)
-    job = dg.GraphDefinition("nothing").to_job()
+    job = dg.GraphDefinition("load_trips").to_job()
     tags = {"dagster/partition/color": "green", "dagster/partition/month": "2020-03"}
     installation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     assert wiper.under_way([MARCH, APRIL]) == [MARCH]
