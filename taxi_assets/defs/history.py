@@ -82,7 +82,7 @@ class Failure:
 def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
     """Every month that any run ever touched, in order; without those that were wiped everywhere, and not run since."""
     every_run = instance.get_runs()
-    runs, waiting = _newest_runs(every_run), _waiting_in_backfills(instance, every_run)
+    runs, waiting = newest_runs(every_run), _waiting_in_backfills(instance, every_run)
     wipes = _newest_wipes(instance)
     passed: dict[str, dict[str, _Passed]] = {key: {} for key in (*runs, *waiting)}
     for station in STATIONS:
@@ -219,7 +219,7 @@ def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.Dagste
     }
 
 
-def _newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
+def newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
     """Each partition's newest run of this project; others may be in the same instance."""
     newest: dict[str, dg.DagsterRun] = {}
     for run in runs:

@@ -1,15 +1,21 @@
 """The installation that the environment names, in this process: for tests of what runs leave behind."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.temporal_context import TemporalContext
 
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.history import read_history
 from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.jobs import STATIONS
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.partitions import partition_key, trip_partitions
 from taxi_assets.defs.runs import Order, run_month
-from taxi_assets.news import News, RunNews
+from taxi_assets.defs.source_trips import SOURCE_TRIPS, observed_versions
+from taxi_assets.news import News, RunNews, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
@@ -62,6 +68,31 @@ class WebInstallation(Installation):
         reply = Reply(place.read_bytes(), headers=headers)
         self.web.replies[web_path(month)] = [reply]
         return reply
+
+
+class ObservingInstallation(WebInstallation):
+    """One that looks at what its source has."""
+
+    def observe(self, partition: str | None = None) -> dict[str, str]:
+        """Observe the source, as the UI does; the versions that are known then."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        subset = job.get_subset(asset_selection={dg.AssetKey(SOURCE_TRIPS)})
+        assert subset.execute_in_process(instance=self.instance, partition_key=partition).success
+        return observed_versions(self.instance)
+
+    def standing(self, month: TripMonth) -> Standing:
+        """How `taxi status` says that a month stands."""
+        histories = read_history(self.instance, trip_partitions(self.settings.first_month))
+        return next(history.standing for history in histories if history.month == month)
+
+    def stale(self, month: TripMonth) -> list[str]:
+        """The stations at which Dagster's UI shows a month as stale."""
+        graph = self.definitions.resolve_asset_graph()
+        now = TemporalContext(effective_dt=datetime.now(UTC), last_event_id=None)
+        view = AssetGraphView(temporal_context=now, instance=self.instance, asset_graph=graph)
+        status = CachingStaleStatusResolver(self.instance, graph, view).get_status
+        key = partition_key(month)
+        return [station for station in STATIONS if status(dg.AssetKey(station), key) is StaleStatus.STALE]
 
 
 def web_path(month: TripMonth) -> str:
