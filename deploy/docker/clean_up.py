@@ -1,4 +1,4 @@
-"""Once a day, remove what ended runs left: their containers after a week, their logs on the volume after three months.
+"""Once a day, remove what ended runs left: containers after a week, logs after three months, history after a year.
 
 It runs as a service of its own, since it needs the Docker engine and no run should have that.
 """
@@ -6,9 +6,13 @@ It runs as a service of its own, since it needs the Docker engine and no run sho
 import os
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import docker
+
+from taxi_assets.defs.instance import open_instance
+from taxi_assets.defs.retention import remove_old_runs
 
 DAY_S = 86_400
 
@@ -33,9 +37,17 @@ def remove_logs(storage: Path, days: float) -> None:
     print(f"logs of runs removed: {len(old)}")
 
 
+def remove_runs(days: float) -> None:
+    """Remove the runs that ended so many days ago from the history, but for those that it rests on."""
+    with open_instance(Path(os.environ["TAXI_HOME"])) as instance:
+        removed = remove_old_runs(instance, datetime.now(UTC) - timedelta(days=days))
+    print(f"runs removed from the history: {removed}")
+
+
 if __name__ == "__main__":
     while True:
         remove_containers(os.environ["RUN_LABEL"], float(os.environ["KEEP_CONTAINERS_DAYS"]))
         remove_logs(Path(os.environ["DAGSTER_HOME"]) / "storage", float(os.environ["KEEP_LOGS_DAYS"]))
+        remove_runs(float(os.environ["KEEP_RUNS_DAYS"]))
         CLEANED.touch()
         time.sleep(DAY_S)

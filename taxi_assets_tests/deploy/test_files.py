@@ -91,6 +91,22 @@ def test_the_example_names_what_compose_asks_for() -> None:
     assert asked - {"COMPOSE_PROJECT_NAME", "REVISION"} <= set(example)
 
 
+def test_the_clean_up_is_told_how_long_to_keep() -> None:
+    """It gets each variable that it asks for and no other setting; the days are those that are documented."""
+    asked = set(re.findall(r'os\.environ\["(\w+)"\]', (DOCKER / "clean_up.py").read_text()))
+    given = COMPOSE["services"]["clean-up"]["environment"]
+    of_image = {"TAXI_HOME", "DAGSTER_HOME"}
+    # The last is libpq's own.
+    assert given.keys() - of_image == asked - of_image | {"PGPASSWORD"}
+    days = {name: re.fullmatch(rf"\$\{{{name}:-(\d+)\}}", given[name]) for name in given if name.startswith("KEEP_")}
+    defaults = {name: found[1] for name, found in days.items() if found}
+    assert defaults.keys() == days.keys()
+    row = f"| `{'`, `'.join(defaults)}` | {', '.join(defaults.values())} |"
+    assert row in (CHECKOUT / "docs" / "deployment.md").read_text()
+    example = (CHECKOUT / ".env.example").read_text()
+    assert all(f"# {name}={default}\n" in example for name, default in defaults.items())
+
+
 def test_everything_of_the_image_is_pinned() -> None:
     """Every package of the image has one version, that of the constraints where these name it."""
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (DOCKER / "requirements.txt").read_text(), re.MULTILINE))

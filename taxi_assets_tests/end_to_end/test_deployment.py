@@ -392,13 +392,27 @@ def test_a_month_is_not_loaded_beside_the_queue(deployment: Deployment) -> None:
 def test_the_clean_up_leaves_the_logs(deployment: Deployment) -> None:
     """The clean-up removes the containers of ended runs; what these said is still shown."""
     assert _left("run")
-    clean_up = f"import sys; sys.path.append('/opt/taxi'); import clean_up; clean_up.remove_containers('{LABEL}', 0)"
-    deployment.compose("exec", "--no-TTY", "clean-up", "python", "-c", clean_up)
+    _clean_up(deployment, f"remove_containers('{LABEL}', 0)")
     assert not _left("run")
     run = next(run for run in deployment.runs() if run.status == "SUCCESS")
     [key] = [event["fileKey"] for event in deployment.ask(EVENTS, run=run.id)["events"] if event]
     log = deployment.ask(LOGS, key=[run.id, "compute_logs", key])["stderrLocation"]
     deployment.compose("exec", "--no-TTY", "code", "test", "-f", log)
+
+
+def test_the_clean_up_leaves_what_is_told(deployment: Deployment) -> None:
+    """The clean-up removes runs that others took the place of; the months are told as before."""
+    words = ["exec", "--no-TTY", "code", "taxi", "status", "--json"]
+    told, cancelled = deployment.compose(*words), deployment.statuses(CANCELLED)
+    _clean_up(deployment, "remove_runs(0)")
+    assert (len(cancelled), len(deployment.statuses(CANCELLED))) == (2, 1)
+    assert deployment.compose(*words) == told
+
+
+def _clean_up(deployment: Deployment, call: str) -> None:
+    """Let the clean-up do one of its works now."""
+    script = f"import sys; sys.path.append('/opt/taxi'); import clean_up; clean_up.{call}"
+    deployment.compose("exec", "--no-TTY", "clean-up", "python", "-c", script)
 
 
 def test_nothing_stays_of_it(deployment: Deployment) -> None:
