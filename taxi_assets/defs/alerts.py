@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 
-from taxi_assets.defs.history import Failure, partition_of, read_failures
+from taxi_assets.defs.history import Failure, is_own_run, partition_of, read_failures
 from taxi_assets.defs.instance import lives, open_instance
-from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, JOBS, STATIONS, TOLD
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, STATIONS, TOLD
 from taxi_assets.defs.partitions import read_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.retries import will_be_retried
@@ -121,7 +121,7 @@ def _what_of(run: dg.DagsterRun, partitions: dg.MultiPartitionsDefinition) -> st
 
 def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Failure) -> str:
     """Why people are not told of a failed run; empty where they are."""
-    if run.job_name not in JOBS and not is_ours(run.asset_selection or ()):
+    if not is_own_run(run):
         return "it is of another project"
     if will_be_retried(instance, run):
         return "it will be retried"

@@ -20,7 +20,7 @@ from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
 
 from taxi_assets.defs.history import partition_of, read_history
-from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS, STATIONS
+from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS
 from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.runs import ORIGIN, Listener, Order
@@ -131,18 +131,19 @@ def left_of_backfill(
     Raises UnknownBackfill, also for one of assets, which the UI takes up itself.
     """
     backfill, partitions = _find(instance, backfill_id), trip_partitions(settings.first_month)
-    if backfill.partition_names is None:
+    job = JOBS.get(backfill.job_name or "")
+    if backfill.partition_names is None or job is None:
         raise UnknownBackfill(
-            f"the backfill {backfill_id} was made of assets, in the UI: take it up there, on its page, by Re-execute"
+            f"the backfill {backfill_id} was made of assets, in the UI, or of another project's job: take it up there, "
+            "on its page, by Re-execute"
         )
     loaded = {
         partition_of(run)
         for run in instance.get_runs(_runs_of(backfill_id))
         if run.status is dg.DagsterRunStatus.SUCCESS
     }
-    of_job = JOBS.get(backfill.job_name or "", (STATIONS, ""))[0]
     chosen = {key.to_user_string() for key in backfill.asset_selection or ()}
-    stations = tuple(station for station in of_job if not chosen or station in chosen)
+    stations = tuple(station for station in job[0] if not chosen or station in chosen)
     months = [trip_month(key, partitions) for key in backfill.partition_names if key not in loaded]
     return months, Order(stations, fresh=bool(backfill.run_config))
 

@@ -224,12 +224,12 @@ def newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
     newest: dict[str, dg.DagsterRun] = {}
     for run in runs:
         key = partition_of(run)
-        if key and key not in newest and _is_ours(run):
+        if key and key not in newest and is_own_run(run):
             newest[key] = run
     return newest
 
 
-def _is_ours(run: dg.DagsterRun) -> bool:
+def is_own_run(run: dg.DagsterRun) -> bool:
     """Whether a run is of one of this project's jobs, or has one of its assets."""
     if run.job_name in JOBS:
         return True

@@ -14,7 +14,7 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from taxi_assets.defs.history import newest_runs
+from taxi_assets.defs.history import is_own_run, newest_runs
 
 _TOLD_OF_PARTITIONS = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
@@ -25,7 +25,7 @@ _TOLD_OF_PARTITIONS = (
 
 
 def remove_old_runs(instance: dg.DagsterInstance, ended_before: datetime) -> int:
-    """Remove the runs that ended before a time, with their events; how many.
+    """Remove this project's runs that ended before a time, with their events; how many.
 
     These stay, however old: each partition's newest run, the runs of backfills that are not over, each run with the
     newest materialization or observation of a partition of an asset, and what a run that stays was first run as. So
@@ -36,7 +36,8 @@ def remove_old_runs(instance: dg.DagsterInstance, ended_before: datetime) -> int
     old = {
         record.dagster_run.run_id
         for record in records
-        if record.dagster_run.status in FINISHED_STATUSES
+        if is_own_run(record.dagster_run)
+        and record.dagster_run.status in FINISHED_STATUSES
         and _ended(record) < ended_before.timestamp()
         and record.dagster_run.run_id not in needed
     }

@@ -19,7 +19,7 @@ from taxi_assets.defs.backfills import Which, plan_backfill
 from taxi_assets.defs.fetches import remembered
 from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import STATIONS
+from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.defs.retention import remove_old_runs
 from taxi_assets.defs.runs import ORIGIN
@@ -141,13 +141,14 @@ def _run(
     days_ago: float,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS,
     tags: Mapping[str, str] = MappingProxyType({}),
+    job: str = LOAD_TRIPS,
 ) -> str:
     """A run of no month that ended, if it did, so many days ago, a day after it was made; its id."""
     run_id = instance.create_run_for_job(
-        dg.GraphDefinition("nothing").to_job(),
+        dg.GraphDefinition(job).to_job(),
         status=status,
         tags=tags,
-        remote_job_origin=ORIGIN.get_job_origin("nothing"),
+        remote_job_origin=ORIGIN.get_job_origin(job),
         parent_run_id=tags.get(PARENT_RUN_ID_TAG),
         root_run_id=tags.get(ROOT_RUN_ID_TAG),
     ).run_id
@@ -180,6 +181,14 @@ def test_the_newest_run_of_a_month_stays(instance: dg.DagsterInstance) -> None:
     """However old it is, a month stands as its newest run ended, also where that came to no station."""
     _, newest = (_run(instance, days, tags={PARTITION_NAME_TAG: "green|2021-01"}) for days in (401, 400))
     assert _left(instance) == {newest}
+
+
+def test_runs_of_other_projects_stay(instance: dg.DagsterInstance) -> None:
+    """What another project keeps in the same instance is its own business."""
+    other = _run(instance, 400, job="another")
+    _run(instance, 400)
+    assert remove_old_runs(instance, datetime.now(UTC) - timedelta(days=365)) == 1
+    assert _left(instance) == {other}
 
 
 def test_a_run_that_never_started_goes_too(instance: dg.DagsterInstance) -> None:
