@@ -19,7 +19,7 @@ from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
 
-from taxi_assets.defs.history import partition_of, read_history
+from taxi_assets.defs.history import partition_of, read_failures, read_history
 from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS
 from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
 from taxi_assets.defs.retries import will_be_retried
@@ -233,7 +233,15 @@ class _Follower:
                 self._news.append(RunNews(listener.month, News.setback, detail="failed, and will be run again"))
             else:
                 self.ended.add(run.tags[PARTITION_NAME_TAG])
-                self._news.append(_end(listener, record))
+                self._news.append(_end(listener, record, self._why(listener, run)))
+
+    def _why(self, listener: Listener, run: dg.DagsterRun) -> str:
+        """Why a run did not load its month. One that died did not tell it itself."""
+        if run.status is dg.DagsterRunStatus.CANCELED:
+            return "it was cancelled"
+        if run.status is dg.DagsterRunStatus.FAILURE and not listener.failed_at:
+            return read_failures(self._instance, [run])[run.run_id].error
+        return listener.error
 
     def _listener(self, run: dg.DagsterRun) -> Listener:
         if run.run_id not in self._listeners:
@@ -243,15 +251,15 @@ class _Follower:
         return self._listeners[run.run_id]
 
 
-def _end(listener: Listener, record: dg.RunRecord) -> RunNews:
-    """How a run ended."""
+def _end(listener: Listener, record: dg.RunRecord, error: str) -> RunNews:
+    """How a run ended, and why it did not load its month."""
     status = record.dagster_run.status
     return RunNews(
         listener.month,
         News.done if status is dg.DagsterRunStatus.SUCCESS else News.failed,
         listener.failed_at,
         seconds=record.end_time - record.start_time if record.start_time and record.end_time else 0,
-        error="it was cancelled" if status is dg.DagsterRunStatus.CANCELED else listener.error,
+        error=error,
         run_id=record.dagster_run.run_id,
         trace=listener.trace,
     )

@@ -271,7 +271,12 @@ def test_a_backfill_of_another_job_is_taken_up_at_its_stations(installation: Bac
     assert order.stations == ("raw_trips", "clean_trips", "lake_trips")
 
 
-def test_a_run_that_died_before_it_began_is_told(installation: Backfilled) -> None:
+@pytest.mark.parametrize(
+    ("reported", "told"),
+    [("It did not start within 180 seconds.", "It did not start"), (None, "its process ended without a word")],
+    ids=["monitored", "killed"],
+)
+def test_a_run_that_died_before_it_began_is_told(reported: str | None, told: str, installation: Backfilled) -> None:
     """A run that is marked as failed from outside ends its month with what was said of it, after no time."""
     [month] = _months("green", "2020-01")
     backfill_id = installation.submit(month)
@@ -283,8 +288,8 @@ def test_a_run_that_died_before_it_began_is_told(installation: Backfilled) -> No
         tags={**tags, "dagster/backfill": backfill_id},
         remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
     )
-    installation.instance.report_run_failed(run, "It did not start within 180 seconds.")
-    told = list(follow_backfill(installation.instance, backfill_id, installation.settings))
-    assert [news.what for news in told] == [News.started, News.failed]
-    assert "It did not start" in told[-1].error
-    assert told[-1].seconds == 0
+    installation.instance.report_run_failed(run, reported)
+    heard = list(follow_backfill(installation.instance, backfill_id, installation.settings))
+    assert [news.what for news in heard] == [News.started, News.failed]
+    assert told in heard[-1].error
+    assert heard[-1].seconds == 0
