@@ -25,7 +25,7 @@ from taxi_assets.defs.partitions import partition_key, said_partitions, trip_mon
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.runs import ORIGIN, Listener, Order
 from taxi_assets.defs.source_trips import look
-from taxi_assets.errors import StoreError, UnknownBackfill
+from taxi_assets.errors import StoreBusy, StoreError, UnknownBackfill
 from taxi_assets.news import UNDER_WAY, BackfillPlan, MonthHistory, News, RunNews, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.systems import open_source
@@ -149,12 +149,24 @@ def left_of_backfill(
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> bool:
-    """Ask the daemon to cancel a backfill, with its runs; false where it is over. Raises UnknownBackfill."""
-    backfill = _find(instance, backfill_id)
-    if backfill.status in BULK_ACTION_TERMINAL_STATUSES:
+    """Ask the daemon to cancel a backfill, with its runs; false where it is over. Raises UnknownBackfill, StoreBusy.
+
+    The daemon writes what it read of a backfill a moment before, and so may undo what was asked of it meanwhile: it is
+    asked until that stays.
+    """
+    if _find(instance, backfill_id).status in BULK_ACTION_TERMINAL_STATUSES:
         return False
-    instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))  # type: ignore[no-untyped-call]
-    return True
+    for _ in range(_CANCEL_TRIES):
+        asked = _find(instance, backfill_id).with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call]
+        instance.update_backfill(asked)
+        time.sleep(_SETTLED_S)
+        if _find(instance, backfill_id).status is not BulkActionStatus.REQUESTED:
+            return True
+    raise StoreBusy(f"the backfill {backfill_id} goes on, whatever it is asked: cancel it again, or in the UI")
+
+
+_CANCEL_TRIES, _SETTLED_S = 5, 2.0
+"""How often the daemon is asked to cancel, and the seconds after which that stays."""
 
 
 def is_daemon_alive(instance: dg.DagsterInstance) -> bool:

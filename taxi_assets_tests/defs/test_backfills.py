@@ -20,7 +20,7 @@ from taxi_assets.defs.backfills import (
 )
 from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
 from taxi_assets.defs.runs import ORIGIN, Order
-from taxi_assets.errors import StoreError, UnknownBackfill
+from taxi_assets.errors import StoreBusy, StoreError, UnknownBackfill
 from taxi_assets.news import BackfillPlan, News, RunNews
 from taxi_assets.tlc.trips import TripMonth, parse_months
 from taxi_assets_tests.defs.installation import Installation
@@ -63,6 +63,12 @@ class Backfilled(Installation):
     def submit(self, *months: TripMonth, order: Order | None = None) -> str:
         """Hand in a backfill."""
         return submit_backfill(self.instance, months, order or Order(), "taxi backfill")
+
+    def status(self, backfill_id: str) -> BulkActionStatus:
+        """How a backfill stands."""
+        backfill = self.instance.get_backfill(backfill_id)
+        assert backfill
+        return backfill.status
 
     def end(self, backfill_id: str, status: BulkActionStatus) -> None:
         """End a backfill, as the daemon would."""
@@ -161,17 +167,37 @@ def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Backfilled)
     assert backfill.run_config == {"ops": {"raw_trips": {"config": {"fresh": True}}}}
 
 
-def test_a_backfill_is_cancelled_once(installation: Backfilled) -> None:
+def test_a_backfill_is_cancelled_once(installation: Backfilled, monkeypatch: pytest.MonkeyPatch) -> None:
     """To cancel marks it for the daemon; one that is over stays as it is, and an unknown one is an error."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
     backfill_id = installation.submit(*_months("green", "2020-01"))
     assert cancel_backfill(installation.instance, backfill_id)
-    backfill = installation.instance.get_backfill(backfill_id)
-    assert backfill
-    assert backfill.status is BulkActionStatus.CANCELING
+    assert installation.status(backfill_id) is BulkActionStatus.CANCELING
     installation.end(backfill_id, BulkActionStatus.CANCELED)
     assert not cancel_backfill(installation.instance, backfill_id)
     with pytest.raises(UnknownBackfill, match="no backfill 'nobody'"):
         cancel_backfill(installation.instance, "nobody")
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_daemon_that_undoes_a_cancel_is_asked_again(
+    times: int, installation: Backfilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon may write what it read before: then it is asked again, but not for ever."""
+    backfill_id = installation.submit(*_months("green", "2020-01"))
+    undone = iter(range(times))
+
+    def undo(_: float) -> None:
+        if next(undone, None) is not None:
+            installation.end(backfill_id, BulkActionStatus.REQUESTED)
+
+    monkeypatch.setattr("time.sleep", undo)
+    if times == 1:
+        assert cancel_backfill(installation.instance, backfill_id)
+        assert installation.status(backfill_id) is BulkActionStatus.CANCELING
+    else:
+        with pytest.raises(StoreBusy, match="goes on, whatever it is asked"):
+            cancel_backfill(installation.instance, backfill_id)
 
 
 def test_a_backfill_is_followed_run_by_run(installation: Backfilled) -> None:
