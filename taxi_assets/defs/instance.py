@@ -17,7 +17,6 @@ import dagster as dg
 import psutil
 import sqlalchemy as sa
 import yaml
-from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.storage.runs import SqlRunStorage
 
 from taxi_assets.errors import StoreError
@@ -124,7 +123,9 @@ def history_place(instance: dg.DagsterInstance, home: Path) -> str:
 
 def may_run_here(instance: dg.DagsterInstance) -> bool:
     """Whether runs may be in processes of this machine: not in a deployment, whose daemon starts each elsewhere."""
-    return isinstance(instance.run_launcher, DefaultRunLauncher)
+    # The launcher itself would be imported to be asked, with gRPC: a tenth of `taxi status`.
+    launcher = instance.get_ref().run_launcher_data
+    return launcher is None or launcher.class_name == "DefaultRunLauncher"
 
 
 def require_runs_here(instance: dg.DagsterInstance) -> None:
