@@ -11,11 +11,10 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 
 from taxi_assets.defs.history import Failure, is_own_run, partition_of, read_failures
 from taxi_assets.defs.instance import lives, open_instance
-from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, STATIONS, TOLD
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, TOLD
 from taxi_assets.defs.partitions import read_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.retries import will_be_retried
-from taxi_assets.defs.source_trips import SOURCE_TRIPS
 from taxi_assets.errors import StoreError
 from taxi_assets.news import RunNews
 from taxi_assets.settings import Settings
@@ -26,8 +25,6 @@ INTERVAL_S = 10
 
 _LINES, _LETTERS = 5, 800
 """What of an error is told: its first lines, of so many letters together."""
-
-_OURS = frozenset(dg.AssetKey(name) for name in (SOURCE_TRIPS, *STATIONS))
 
 
 @dataclass(frozen=True)
@@ -132,9 +129,3 @@ def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Fai
     if teller and PARENT_RUN_ID_TAG not in run.tags and (teller == TOLD or lives(teller)):
         return "the command that ran it tells"
     return ""
-
-
-def is_ours(assets: Iterable[dg.AssetKey]) -> bool:
-    """Whether these are assets, at least one, and all of this project."""
-    keys = set(assets)
-    return bool(keys) and keys <= _OURS

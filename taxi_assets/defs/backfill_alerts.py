@@ -14,8 +14,8 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._time import get_current_timestamp
 
-from taxi_assets.defs.alerts import INTERVAL_S, first_lines, is_ours, send
-from taxi_assets.defs.history import partition_of, read_failures
+from taxi_assets.defs.alerts import INTERVAL_S, first_lines, send
+from taxi_assets.defs.history import are_own_assets, newest_runs, read_failures, runs_of_backfill
 from taxi_assets.defs.instance import fail_dead_runs
 from taxi_assets.defs.jobs import JOBS
 from taxi_assets.defs.partitions import read_month, trip_partitions
@@ -95,7 +95,9 @@ def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
     """What is to be watched: what was so before, and backfills that were made since."""
     known = _Cursor.read(before) if before else _Cursor("", ())
     listed = _newer(instance, known.newest)
-    ours = [backfill for backfill in listed if backfill.job_name in JOBS or is_ours(backfill.asset_selection or ())]
+    ours = [
+        backfill for backfill in listed if backfill.job_name in JOBS or are_own_assets(backfill.asset_selection or ())
+    ]
     # At the first look, what is over was told by nobody, and is no news.
     new = [backfill.backfill_id for backfill in ours if before or not _is_over(instance, backfill)]
     return _Cursor(listed[0].backfill_id if listed else known.newest, [*known.open, *reversed(new)])
@@ -127,12 +129,8 @@ def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
     return all(
         record.dagster_run.status in FINISHED_STATUSES
         and not (record.dagster_run.is_complete_and_waiting_to_retry and (record.end_time or 0) > recently)
-        for record in instance.get_run_records(_runs_of(backfill))
+        for record in instance.get_run_records(runs_of_backfill(backfill.backfill_id))
     )
-
-
-def _runs_of(backfill: PartitionBackfill) -> dg.RunsFilter:
-    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill.backfill_id))
 
 
 def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[str]:
@@ -190,10 +188,7 @@ def _outcomes(
     partitions: dg.MultiPartitionsDefinition,
 ) -> dict[TripMonth, Outcome]:
     """What became of each month."""
-    newest: dict[str, dg.DagsterRun] = {}
-    for run in instance.get_runs(_runs_of(backfill)):
-        if key := partition_of(run):
-            newest.setdefault(key, run)
+    newest = newest_runs(instance.get_runs(runs_of_backfill(backfill.backfill_id)))
     failures = read_failures(instance, [run for run in newest.values() if run.status is dg.DagsterRunStatus.FAILURE])
     unpublished = {run_id for run_id, failure in failures.items() if failure.not_published}
     outcomes = {str(key): Outcome.never_ran for key in targets}

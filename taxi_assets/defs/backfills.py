@@ -19,7 +19,7 @@ from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
 
-from taxi_assets.defs.history import partition_of, read_failures, read_history
+from taxi_assets.defs.history import partition_of, read_failures, read_history, runs_of_backfill
 from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS
 from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
 from taxi_assets.defs.retries import will_be_retried
@@ -139,7 +139,7 @@ def left_of_backfill(
         )
     loaded = {
         partition_of(run)
-        for run in instance.get_runs(_runs_of(backfill_id))
+        for run in instance.get_runs(runs_of_backfill(backfill_id))
         if run.status is dg.DagsterRunStatus.SUCCESS
     }
     chosen = {key.to_user_string() for key in backfill.asset_selection or ()}
@@ -207,7 +207,7 @@ class _Follower:
         self, instance: dg.DagsterInstance, backfill_id: str, partitions: dg.MultiPartitionsDefinition
     ) -> None:
         self._instance = instance
-        self._runs = _runs_of(backfill_id)
+        self._runs = runs_of_backfill(backfill_id)
         self._partitions = partitions
         self._listeners: dict[str, Listener] = {}
         self._cursors: dict[str, str] = {}
@@ -275,10 +275,6 @@ def _end(listener: Listener, record: dg.RunRecord, error: str) -> RunNews:
         run_id=record.dagster_run.run_id,
         trace=listener.trace,
     )
-
-
-def _runs_of(backfill_id: str) -> dg.RunsFilter:
-    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill_id))
 
 
 def _find(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:

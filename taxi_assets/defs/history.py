@@ -237,7 +237,18 @@ def is_own_run(run: dg.DagsterRun) -> bool:
     return not _OURS.isdisjoint(selected or run.step_keys_to_execute or ())
 
 
+def are_own_assets(assets: Iterable[dg.AssetKey]) -> bool:
+    """Whether these are assets, at least one, and all of this project."""
+    names = {key.to_user_string() for key in assets}
+    return bool(names) and names <= _OURS
+
+
 _OURS = frozenset((SOURCE_TRIPS, *STATIONS))
+
+
+def runs_of_backfill(backfill_id: str) -> dg.RunsFilter:
+    """What finds the runs of a backfill."""
+    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill_id))
 
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
