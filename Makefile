@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help
-help: ## What can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 # The environment is made in one piece: the stamp appears only when everything is installed.
@@ -15,34 +15,41 @@ help: ## What can be made
 	@touch $@
 
 .PHONY: install
-install: .venv/installed ## The environment, .venv
+install: .venv/installed ## Create the environment, .venv
 
 .PHONY: demo
-demo: install ## Made-up months through all five stations: no network, no account
+demo: install ## Load sample months through the whole pipeline, without network or account
 	@$(BIN)/taxi demo
 
 # One process more than there are cores: some of the tests wait for a daemon's next look.
+PYTEST = $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadscope --no-loadscope-reorder
+
 .PHONY: test
-test: install ## The tests
-	$(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadscope --no-loadscope-reorder
+test: install ## Run the tests, but for the integration tests
+	$(PYTEST) -m 'not integration'
+
+.PHONY: test-all
+test-all: install ## Run the tests and the integration tests: daemons, shell sessions, many runs
+	$(PYTEST)
 
 .PHONY: check
-check: install ## Formatting, lint and types
+check: install ## Check format, lint, types, and that Dagster loads the definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/dg check defs
 
 .PHONY: format
-format: install ## Format, and mend what lint can mend
+format: install ## Format, and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install ## The pages of docs/ that the program tells: commands and settings
+docs: install ## Generate docs/commands.md and docs/settings.md
 	$(BIN)/python docs/generate.py
 
 .PHONY: screenshots
-screenshots: install ## The pictures of docs/ui.md, with headless Chromium
+screenshots: install ## Take the pictures of docs/ui.md with headless Chromium
 	$(BIN)/python docs/screenshots.py
 
 # What docker-compose.yml refuses to start without, kept where it finds it.
@@ -54,11 +61,11 @@ deployment-env:
 	grep -q '^DOCKER_GID=.' .env || { printf 'DOCKER_GID=%s\n' "$$(stat -L -c %g /var/run/docker.sock 2>/dev/null || echo 0)" >> .env; }
 
 .PHONY: image
-image: deployment-env ## The image of the deployment, named TAXI_IMAGE
+image: deployment-env ## Build the image of the deployment, named TAXI_IMAGE
 	REVISION=$$(git describe --always --dirty 2>/dev/null || echo unknown) docker compose build
 
 .PHONY: up
-up: deployment-env ## Start the deployment: a container a run
+up: deployment-env ## Start the deployment, with a container for each run
 	docker compose up --detach --wait
 	@echo "the UI is at http://$$(docker compose port webserver 3000)"
 
@@ -71,13 +78,13 @@ down: ## Stop the deployment and its runs; months and history stay
 	docker compose --profile pgadmin down
 
 .PHONY: logs
-logs: ## Follow what the deployment's services say
+logs: ## Follow the logs of the deployment's services
 	docker compose logs --follow --tail 100
 
 .PHONY: lock
-lock: install ## Pin the packages of the image anew
+lock: install ## Pin the packages of the image again
 	$(BIN)/python deploy/docker/lock.py
 
 .PHONY: test-stack
-test-stack: install ## The deployment's tests, with a real Docker engine
+test-stack: install ## Test the deployment with a real Docker engine
 	TEST_STACK=1 $(BIN)/pytest -m deployment

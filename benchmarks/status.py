@@ -13,10 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from taxi_assets.defs.graph import TRIP_ASSETS, asset_key
 from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import STATIONS
 from taxi_assets.defs.metadata import column_schema
-from taxi_assets.defs.partitions import partition_key
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
 
@@ -25,13 +24,13 @@ TIMES = 7
 
 
 def remember(home: Path, runs: int) -> None:
-    """Let every month pass all stations `runs` times, each with as much beside its rows as the real ones tell."""
+    """Let every month be materialized `runs` times in all assets, with as much metadata as real ones have."""
     with open_instance(home) as instance:
         for month in MONTHS * runs:
             told = {"dagster/partition_row_count": 500, **column_schema(LAYOUTS[month.color])}
-            for station in STATIONS:
-                passed = dg.AssetMaterialization(station, metadata=told, partition=partition_key(month))
-                instance.report_runless_asset_event(passed)
+            for name in TRIP_ASSETS:
+                made = dg.AssetMaterialization(asset_key(month.color, name), metadata=told, partition=month.month)
+                instance.report_runless_asset_event(made)
 
 
 def seconds(*words: str, home: Path) -> float:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Takes the pictures of `docs/ui.md`: a demo in a home of its own, a month that fails, `taxi dev`, headless Chromium.
+"""Take the pictures of `docs/ui.md` with headless Chromium: a demo, a month that is not published, two backfills.
 
-Run by `make screenshots`. Look at each picture before it is committed: nothing here can tell a spinner from a table.
+Run by `make screenshots`. Look at each picture before you commit it: the script does not notice a page still loading.
 """
 
 import json
@@ -20,24 +20,34 @@ from tempfile import TemporaryDirectory
 
 IMAGES = Path(__file__).parent / "images"
 TAXI = str(Path(sys.executable).with_name("taxi"))
-# The pictures show this path, so that it is the same for all who take them.
+DAGSTER = str(Path(sys.executable).with_name("dagster"))
+# The pictures show this path, so it is the same on every machine.
 HOME = Path("/tmp/taxi_home")  # noqa: S108
-FAILING = ("--color", "green", "--months", "2021-02")
+FIRST, LAST, NOT_PUBLISHED = "2020-03", "2020-07", "2020-06"
+"""The partitions of the pictures, and a month of fhv that its source does not have."""
+
+SAMPLES = {"green": "2020-03..2020-07", "yellow": "2020-03..2020-04", "fhv": "2020-04"}
+"""The months that are generated where REAL_TRIPS does not name a folder of real ones."""
 WIDTH = 1280
 START_TIMEOUT_S, SHOT_TIMEOUT_S = 120, 90
 
-LOCATION = "/locations/__repository__@taxi_assets.definitions"
-RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
+LOCATION = "/locations/taxi_assets.definitions"
+RUNS = "{ runsOrError { ... on Runs { results { runId jobName tags { key value } } } } }"
 
 
 def main() -> None:
-    """Make the months, start the UI, take every picture, stop and remove everything."""
+    """Load the months, start the UI, take every picture, then stop and delete everything."""
     if HOME.exists():
-        sys.exit(f"{HOME} exists: the pictures are of a home of their own. Remove it, then run this again")
+        sys.exit(f"{HOME} exists. The pictures need a new TAXI_HOME. Delete the folder and run the script again.")
     # A job that a shell runs in the background ignores Ctrl-C, and so would the `taxi dev` that is to end by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     chromium = find_chromium()
-    settings = {"TAXI_HOME": str(HOME), "TAXI_SOURCE_URL": str(HOME / "sample")}
+    settings = {
+        "TAXI_HOME": str(HOME),
+        "TAXI_SOURCE_URL": os.environ.get("REAL_TRIPS", str(HOME / "sample")),
+        "TAXI_FIRST_MONTH": FIRST,
+        "TAXI_LAST_MONTH": LAST,
+    }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TAXI_", "DAGSTER_"))}
     environment |= settings
     try:
@@ -54,32 +64,41 @@ def main() -> None:
 
 
 def find_chromium() -> str:
-    """The program that takes the pictures."""
+    """The path of Chromium or Chrome."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    sys.exit("no Chromium: install chromium, chromium-browser or google-chrome, then run this again")
+    sys.exit("Chromium was not found. Install chromium, chromium-browser or google-chrome and run the script again.")
 
 
 def run_months(environment: Mapping[str, str]) -> None:
-    """A month that its source does not have, then the demo's, so that the latest run is one that went well."""
-    failed = subprocess.run([TAXI, "materialize", *FAILING], env=environment, check=False)  # noqa: S603
-    if failed.returncode != 1:
-        sys.exit(f"{' '.join(FAILING)} ended with status {failed.returncode}, expected 1: it has no file")
-    subprocess.run([TAXI, "demo"], env=environment, check=True)  # noqa: S603
+    """Run the job for a month that its source does not have, which `taxi materialize` leaves out; then load all others.
+
+    Real months are loaded where REAL_TRIPS names their folder, laid out as the mirror is.
+    """
+    if "REAL_TRIPS" not in os.environ:
+        for color, months in SAMPLES.items():
+            words = [TAXI, "sample", str(HOME / "sample"), "--color", color, "--months", months, "--rows", "20000"]
+            subprocess.run(words, env=environment, check=True)  # noqa: S603
+    subprocess.run([TAXI, "status"], env=environment, check=True)  # noqa: S603  # makes Dagster's instance
+    tags = json.dumps({"dagster/partition": NOT_PUBLISHED})
+    words = [DAGSTER, "job", "execute", "-m", "taxi_assets.definitions", "-j", "load_fhv", "--tags", tags]
+    subprocess.run(words, env={**environment, "DAGSTER_HOME": str(HOME / "dagster")}, check=True)  # noqa: S603
+    words = [TAXI, "materialize", "--color", "all", "--months", f"{FIRST}..{LAST}"]
+    subprocess.run(words, env=environment, check=True)  # noqa: S603
 
 
 def backfill(environment: Mapping[str, str]) -> None:
-    """Two backfills that the UI's daemon runs."""
-    words = [TAXI, "backfill", "--wait", "--color", "yellow", "--months", "2021-01..2021-02"]
+    """Submit two backfills to the daemon of `taxi dev` and wait for them."""
+    words = [TAXI, "backfill", "--wait", "--color", "yellow", "--months", "2020-03..2020-04"]
     subprocess.run(words, env=environment, check=True)  # noqa: S603
-    words = [TAXI, "backfill", "--wait", "--color", "fhv", "--months", "2021-01", "--select", "lake_trips+"]
+    words = [TAXI, "backfill", "--wait", "--color", "fhv", "--months", "2020-04", "--select", "lake_trips+"]
     subprocess.run(words, env=environment, check=True)  # noqa: S603
 
 
 @contextmanager
 def ui(environment: Mapping[str, str]) -> Iterator[str]:
-    """The address of a `taxi dev` that answers; it and all that it started end with the block."""
+    """Start `taxi dev` and yield its URL once it responds; stop it and its child processes at the end."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     with (HOME / "dev.log").open("w") as log:
         dev = subprocess.Popen(  # noqa: S603
@@ -89,7 +108,7 @@ def ui(environment: Mapping[str, str]) -> Iterator[str]:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not answers(url):
             if dev.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"taxi dev does not answer at {url}. It said:\n{(HOME / 'dev.log').read_text()}")
+                sys.exit(f"taxi dev does not respond at {url}. Its output:\n{(HOME / 'dev.log').read_text()}")
             time.sleep(0.5)
         yield url
     finally:
@@ -102,14 +121,14 @@ def ui(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def answers(url: str) -> bool:
-    """Whether the UI is up and has loaded the definitions."""
+    """Whether the UI runs and has loaded the definitions."""
     try:
         loaded = ask(url, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
     except OSError:
@@ -118,7 +137,7 @@ def answers(url: str) -> bool:
 
 
 def ask(url: str, query: str) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """What the UI's GraphQL answers."""
+    """The data of a GraphQL query."""
     body = json.dumps({"query": query}).encode()
     request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  # loopback
@@ -126,32 +145,33 @@ def ask(url: str, query: str) -> dict[str, dict[str, list[dict[str, object]]]]:
         return data
 
 
-def runs_by_partition(url: str) -> dict[str, str]:
-    """The id of each partition's run."""
-    runs: dict[str, str] = {}
+def runs_by_partition(url: str) -> dict[tuple[str, str], str]:
+    """The id of the first run of each job and partition."""
+    runs: dict[tuple[str, str], str] = {}
+    # The newest run comes first.
     for run in ask(url, RUNS)["runsOrError"]["results"]:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}  # type: ignore[attr-defined]
-        runs[tags["dagster/partition"]] = str(run["runId"])
+        runs[str(run["jobName"]), tags["dagster/partition"]] = str(run["runId"])
     return runs
 
 
-def pages(runs: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
-    """The path of each picture's page, and the width and height in pixels that show it."""
+def pages(runs: Mapping[tuple[str, str], str]) -> dict[str, tuple[str, int, int]]:
+    """For each picture, the path of the page and the width and height of the window in pixels."""
     return {
-        "lineage": (f"{LOCATION}/asset-groups/trips/lineage", 1700, 700),
-        "asset": ("/assets/postgres_trips?view=overview", WIDTH, 860),
-        "partition": ("/assets/clean_trips?view=partitions&partition=fhv%7C2021-01", WIDTH, 1440),
-        "checks": ("/assets/clean_trips?view=checks", WIDTH, 860),
-        "run": (f"/runs/{runs['fhv|2021-01']}", WIDTH, 860),
-        "failed": ("/assets/raw_trips?view=partitions&partition=green%7C2021-02", WIDTH, 680),
-        "launchpad": (f"{LOCATION}/jobs/load_trips/playground", WIDTH, 860),
+        "lineage": (f"{LOCATION}/asset-groups/green/lineage", 1700, 700),
+        "asset": ("/assets/green/postgres_trips?view=overview", WIDTH, 860),
+        "partition": ("/assets/green/clean_trips?view=partitions&partition=2020-04", WIDTH, 1440),
+        "checks": ("/assets/green/clean_trips?view=checks&checkDetail=rows_like_neighbors", WIDTH, 1180),
+        "run": (f"/runs/{runs['load_green', '2020-04']}", WIDTH, 860),
+        "not-published": ("/runs?q%5B0%5D=tag%3Ataxi%2Fresult%3Dnot_published", WIDTH, 420),
+        "launchpad": (f"{LOCATION}/jobs/load_green/playground", WIDTH, 860),
         "backfills": ("/runs?view=backfills", WIDTH, 420),
         "automation": ("/automation", WIDTH, 560),
     }
 
 
 def take(chromium: str, url: str, picture: Path, width: int, height: int) -> None:
-    """A picture of a page once its clock, which runs ahead, says that 15 seconds have passed."""
+    """Take a picture of a page after 15 seconds of its clock, which Chromium runs ahead."""
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     with TemporaryDirectory() as profile:

@@ -9,6 +9,7 @@ import traceback
 
 import click
 
+from taxi_assets.commands.adopt import adopt
 from taxi_assets.commands.backfill import backfill
 from taxi_assets.commands.demo import demo
 from taxi_assets.commands.dev import dev
@@ -78,26 +79,26 @@ def _say(error: Exception) -> str:
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-Settings are environment variables, TAXI_HOME and others that begin with TAXI_,
-or lines of a file .env beside pyproject.toml; docs/settings.md tells them all.
+Settings are environment variables that start with TAXI_, such as TAXI_HOME, or
+lines of the file .env beside pyproject.toml. docs/settings.md lists them.
 
 \b
-Exit status: 0 all is done; 1 something failed, and is told; 2 wrong arguments
-or settings; 130 stopped with Ctrl-C.""",
+Exit status: 0 success, 1 something failed, 2 invalid arguments or settings,
+130 stopped with Ctrl-C.""",
 )
 @click.version_option(package_name="taxi-assets", help="Show the version.")
-@click.option("--debug", is_flag=True, help="Show the tracebacks of what goes wrong; before the command.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors. Goes before the command.")
 def taxi(*, debug: bool) -> None:
-    """New York's taxi trips, a color and a month at a time: files, a lake, a warehouse and Postgres.
+    """Load New York's taxi trips by color and month into files, a lake, a warehouse and Postgres.
 
     \b
-    Try it, with made-up trips:    taxi demo
+    Try it with sample trips:      taxi demo
     Load a real month:             taxi materialize --color green --months 2020-04
     See what is loaded:            taxi status
     """
 
 
-for _command in (demo, materialize, backfill, status, query, dev, doctor, stop, sample, wipe):
+for _command in (demo, materialize, backfill, status, query, dev, doctor, stop, sample, wipe, adopt):
     taxi.add_command(_command)
 
 

@@ -12,6 +12,7 @@ TaxiAssetsError
 │   └── TooManyRejects       more rows than allowed do not parse
 ├── MissingUpstream          the station before this one has not run here
 ├── CountMismatch            two counts that must agree do not
+├── SchemaMismatch           a file that was written has other columns than it must have
 └── StoreError               a system refused, or cannot be reached
     ├── StoreUnreachable     it did not answer, or not to the end
     │   └── SourceUnreachable    the source, of months, did not
@@ -24,7 +25,11 @@ again, is in `MAY_PASS`.
 
 
 class TaxiAssetsError(Exception):
-    """Base of all errors of this project."""
+    """Base of all errors of this project; `facts` are the figures that were seen, by name."""
+
+    def __init__(self, message: str = "", **facts: str | float) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
 class SettingsError(TaxiAssetsError):
@@ -69,6 +74,10 @@ class MissingUpstream(TaxiAssetsError):
 
 class CountMismatch(TaxiAssetsError):
     """Two counts of the same rows disagree: rows were lost or doubled."""
+
+
+class SchemaMismatch(TaxiAssetsError):
+    """A file that was just written does not have the columns and types that are declared for its color."""
 
 
 class StoreError(TaxiAssetsError):

@@ -21,7 +21,12 @@ class News(StrEnum):
     pause = "pause"
     station_done = "station_done"
     done = "done"
+    not_published = "not_published"
     failed = "failed"
+
+
+ENDS = frozenset({News.done, News.not_published, News.failed})
+"""The news after which nothing more happens to a month."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,10 @@ class MonthHistory:
 
 
 @dataclass(frozen=True)
-class BackfillPlan:
-    """What a backfill asks for, in its order, each month with its bytes at the source, None where that is not known.
+class Plan:
+    """The months to load, in order, each with its bytes at the source, None where that is not known.
 
-    And what it leaves out of what it was told, each month with why.
+    And the months that are left out, each with why.
     """
 
     wanted: dict[TripMonth, int | None] = field(default_factory=dict)

@@ -6,6 +6,7 @@ A setting is the environment variable `TAXI_` and the field's name in capitals, 
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
@@ -21,6 +22,9 @@ from taxi_assets.tlc.trips import COLORS, require_month
 PREFIX = "TAXI_"
 DOTENV = Path(__file__).parent.parent / ".env"
 
+_OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+"""What Dagster takes for an owner."""
+
 
 class Settings(BaseSettings):
     """The settings of one installation. Paths are absolute once it is made."""
@@ -29,96 +33,109 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=Path("taxi_home"),
-        description="Where local files live: raw and clean months, the lake, the warehouse, Postgres, Dagster.",
+        description="Folder for local files: raw and clean months, the lake, the warehouse, Postgres, Dagster.",
     )
     source_url: str = Field(
         default=MIRROR_URL,
-        description="Where months come from: a folder, or a file://, http:// or https:// base of "
-        "{color}/{color}_tripdata_{month}.csv.gz, or a whole template with {color} and {month}.",
+        description="Where months come from: a folder, or the file://, http:// or https:// address of one, that holds "
+        "{color}/{color}_tripdata_{month}.csv.gz; or a full address with {color} and {month}.",
     )
     lake_url: str = Field(
         default="",
-        description="Where objects go: a folder, or gs://BUCKET, with a prefix if you like. "
-        "Default: lake in TAXI_HOME.",
+        description="The lake: a folder, or gs://BUCKET with an optional prefix. Default: lake in TAXI_HOME.",
     )
     warehouse_url: str = Field(
         default="",
-        description="Where tables go: duckdb:///FILE, with four slashes before an absolute path, or "
+        description="The warehouse: duckdb:///FILE, with four slashes before an absolute path, or "
         "bigquery://PROJECT/DATASET, which loads from a lake in a bucket. Default: warehouse.duckdb in TAXI_HOME.",
     )
     postgres_url: SecretStr | None = Field(
         default=None,
         description="A Postgres server, postgresql://user:password@host:port/database. "
-        "Default: one of its own in TAXI_HOME.",
+        "Default: an embedded server in TAXI_HOME.",
     )
     postgres_port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="A port of this machine for its own Postgres to listen on, for psql and pgAdmin. Default: none.",
+        description="Port on this machine for the embedded Postgres server, for psql and pgAdmin. Default: none.",
     )
     bigquery_location: str = Field(
-        default="US", description="Where a missing BigQuery dataset, or bucket, is made. Both are best in one place."
+        default="US",
+        description="Location of a BigQuery dataset or bucket that has to be created. Keep both in the same place.",
     )
     gcp_credentials: SecretStr | None = Field(
         default=None,
-        description="The JSON of a Google service account's key, as it is or in base64. "
-        "Default: Google's application defaults.",
+        description="Key of a Google service account: the JSON itself, plain or base64. "
+        "Default: Google's application default credentials.",
     )
     upload_chunk_mb: int = Field(
-        default=8, ge=1, description="Megabytes that are sent to a bucket at once. Slow lines want few."
+        default=8, ge=1, description="Megabytes in each chunk of an upload to a bucket. Use less on a slow connection."
     )
     upload_timeout_s: float = Field(
-        default=300, gt=0, description="Seconds that Google may take to answer, each chunk for itself."
+        default=300, gt=0, description="Timeout in seconds for Google's response to each chunk of an upload."
     )
-    first_month: str = Field(default="2019-01", description="The first partition, YYYY-MM.")
+    first_month: str | None = Field(
+        default=None, description="First partition, YYYY-MM. Default: the first month that the source has."
+    )
+    last_month: str | None = Field(
+        default=None,
+        description="Last partition, YYYY-MM. Default: the last month that the source can have. For the mirror, which "
+        "is frozen, that is 2021-07; for other sources it is the month before last, because the TLC publishes late.",
+    )
     reject_limit: float = Field(
-        default=0.01, ge=0, le=1, description="The share of rows, 0 to 1, that may be rejected before a month fails."
+        default=0.01, ge=0, le=1, description="Share of rows, 0 to 1, that may be rejected before a month fails."
     )
     schedules: Literal["on", "off"] = Field(
         default="off",
-        description="Whether the schedules, one a color, are on from the start. The UI turns each on and off.",
+        description="Whether schedules, one per color, start switched on: on or off. The UI has a switch for each.",
     )
     schedule_cron: str = Field(
-        default="0 5 1 * *", description="When the schedules look for new months, as a cron line in New York's time."
+        default="0 5 1 * *", description="Cron expression, in New York time, of the schedules that look for new months."
     )
     lookback_months: int = Field(
-        default=6, ge=1, description="How many months back, from the last whole one, the schedules look."
+        default=6, ge=1, description="How many of a color's last partitions the schedules look at."
     )
     alert_urls: SecretStr | None = Field(
         default=None,
-        description="Where failed runs and finished backfills are told: addresses of Apprise, such as slack://..., "
-        "mailtos://... or jsons://..., by spaces or new lines. Default: nowhere.",
+        description="Apprise URLs to notify about failed runs and finished backfills, such as slack://..., "
+        "mailtos://... or jsons://..., separated by spaces or new lines. Default: none.",
     )
     ui_url: str = Field(
-        default="http://127.0.0.1:3000", description="Where people find Dagster's UI: links in alerts begin with it."
+        default="http://127.0.0.1:3000", description="Address of Dagster's UI. Links in alerts start with it."
     )
     retries: int = Field(
-        default=2, ge=0, description="How often a station is tried again at what may pass: no answer, or a busy store."
+        default=2, ge=0, description="Retries of a step after a transient error (a timeout, a busy database)."
     )
     retry_delay_s: float = Field(
         default=10,
         ge=0,
-        description="Seconds before a station is tried again, give or take as many; each further pause is longer.",
+        description="Seconds before a step's first retry, plus or minus as many at random. Later waits are longer.",
     )
     missing_passengers: MissingPassengers = Field(
         default=MissingPassengers.zero,
-        description="What becomes of a missing passenger_count in the lake: zero, or keep.",
+        description="Rows with a missing passenger_count in the lake: zero (make it 0) or keep.",
     )
     zero_passengers: ZeroPassengers = Field(
-        default=ZeroPassengers.drop, description="What becomes of rows with 0 passengers in Postgres: drop, or keep."
+        default=ZeroPassengers.drop, description="Rows with a passenger_count of 0 in Postgres: drop or keep."
     )
     image: str = Field(
         default="taxi-assets:latest",
-        description="The image of the deployment: what make image builds, and every container runs.",
+        description="Image of the deployment, which make image builds and every container runs.",
     )
-    revision: str = Field(
-        default="", description="The revision of the code that an image was built from. The image says it itself."
+    revision: str = Field(default="", description="Git revision of the code in an image. The image sets it.")
+    owners: str = Field(
+        default="team:data-engineering",
+        description="Owners of the assets in Dagster's catalog, separated by commas: email addresses or team:NAME.",
+    )
+    repository_url: str = Field(
+        default="",
+        description="Repository on GitHub or GitLab that assets link to, with a branch if it is not main: "
+        "https://github.com/ORG/REPO/tree/BRANCH. Default: links to local files.",
     )
     run_tags: Json[dict[str, dict[str, JsonValue]]] = Field(
         default="{}",  # type: ignore[arg-type]  # read as the environment is
-        description="Tags that the runs of a color carry, as JSON by color: by them a cluster gives each color its "
-        "resources.",
+        description="Tags for the runs of each color's job, as JSON by color. A cluster can assign resources by them.",
     )
 
     @classmethod
@@ -138,11 +155,11 @@ class Settings(BaseSettings):
         names = ("home", "source_url", "lake_url", "warehouse_url")
         return {f"{PREFIX}{name.upper()}": str(getattr(self, name)) for name in names}
 
-    @field_validator("first_month")
+    @field_validator("first_month", "last_month")
     @classmethod
-    def _is_month(cls, value: str) -> str:
+    def _is_month(cls, value: str | None) -> str | None:
         try:
-            return require_month(value)
+            return value and require_month(value)
         except UnknownMonth as error:
             raise ValueError(str(error)) from error
 
@@ -151,6 +168,21 @@ class Settings(BaseSettings):
     def _is_web_address(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("owners")
+    @classmethod
+    def _are_owners(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if strange := [name for name in names if not _OWNER.fullmatch(name)]:
+            raise ValueError(f"{', '.join(strange)}: expected an e-mail address, or team:NAME")
+        return value
+
+    @field_validator("repository_url")
+    @classmethod
+    def _is_repository(cls, value: str) -> str:
+        if value and not re.match(r"https://[^/]*(github|gitlab)[^/]*/.+/", value):
+            raise ValueError("expected a repository on GitHub or GitLab, such as https://github.com/ORG/REPO")
         return value.rstrip("/")
 
     @field_validator("run_tags")

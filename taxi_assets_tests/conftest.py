@@ -33,6 +33,24 @@ os.environ["TAXI_RETRY_DELAY_S"] = "0"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+INTEGRATION = (
+    "end_to_end/",
+    "defs/test_adopt.py",
+    "defs/test_daemon.py",
+    "defs/test_retention.py",
+    "defs/test_staleness.py",
+    "docs/test_pages.py::test_sessions",
+)
+"""Tests that need a daemon, a shell session, or many runs: `make test-all` and CI run them, `make test` does not."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the integration tests."""
+    for item in items:
+        if item.nodeid.removeprefix("taxi_assets_tests/").startswith(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a database on a server of this test process' own."""

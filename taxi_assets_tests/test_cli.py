@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import json
 import shutil
 import socket
 import sys
@@ -72,11 +73,16 @@ _ORDER = ("demo", "materialize", "status", "query", "dev", "stop", "sample")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--color", "purple", "--months", "2021-01"], "'yellow', 'green', 'fhv'"),
-        (["--color", "green", "--months", "2021-13"], "month '2021-13' is no month: write it as YYYY-MM"),
-        (["--color", "green", "--months", "2021-03..2021-01"], "write 2021-01..2021-03"),
-        (["--color", "green", "--months", "2018-12"], "The months go from 2019-01"),
-        (["--color", "green", "--months", "2999-01"], "the last whole one"),
+        (["--color", "purple", "--months", "2021-01"], '"purple" is not a color of taxi trips. Use yellow, green, fhv'),
+        (["--color", "yelow", "--months", "2021-01"], "Did you mean yellow?"),
+        (["--color", "", "--months", "2021-01"], "names no color. Use yellow, green, fhv or all"),
+        (["--color", "green", "--months", "2021-13"], '"2021-13" is not a valid month. Months are 01 to 12'),
+        (["--color", "green", "--months", "January"], "Use YYYY-MM, for example 2021-01."),
+        (["--color", "green", "--months", ""], "names no month"),
+        (["--color", "green", "--months", "2021-03..2021-01"], "Use 2021-01..2021-03"),
+        (["--color", "green", "--months", "2021-09.."], "The first is 2019-01, the last 2021-07"),
+        (["--color", "green", "--months", ".."], "is not a range of months"),
+        (["--color", "green", "--months", "2018-12"], "The partitions of green go from 2019-01"),
         (["--color", "green", "--months", "2021-01", "--select", "nothing"], "the selection 'nothing'"),
         (["--color", "green"], "Missing option '--months'"),
         (["--color", "green", "--months", "2021-01", "--workers", "0"], "0 is not in the range x>=1"),
@@ -103,6 +109,53 @@ def test_an_unknown_command_names_those_that_are(
     """A command that does not exist ends with status 2 and the one that was meant, or all of them."""
     assert run(monkeypatch, command) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "months"),
+    [
+        ("--color green --months 2020-4", ["green 2020-04"]),
+        ("--color green --months 2020", [f"green 2020-{month:02d}" for month in range(12, 0, -1)]),
+        ("--color green --months 2020-04..06", ["green 2020-06", "green 2020-05", "green 2020-04"]),
+        ("--color green --months 2021-06..", ["green 2021-07", "green 2021-06"]),
+        ("--color green --months ..2019-02", ["green 2019-02", "green 2019-01"]),
+        ("--color green --months 2020-04 --months 2020-06,2020-4", ["green 2020-06", "green 2020-04"]),
+        ("--color Green,YELLOW --months 2020-04", ["green 2020-04", "yellow 2020-04"]),
+        ("--color green --color FHV --months 2020-04", ["green 2020-04", "fhv 2020-04"]),
+        ("--color all --months 2020-04", ["yellow 2020-04", "green 2020-04", "fhv 2020-04"]),
+        ("--color all --color green --months 2020-04", ["yellow 2020-04", "green 2020-04", "fhv 2020-04"]),
+    ],
+)
+def test_typed_months_and_colors(
+    words: str, months: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Colors in any letter case, by commas or options; months as years and ranges; `--months` twice adds up."""
+    # Without raw_trips the source is not asked.
+    assert run(monkeypatch, *f"backfill {words} --select clean_trips --dry-run --json".split()) == 0
+    assert json.loads(capsys.readouterr().out)["partitions"] == months
+
+
+def test_a_year_ends_with_the_last_partition(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a year that the source does not have to its end, the months after are not published."""
+    words = "backfill --color green --months 2021 --select clean_trips --dry-run --json"
+    assert run(monkeypatch, *words.split()) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["partitions"] == [f"green 2021-{month:02d}" for month in range(7, 0, -1)]
+    assert plan["reasons"] == {f"green 2021-{month:02d}": "not published" for month in range(8, 13)}
+
+
+@pytest.mark.parametrize(("flags", "status"), [([], 0), (["--strict"], 1)])
+def test_months_after_the_last_of_the_source_are_not_published(
+    flags: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Months that the source can never have are left out in one line, without asking it."""
+    words = "materialize --color yellow,fhv --months 2021-08..2021-10,2999-01"
+    assert run(monkeypatch, *words.split(), *flags) == status
+    printed = capsys.readouterr()
+    assert printed.out == "not published: yellow 2021-08..2021-10,2999-01, fhv 2021-08..2021-10,2999-01\n"
+    assert printed.err == ""
 
 
 def _break_status(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,13 +218,25 @@ def test_a_place_that_is_none_is_said_before_anything_runs(
     assert not (tmp_path / "home" / "raw").exists()
 
 
-def test_a_first_month_to_come_leaves_no_month(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("TAXI_FIRST_MONTH=2999-01", "2999-01 (TAXI_FIRST_MONTH)"),
+        ("TAXI_LAST_MONTH=2018-06", "2018-06 (TAXI_LAST_MONTH)"),
+    ],
+)
+def test_bounds_that_leave_no_month_are_named(
+    setting: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where even the first month is not over, that is what is said."""
-    monkeypatch.setenv("TAXI_FIRST_MONTH", "2999-01")
+    """Where the first month is not over, or the last one is before it, the error has the setting and its value.
+
+    What is loaded is shown all the same.
+    """
+    name, _, value = setting.partition("=")
+    monkeypatch.setenv(name, value)
     assert run(monkeypatch, "materialize", "--color", "fhv", "--months", "2021-01") == 2
-    assert "TAXI_FIRST_MONTH=2999-01 is not over yet" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+    assert run(monkeypatch, "status") == 0
 
 
 @pytest.mark.parametrize("words", ["materialize --color fhv --months 2020-02", "status", "demo"])
@@ -239,6 +304,16 @@ def test_a_sample_is_laid_out_as_the_source_is(
     assert capsys.readouterr().out.count("50 rows") == 4
 
 
+def test_a_sample_has_no_first_and_last_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made-up months have no partitions, so that a range needs both ends."""
+    words = ["sample", str(tmp_path / "made"), "--color", "green", "--months", "2021-06.."]
+    assert run(monkeypatch, *words) == 2
+    assert "Use START..END" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "urls", "said"),
     [
@@ -298,6 +373,7 @@ def test_links_in_alerts_lead_to_the_ui_that_is_started(
         ("backfill --cancel x --dry-run", "--cancel and --dry-run do not go together"),
         ("backfill --cancel x --months 2020-01", "--cancel and --months do not go together"),
         ("backfill --resume x --missing", "--resume and --missing do not go together"),
+        ("backfill --resume x --resume y --color green", "--resume and --color do not go together"),
         ("backfill --resume x --cancel y", "--cancel and --resume do not go together"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from taxi_assets import settings as settings_module
+from taxi_assets.defs.assets import build_assets
 from taxi_assets.errors import SettingsError
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import MIRROR_URL
@@ -29,6 +30,7 @@ def test_nothing_need_be_set(tmp_path: Path) -> None:
     assert settings.lake_url == str(home / "lake")
     assert settings.warehouse_url == f"duckdb:///{home}/warehouse.duckdb"
     assert settings.postgres_url is None
+    assert (settings.first_month, settings.last_month) == (None, None)
 
 
 def test_relative_places_are_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +65,10 @@ def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch)
         ("TAXI_REJECT_LIMIT", "many"),
         ("TAXI_REJECT_LIMIT", "1.5"),
         ("TAXI_FIRST_MONTH", "2019-13"),
+        ("TAXI_FIRST_MONTH", "2019"),
+        ("TAXI_LAST_MONTH", "2021-7"),
+        ("TAXI_OWNERS", "ann@example.org, data engineering"),
+        ("TAXI_OWNERS", "team:"),
         ("TAXI_MISSING_PASSENGERS", "one"),
         ("TAXI_POSTGRES_PORT", "70000"),
         ("TAXI_SCHEDULES", "sometimes"),
@@ -80,6 +86,15 @@ def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatc
         Settings.load()
     assert name in str(caught.value)
     assert str(field.description) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "owners", ["", "team:data-engineering", "ann@example.org", "ann@example.org, team:taxi", "team:Taxi & Co,"]
+)
+def test_owners_are_addresses_and_teams(owners: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken for an owner is what Dagster takes for one."""
+    monkeypatch.setenv("TAXI_OWNERS", owners)
+    build_assets(Settings.load())
 
 
 @pytest.mark.parametrize("name", ["TAXI_POSTGRES_URL", "TAXI_ALERT_URLS", "TAXI_GCP_CREDENTIALS"])

@@ -1,52 +1,59 @@
-"""`taxi backfill`: months handed to the daemon."""
+"""`taxi backfill`: load months through the daemon."""
 
 # ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from taxi_assets.commands.materialize import print_end
-from taxi_assets.commands.options import each_month, fresh_option, select_option
+from taxi_assets.commands.options import (
+    each_month,
+    fresh_option,
+    optional_colors_option,
+    optional_months_option,
+    select_option,
+)
 from taxi_assets.console.board import Board, watch
 from taxi_assets.news import RunNews
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import COLORS
 
 
 @click.command()
-@click.option("--color", "colors", multiple=True, type=click.Choice(COLORS), help="A color; repeat it for several.")
-@click.option("--months", default="", metavar="MONTHS", help="Months and ranges, such as 2020-03..2020-07,2020-12.")
-@click.option("--missing", is_flag=True, help="Only months that are not loaded at all stations.")
+@optional_colors_option
+@optional_months_option
+@click.option("--missing", is_flag=True, help="Only months that are not loaded in all assets.")
 @click.option("--failed", is_flag=True, help="Only months whose newest run failed.")
 @select_option
 @fresh_option
-@click.option("--dry-run", is_flag=True, help="Say what it would ask for, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON object with partitions and left_out.")
-@click.option("--wait", is_flag=True, help="Show how it goes until it is over.")
-@click.option("--resume", default="", metavar="ID", help="Ask for what a backfill has not loaded, as it did.")
-@click.option("--cancel", default="", metavar="ID", help="Cancel a backfill, with its runs.")
+@click.option("--dry-run", is_flag=True, help="Show what would be submitted, and submit nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with partitions and left_out.")
+@click.option("--wait", is_flag=True, help="Show progress until the backfills finish.")
+@click.option(
+    "--resume", multiple=True, metavar="ID", help="Resubmit the partitions that a backfill did not load; repeatable."
+)
+@click.option("--cancel", multiple=True, metavar="ID", help="Cancel a backfill and its runs; repeatable.")
 def backfill(**words: Any) -> None:  # noqa: ANN401  # click gives them by name
-    """Hand months to the daemon, which puts them into its queue, the newest first.
+    """Submit a backfill to the Dagster daemon, newest month first.
 
-    It is one backfill that the UI shows and can cancel; the daemon is that of `taxi dev`, or of a deployment. How many
-    months run at once is the run queue's setting. Months that the source has not published are left out, and so are
-    those that run already, or wait for it. One that was cancelled, or in which months failed, is taken up by its id.
+    Each color is a backfill of its own, which the UI shows and can cancel; this command plans, follows and sums them up
+    as one. The daemon is that of `taxi dev`, or of a deployment. The run queue's settings limit how many months run at
+    once. Months that the source has not published are left out, and so are those that already run or are queued.
 
     \b
     Examples:
-      taxi backfill --color yellow --color green --months 2019-01..2020-12 --dry-run
-      taxi backfill --color yellow --color green --months 2019-01..2020-12 --missing --wait
-      taxi backfill --color green --months 2020-01..2020-12 --failed
+      taxi backfill --color yellow,green --months 2019..2020 --dry-run
+      taxi backfill --color yellow,green --months 2019-01..2020-12 --missing --wait
+      taxi backfill --color green --months 2020 --failed
       taxi backfill --resume ID
       taxi backfill --cancel ID
 
-    Exit status: 0 it is submitted, or there is nothing to do; with --wait 1 if some months failed or were cancelled; 2
-    wrong arguments.
+    Exit codes: 0 submitted, or nothing to do; 1 with --wait if some months failed or were cancelled; 2 invalid
+    arguments or settings.
     """
     asked = _AskedBackfill(**words)
     asked.require_sense()
@@ -64,8 +71,8 @@ class _AskedBackfill:
     colors: tuple[str, ...]
     months: str
     select: str
-    resume: str
-    cancel: str
+    resume: tuple[str, ...]
+    cancel: tuple[str, ...]
     missing: bool
     failed: bool
     fresh: bool
@@ -97,7 +104,7 @@ class _AskedBackfill:
 
     @property
     def which(self) -> str:
-        """Which of the months are asked for, a value of `defs.backfills.Which`."""
+        """Which of the months are asked for, a value of `defs.plan.Which`."""
         return "missing" if self.missing else "failed" if self.failed else "all"
 
 
@@ -110,35 +117,36 @@ def _backfill(settings: Settings, asked: _AskedBackfill) -> None:
     """Plan, say what is planned, submit, and wait, as far as is wanted."""
     from taxi_assets.console.backfill import print_plan, print_plan_json
     from taxi_assets.defs import backfills
+    from taxi_assets.defs.adopt import open_upgraded
     from taxi_assets.defs.build import build_definitions
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance
-    from taxi_assets.defs.jobs import LOAD_TRIPS
-    from taxi_assets.defs.partitions import partition_key
-    from taxi_assets.defs.runs import Order, select_stations
+    from taxi_assets.defs.instance import fail_dead_runs
+    from taxi_assets.defs.plan import Which, plan_backfill
+    from taxi_assets.defs.runs import Order, select_assets
 
-    with open_instance(settings.home) as instance:
+    with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
         if asked.resume:
-            months, order = backfills.left_of_backfill(instance, asked.resume, settings)
+            months, order = backfills.left_of_backfills(instance, asked.resume)
         else:
-            months = each_month(asked.colors, asked.months)
-            order = Order(select_stations(build_definitions(settings), asked.select), asked.fresh)
-        plan = backfills.plan_backfill(settings, instance, months, order.stations, backfills.Which(asked.which))
+            months = each_month(asked.colors, asked.months, settings)
+            order = Order(select_assets(build_definitions(settings), asked.select), asked.fresh)
+        plan = plan_backfill(settings, instance, months, order.stations, Which(asked.which))
         if not asked.as_json:
-            print_plan(plan, LOAD_TRIPS)
-        backfill_id = ""
+            print_plan(plan)
+        backfill_ids: list[str] = []
         if plan.wanted and not asked.dry_run:
             title = f"taxi {shlex.join(sys.argv[1:])}"
-            backfill_id = backfills.submit_backfill(instance, list(plan.wanted), order, title)
+            backfill_ids = backfills.submit_backfills(instance, list(plan.wanted), order, title)
         if asked.as_json:
-            print_plan_json(plan, {month: str(partition_key(month)) for month in months}, backfill_id)
-        elif backfill_id:
-            click.echo(f"Backfill {backfill_id} is submitted: {settings.ui_url}/runs/b/{backfill_id}")
-        if backfill_id:
+            print_plan_json(plan, backfill_ids)
+        else:
+            for backfill_id in backfill_ids:
+                click.echo(f"Backfill {backfill_id} is submitted: {settings.ui_url}/runs/b/{backfill_id}")
+        if backfill_ids:
             _warn_without_daemon(alive=backfills.is_daemon_alive(instance))
-        if backfill_id and asked.wait:
+        if backfill_ids and asked.wait:
             board = Board(list(plan.wanted), order.stations)
-            _wait(board, backfills.follow_backfill(instance, backfill_id, settings), backfill_id)
+            _wait(board, backfills.follow_backfills(instance, backfill_ids), backfill_ids)
             if board.failed:
                 sys.exit(1)
 
@@ -148,8 +156,8 @@ def _warn_without_daemon(*, alive: bool) -> None:
         click.echo("No daemon was heard of lately: nothing happens until `taxi dev` runs.", err=True)
 
 
-def _wait(board: Board, told: Iterator["RunNews"], backfill_id: str) -> None:
-    """Show what is told of a backfill until it is over. Ctrl-C stops the waiting, and nothing else."""
+def _wait(board: Board, told: Iterator["RunNews"], backfill_ids: Sequence[str]) -> None:
+    """Show what is told of backfills until they are over. Ctrl-C stops the waiting, and nothing else."""
     from taxi_assets.console.backfill import draw_grid
 
     try:
@@ -157,17 +165,26 @@ def _wait(board: Board, told: Iterator["RunNews"], backfill_id: str) -> None:
             for news in told:
                 watcher.hear(news)
     except KeyboardInterrupt:
-        click.echo(f"The backfill goes on. To cancel it: taxi backfill --cancel {backfill_id}", err=True)
+        click.echo(f"The backfill goes on. To cancel it: {_command('--cancel', backfill_ids)}", err=True)
         raise
-    print_end(board, [f"taxi backfill --resume {backfill_id}"])
+    print_end(board, [_command("--resume", backfill_ids)])
 
 
-def _cancel(settings: Settings, backfill_id: str) -> None:
+def _command(option: str, backfill_ids: Sequence[str]) -> str:
+    return " ".join(["taxi backfill", *(f"{option} {backfill_id}" for backfill_id in backfill_ids)])
+
+
+def _cancel(settings: Settings, backfill_ids: Sequence[str]) -> None:
+    from taxi_assets.defs.adopt import open_upgraded
     from taxi_assets.defs.backfills import cancel_backfill, is_daemon_alive
-    from taxi_assets.defs.instance import open_instance
 
-    with open_instance(settings.home) as instance:
-        under_way = cancel_backfill(instance, backfill_id)
-        click.echo(f"Backfill {backfill_id} {'will be cancelled by the daemon' if under_way else 'was over already'}")
+    with open_upgraded(settings) as instance:
+        under_way = False
+        for backfill_id in backfill_ids:
+            cancelled = cancel_backfill(instance, backfill_id)
+            click.echo(
+                f"Backfill {backfill_id} {'will be cancelled by the daemon' if cancelled else 'was over already'}"
+            )
+            under_way |= cancelled
         if under_way:
             _warn_without_daemon(alive=is_daemon_alive(instance))

@@ -27,10 +27,10 @@ DEMO_ROWS = 20_000
 
 @click.command()
 def demo() -> None:
-    """Make a few months up and take them through all five stations.
+    """Generate sample months and load them through the whole pipeline.
 
-    It needs no network and no account. Everything stays in TAXI_HOME, whatever other places are set. Real months there
-    are not replaced: the demo then says how to give it a home of its own.
+    It needs no network and no account. Everything stays in TAXI_HOME; other settings are ignored. If TAXI_HOME has real
+    months that the demo would replace, it stops and shows how to use another TAXI_HOME.
 
     \b
     Examples:

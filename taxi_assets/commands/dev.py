@@ -22,16 +22,17 @@ from taxi_assets.settings import Settings
 def dev(host: str, port: int) -> None:
     """Start Dagster's UI and daemon on the history in TAXI_HOME.
 
-    Ctrl-C stops both. A home has one at a time. With another host or port, set TAXI_UI_URL too: links of other commands
-    begin with it.
+    Ctrl-C stops both. Only one can run on a TAXI_HOME at a time. If you choose another host or port, also set
+    TAXI_UI_URL: links that other commands print start with it.
 
     \b
     Examples:
       taxi dev
       taxi dev --port 3001
-      taxi dev --host 0.0.0.0      for other machines too: there is no password
+      taxi dev --host 0.0.0.0      also for other machines; there is no password
     """
-    from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance
+    from taxi_assets.defs.adopt import open_upgraded
+    from taxi_assets.defs.instance import dagster_home, fail_dead_runs
     from taxi_assets.stores.files import hold_for_life
     from taxi_assets.stores.ports import require_free_port
     from taxi_assets.systems import open_channels
@@ -40,7 +41,7 @@ def dev(host: str, port: int) -> None:
     if settings.alert_urls:
         open_channels(settings)
     require_free_port(host, port, choose="choose another: taxi dev --port {port}")
-    with open_instance(settings.home) as instance:
+    with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
     folder, address = dagster_home(settings.home), _address(host, port)
     if (other := hold_for_life(folder / ".dev.lock", address)) is not None:

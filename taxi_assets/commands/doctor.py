@@ -11,21 +11,21 @@ from taxi_assets.settings import Settings
 
 @click.command()
 @click.option(
-    "--json", "as_json", is_flag=True, help="For machines: a JSON list, a finding an object, with its verdict."
+    "--json", "as_json", is_flag=True, help="Print a JSON list with an object for each check and its verdict."
 )
-@click.option("--alert", is_flag=True, help="Send a test message to the channels of TAXI_ALERT_URLS.")
+@click.option("--alert", is_flag=True, help="Send a test message to TAXI_ALERT_URLS.")
 def doctor(*, as_json: bool, alert: bool) -> None:
-    """Try every system that the settings name, and say what to mend.
+    """Check every configured system and say how to fix what is wrong.
 
-    A line for each: TAXI_HOME and its room, the source, the lake, the warehouse, Postgres, Dagster's history, the
-    channels of alerts; and the versions at work, how psql and pgAdmin reach Postgres. What is written as a try is
-    removed. The Postgres server of TAXI_HOME is started, as by any command.
+    It prints a line for TAXI_HOME and its free space, the source, the lake, the warehouse, Postgres, Dagster's history
+    and the alert channels. It also shows the versions in use and how to connect with psql and pgAdmin. Whatever it
+    writes as a test, it deletes. Like other commands, it starts the Postgres server in TAXI_HOME.
 
     \b
-    Each line begins with a word:
+    Each line starts with a verdict:
       ok        a run can use it
-      warn      a run can use it, perhaps not for long
-      mend      a run would fail: what was seen, and what to do
+      warn      a run can use it now, but perhaps not for long
+      mend      a run would fail; the line says why and how to fix it
 
     \b
     Examples:
@@ -33,7 +33,7 @@ def doctor(*, as_json: bool, alert: bool) -> None:
       taxi doctor --json
       taxi doctor --alert
 
-    Exit status: 1 where something is to be mended.
+    Exit codes: 0 success, 1 something has to be fixed.
     """
     from taxi_assets.console.doctor import print_finding, print_findings_json
     from taxi_assets.defs.doctor import examine

@@ -1,4 +1,4 @@
-"""`taxi materialize`: months through the stations, now."""
+"""`taxi materialize`: load months now."""
 
 # ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
 
@@ -15,7 +15,7 @@ from taxi_assets.commands.options import colors_option, each_month, fresh_option
 from taxi_assets.console.board import Board, Line, watch
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import TripMonth, format_months
+from taxi_assets.tlc.trips import TripMonth, format_by_color, format_months, months_by_color
 
 if TYPE_CHECKING:
     from taxi_assets.stores.alerts import Channels
@@ -29,35 +29,38 @@ if TYPE_CHECKING:
     "--workers", default=1, show_default=True, metavar="N", type=click.IntRange(1), help="How many months at once."
 )
 @fresh_option
-@click.option("--alert", is_flag=True, help="Tell the channels of TAXI_ALERT_URLS of each month that failed.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a month is not published.")
+@click.option("--alert", is_flag=True, help="Notify TAXI_ALERT_URLS of each month that failed.")
 def materialize(  # noqa: PLR0913  # one an option
-    colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool, alert: bool
+    colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool, strict: bool, alert: bool
 ) -> None:
-    """Take months through the stations, now.
+    """Load months now, in this process.
 
-    Each month is a run of Dagster, which `taxi dev` shows. One that fails leaves the others, and what was loaded of it
-    before, as they are; it can be run again any number of times.
+    Each month is a Dagster run, which `taxi dev` shows. A month that fails does not affect the others; previously
+    loaded data stays in place. Months that the source has not published are left out.
 
     \b
-    Stations: raw_trips > clean_trips > lake_trips > warehouse_trips
-                                    > postgres_trips
+    Assets of a color: raw_trips > clean_trips > lake_trips > warehouse_trips
+                                               > postgres_trips
 
     \b
     Examples:
       taxi materialize --color green --months 2020-04
-      taxi materialize --color yellow --color green --months 2020-03..2020-07,2020-12
-      taxi materialize --color fhv --months 2021-01..2021-06 --workers 2
+      taxi materialize --color yellow,green --months 2020-03..2020-07,2020-12
+      taxi materialize --color all --months 2020 --workers 2
       taxi materialize --color green --months 2020-04 --select lake_trips+
       taxi materialize --color green --months 2020-04 --alert
 
-    Exit status: 0 all months are done, 1 some failed and the summary says why, 2 wrong arguments.
+    Exit codes: 0 success, 1 at least one month failed, or with --strict was not published, 2 invalid arguments or
+    settings.
     """
     from taxi_assets.systems import open_channels
 
     settings = Settings.load()
     channels = open_channels(settings) if alert else None
-    board = run_and_show(settings, each_month(colors, months), select, workers, fresh=fresh, channels=channels)
-    if board.failed:
+    listed = each_month(colors, months, settings)
+    board = run_and_show(settings, listed, select, workers, fresh=fresh, channels=channels)
+    if board.failed or (strict and len(board.loaded) < len(listed)):
         sys.exit(1)
 
 
@@ -78,21 +81,28 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     fresh: bool = False,
     channels: "Channels | None" = None,
 ) -> Board:
-    """Run months and show them, and tell these channels of each that fails, at once; the board at the end."""
+    """Load the months that are published, show them, and notify these channels of each that fails; the board."""
     _warm_up()
+    from taxi_assets.defs.adopt import open_upgraded
     from taxi_assets.defs.build import build_definitions
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_name, require_runs_here
-    from taxi_assets.defs.partitions import require_partitions
-    from taxi_assets.defs.runs import Order, select_stations
+    from taxi_assets.defs.instance import fail_dead_runs, process_name, require_runs_here
+    from taxi_assets.defs.plan import plan_months
+    from taxi_assets.defs.runs import Order, select_assets
     from taxi_assets.defs.workers import run_months
 
-    require_partitions(months, settings.first_month)
-    stations = select_stations(build_definitions(settings), select)
-    with open_instance(settings.home) as instance:
+    stations = select_assets(build_definitions(settings), select)
+    # Whether runs can be here is known before the source is asked, which takes longer.
+    with open_upgraded(settings) as instance:
         require_runs_here(instance)
         fail_dead_runs(instance)
+    plan = plan_months(settings, months, stations)
+    if plan.left_out:
+        click.echo(f"not published: {format_by_color(plan.left_out)}")
+    months = list(plan.wanted)
     board, order = Board(months, stations), Order(stations, fresh, process_name() if channels else "")
     troubles: list[str] = []
+    if not months:
+        return board
     try:
         with watch(board) as watcher, closing(run_months(settings, months, order, workers)) as told:
             for news in told:
@@ -109,8 +119,6 @@ def run_and_show(  # noqa: PLR0913  # as materialize
 
 def _again(board: Board, select: str) -> Iterator[str]:
     """The commands that run again what failed, one a color."""
-    from taxi_assets.console.tables import months_by_color
-
     for color, months in months_by_color(line.month for line in board.failed).items():
         words = ["taxi", "materialize", "--color", color, "--months", format_months(months)]
         yield shlex.join([*words, *(["--select", select] if select else [])])

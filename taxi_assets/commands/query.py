@@ -9,13 +9,14 @@ from taxi_assets.settings import Settings
 
 @click.command()
 @click.argument("sql")
-@click.option("--postgres", is_flag=True, help="Ask Postgres, not the warehouse.")
-@click.option("--csv", "as_csv", is_flag=True, help="For machines: CSV.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a JSON list of objects.")
+@click.option("--postgres", is_flag=True, help="Query Postgres instead of the warehouse.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
-    """Ask the warehouse in SQL, and print the answer.
+    """Run a SQL query in the warehouse and print the result.
 
-    The tables are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips; file_month is the first day of a row's month.
+    The tables are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips. In each, file_month is the first day of the
+    month that a row belongs to.
 
     \b
     Examples:
@@ -23,7 +24,7 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
       taxi query --postgres "SELECT avg(total_amount) FROM yellow_taxi_trips"
       taxi query --csv "SELECT * FROM fhv_taxi_trips LIMIT 100" > some.csv
 
-    Exit status: 1 where the SQL is wrong or nothing is loaded yet.
+    Exit codes: 0 success, 1 the SQL is wrong or nothing is loaded yet.
     """
     from taxi_assets.console.tables import print_answer, print_csv, print_json
     from taxi_assets.systems import open_postgres, open_warehouse

@@ -15,20 +15,20 @@ from taxi_assets.tlc.trips import TripMonth
 @colors_option
 @months_option
 @click.option(
-    "--rows", default=100_000, show_default=True, metavar="N", type=click.IntRange(0), help="Rows of each month."
+    "--rows", default=100_000, show_default=True, metavar="N", type=click.IntRange(0), help="Rows in each month."
 )
 @click.option(
-    "--seed", default=0, show_default=True, metavar="N", type=click.IntRange(0), help="Another seed, other trips."
+    "--seed", default=0, show_default=True, metavar="N", type=click.IntRange(0), help="Seed of the random generator."
 )
 def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: int) -> None:
-    """Make months of trips up in FOLDER.
+    """Generate sample months in FOLDER.
 
-    They are laid out as the source is, so that TAXI_SOURCE_URL can name the folder; the same bytes for the same seed.
+    FOLDER has the layout of a source, so you can set TAXI_SOURCE_URL to it. The same seed gives the same bytes.
 
     \b
     Examples:
-      taxi sample made_up --color yellow --months 2021-01 --rows 1000000
-      TAXI_SOURCE_URL=made_up taxi materialize --color yellow --months 2021-01
+      taxi sample samples --color yellow --months 2021-01 --rows 1000000
+      TAXI_SOURCE_URL=samples taxi materialize --color yellow --months 2021-01
     """
     for month in each_month(colors, months):
         click.echo(f"{month}: {rows:,} rows in {publish_sample(folder, month, rows, seed)}")

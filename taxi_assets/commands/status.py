@@ -11,23 +11,23 @@ from taxi_assets.settings import Settings
 
 @click.command()
 @click.option(
-    "--json", "as_json", is_flag=True, help="For machines: a JSON list, a month an object, with rows by station."
+    "--json", "as_json", is_flag=True, help="Print a JSON list with an object for each month and its rows by asset."
 )
 def status(*, as_json: bool) -> None:
     """Show what is loaded, stale or failed, with rows.
 
-    A line for each month and a column for each color, with the rows in the warehouse. A month that is simply loaded has
-    no word beside its rows; others have one:
+    The table has a row for each month and a column for each color, with the rows in the warehouse. A month that is
+    loaded completely shows only its rows. For other months, the status follows:
 
     \b
-      stale     a station ran again, and one after it has not; or the source
-                has published the month again
-      failed    its newest run failed; rows beside it are those of before
-      partly    it did not pass all stations
-      running   a run is under way
-      waiting   a run is in the queue, or a backfill asks for one
+      stale     an asset upstream changed, the source published the month
+                again, or the code has a new version
+      failed    the newest run failed; rows are those of an earlier run
+      partly    some assets are not materialized
+      running   a run is in progress
+      waiting   a run is queued or part of a backfill
 
-    Below are the totals, why months failed, and the commands that run them again.
+    Below the table are the totals, why months failed, and the commands that load them again.
 
     \b
     Examples:
@@ -35,16 +35,16 @@ def status(*, as_json: bool) -> None:
       taxi status --json
     """
     from taxi_assets.console.status import print_status, print_status_json
+    from taxi_assets.defs.adopt import open_upgraded
     from taxi_assets.defs.history import read_history
-    from taxi_assets.defs.instance import fail_dead_runs, may_run_here, open_instance
-    from taxi_assets.defs.partitions import trip_partitions
+    from taxi_assets.defs.instance import fail_dead_runs, may_run_here
 
     # What is imported stays: to look for garbage among it is a sixth of this command's time.
     gc.disable()
     settings = Settings.load()
-    with open_instance(settings.home) as instance:
+    with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
-        months = read_history(instance, trip_partitions(settings.first_month))
+        months = read_history(instance, settings)
         here = may_run_here(instance)
     if as_json:
         print_status_json(months)

@@ -7,10 +7,10 @@ from taxi_assets.settings import Settings
 
 @click.command()
 def stop() -> None:
-    """Stop the Postgres server of TAXI_HOME.
+    """Stop the Postgres server in TAXI_HOME.
 
-    It stays up after the command that started it, so that the next need not wait for it; the next command that needs it
-    starts it again. A server of TAXI_POSTGRES_URL is left alone.
+    The server keeps running after the command that started it, so that the next command does not have to wait. A
+    command that needs it starts it again. A server in TAXI_POSTGRES_URL is not affected.
     """
     from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 

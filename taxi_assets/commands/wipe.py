@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     "stores",
     multiple=True,
     type=click.Choice(STORES),
-    help="A store to remove them from; repeat it for several.  [default: all]",
+    help="Store to delete from; repeatable.  [default: all]",
 )
-@click.option("--yes", is_flag=True, help="Remove without asking, as scripts need.")
+@click.option("--yes", is_flag=True, help="Delete without asking for confirmation.")
 def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: bool) -> None:
-    """Remove months from files, lake, warehouse and Postgres.
+    """Delete months from files, lake, warehouse and Postgres.
 
-    It lists what is there, asks, then tells what it removed, a line each. `taxi status` does not call the months loaded
-    any more. A store that fails leaves the others to be done; the same command again does the rest.
+    It lists what is there, asks for confirmation, and deletes. `taxi status` then no longer shows the months as loaded.
+    If a store fails, the others are still done; run the same command again for the rest.
 
     \b
     Stores:
-      raw        the source's files, as they were fetched
-      clean      the Parquet files, and the lines that were rejected
+      raw        the downloaded files
+      clean      the Parquet files and the rejected lines
       lake       the objects in the folder or the bucket
       warehouse  the months' rows in DuckDB or BigQuery
       postgres   the months' partitions in Postgres
@@ -45,19 +45,20 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
     \b
     Examples:
       taxi wipe --color green --months 2020-03
-      taxi wipe --color yellow --color green --months 2019-01..2019-12 --store raw --store clean
+      taxi wipe --color yellow,green --months 2019 --store raw --store clean
       taxi wipe --color fhv --months 2021-01 --yes
 
-    Exit status: 0 also where nothing is there, 1 something was not removed, or you said no, 2 there is no terminal to
-    ask on, and no --yes.
+    Exit codes: 0 success, also if there is nothing to delete, 1 something was not deleted or you answered no, 2 invalid
+    arguments, or no terminal to ask on without --yes.
     """
-    from taxi_assets.defs.instance import fail_dead_runs, open_instance
+    from taxi_assets.defs.adopt import open_upgraded
+    from taxi_assets.defs.instance import fail_dead_runs
     from taxi_assets.defs.wipe import Wiper
 
     settings = Settings.load()
-    with open_instance(settings.home) as instance:
+    with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
-        if not _wipe(Wiper(settings, instance), each_month(colors, months), stores or STORES, yes=yes):
+        if not _wipe(Wiper(settings, instance), each_month(colors, months, settings), stores or STORES, yes=yes):
             sys.exit(1)
 
 

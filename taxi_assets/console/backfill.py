@@ -6,21 +6,21 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from taxi_assets.console.board import CHROME_LINES, STYLES, Board, Line, State, draw_tally, most_telling
-from taxi_assets.console.tables import months_by_color, open_console, plain_table
-from taxi_assets.news import BackfillPlan
-from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
+from taxi_assets.console.tables import open_console, plain_table
+from taxi_assets.news import Plan
+from taxi_assets.tlc.trips import COLORS, TripMonth, format_months, months_by_color
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
 
-def print_plan(plan: BackfillPlan, job: str) -> None:
+def print_plan(plan: Plan) -> None:
     """How many partitions, runs and bytes are asked for, of which months; and what is left out, with why."""
     console = open_console()
     if plan.wanted:
         partitions, runs = (_counted(len(plan.wanted), what) for what in ("partition", "run"))
-        console.print(f"{partitions}, {runs} of {job}, {_said_bytes(plan.wanted)}, the newest month first:")
+        console.print(f"{partitions}, {runs}, {_said_bytes(plan.wanted)}, the newest month first:")
         for color, months in months_by_color(plan.wanted).items():
             console.print(f"  {color} {format_months(months)}", soft_wrap=True)
     else:
@@ -32,17 +32,17 @@ def print_plan(plan: BackfillPlan, job: str) -> None:
                 console.print(f"  {color} {format_months(months)}: {why}", soft_wrap=True, markup=False)
 
 
-def print_plan_json(plan: BackfillPlan, keys: Mapping[TripMonth, str], backfill_id: str) -> None:
-    """A JSON object: `partitions` and `left_out`, lists of partition keys in their order.
+def print_plan_json(plan: Plan, backfill_ids: Sequence[str]) -> None:
+    """A JSON object: `partitions` and `left_out`, lists of months such as `green 2020-03`, in their order.
 
-    Besides, `reasons`, why each was left out, by key; `bytes`, the known ones; `backfill`, its id, empty if none.
+    Besides, `reasons`, why each was left out, by month; `bytes`, the known ones; `backfills`, their ids, one a color.
     """
     told = {
-        "partitions": [keys[month] for month in plan.wanted],
-        "left_out": [keys[month] for month in plan.left_out],
-        "reasons": {keys[month]: why for month, why in plan.left_out.items()},
+        "partitions": [str(month) for month in plan.wanted],
+        "left_out": [str(month) for month in plan.left_out],
+        "reasons": {str(month): why for month, why in plan.left_out.items()},
         "bytes": sum(size or 0 for size in plan.wanted.values()),
-        "backfill": backfill_id,
+        "backfills": list(backfill_ids),
     }
     print(json.dumps(told, indent=1))  # noqa: T201
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, Self
 
-from taxi_assets.news import News, RunNews
+from taxi_assets.news import ENDS, News, RunNews
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class State(StrEnum):
     waiting = "waiting"
     running = "running"
     done = "done"
+    not_published = "not published"
     failed = "failed"
 
 
@@ -50,6 +51,9 @@ class Line:
         return monotonic() - self.started if self.state is State.running else self.seconds
 
 
+_END_STATES = {News.done: State.done, News.not_published: State.not_published, News.failed: State.failed}
+
+
 class Board:
     """The months of one command, each with what is known of it."""
 
@@ -69,9 +73,9 @@ class Board:
                 line.state, line.started = State.running, monotonic()
             case News.station_done:
                 line.rows[news.station] = news.rows or 0
-            case News.done | News.failed:
+            case News.done | News.not_published | News.failed:
                 line.seconds = news.seconds or line.elapsed
-                line.state = State.done if news.what is News.done else State.failed
+                line.state = _END_STATES[news.what]
                 line.error, line.trace = news.error, news.trace
         return line
 
@@ -85,6 +89,11 @@ class Board:
     def failed(self) -> list[Line]:
         """The months that did not make it."""
         return [line for line in self.lines.values() if line.state is State.failed]
+
+    @property
+    def loaded(self) -> list[Line]:
+        """The months that were loaded."""
+        return [line for line in self.lines.values() if line.state is State.done]
 
     @property
     def elapsed(self) -> float:
@@ -135,15 +144,22 @@ class _Lines:
         ):
             self._told[news.month] = monotonic()
             print(f"{line.month} {line.station} {line.detail}", flush=True)  # noqa: T201
-        elif news.what in (News.done, News.failed):
+        elif news.what in ENDS:
             self._ended += 1
-            what = f"{line.rows.get('raw_trips', max(line.rows.values(), default=0)):,} rows"
-            at = f"at {line.station}" if line.state is State.failed and line.station else what
             place = f"[{self._ended}/{len(self._board.lines)}]"
-            print(f"{place} {line.month} {line.state} {at} {line.seconds:.1f} s", flush=True)  # noqa: T201
+            words = (place, line.month, line.state, _result(line), f"{line.seconds:.1f} s")
+            print(*filter(None, words), flush=True)  # noqa: T201
 
     def _is_silent_for_long(self, month: TripMonth) -> bool:
         return monotonic() - self._told[month] >= _SILENCE_S
+
+
+def _result(line: Line) -> str:
+    """Where a month failed, or its rows."""
+    if line.state is State.failed and line.station:
+        return f"at {line.station}"
+    rows = line.rows.get("raw_trips", max(line.rows.values(), default=0))
+    return "" if line.state is State.not_published else f"{rows:,} rows"
 
 
 _SILENCE_S = 30.0
@@ -188,7 +204,13 @@ def _draw_bars(board: Board, console: "Console") -> "RenderableType":
 CHROME_LINES = 4
 """Lines of the terminal that the table's head and the tally take, and one to spare."""
 
-STYLES = {State.waiting: "dim", State.running: "bold", State.done: "green", State.failed: "red"}
+STYLES = {
+    State.waiting: "dim",
+    State.running: "bold",
+    State.done: "green",
+    State.not_published: "dim",
+    State.failed: "red",
+}
 
 _BAR_WIDTH = 10
 
@@ -200,7 +222,7 @@ _OTHERS_WIDTH = len("yellow 2021-01  ") + _BAR_WIDTH + len("    10,000,000  1000
 
 def most_telling(rows: Sequence[Sequence[Line]], room: int) -> tuple[list[Sequence[Line]], int]:
     """The rows of a table to show where not all have room, in their order, and how many months are left out."""
-    order = {State.running: 0, State.failed: 1, State.waiting: 2, State.done: 3}
+    order = {State.running: 0, State.failed: 1, State.waiting: 2, State.done: 3, State.not_published: 3}
     ranked = sorted(rows, key=lambda row: min(order[line.state] for line in row))[: max(room, 1)]
     shown = [row for row in rows if row in ranked]
     return shown, sum(map(len, rows)) - sum(map(len, shown))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.console.board import Board, Line, State
 from taxi_assets.stores.answers import Answer
-from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,14 +88,6 @@ def print_tally(console: "Console", months: int, counts: Mapping[str, int], more
     """How many months there are, and how many of them stand how."""
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     console.print(f"{months} {'month' if months == 1 else 'months'}: {said}{more}")
-
-
-def months_by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
-    """The months of each color."""
-    colors: dict[str, list[str]] = {}
-    for month in months:
-        colors.setdefault(month.color, []).append(month.month)
-    return colors
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
 
-from taxi_assets.defs.history import Failure, is_own_run, partition_of, read_failures
+from taxi_assets.defs.graph import run_colors
+from taxi_assets.defs.history import Failure, months_of, read_failures
 from taxi_assets.defs.instance import lives, open_instance
 from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, TOLD
-from taxi_assets.defs.partitions import read_month, trip_partitions
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.errors import StoreError
@@ -54,9 +54,8 @@ def first_lines(error: str) -> list[str]:
     return [*told[:_LETTERS].splitlines(), *(["..."] if more else [])]
 
 
-def build_run_alerts(settings: Settings) -> dg.SensorDefinition:
-    """The sensor `alert_failed_runs` under these settings."""
-    partitions = trip_partitions(settings.first_month)
+def build_run_alerts() -> dg.SensorDefinition:
+    """The sensor `alert_failed_runs`."""
 
     @dg.run_failure_sensor(
         name="alert_failed_runs",
@@ -64,17 +63,16 @@ def build_run_alerts(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         # Runs of Dagster's own commands name no code location.
         monitor_all_code_locations=True,
-        description="Tells the channels of TAXI_ALERT_URLS of each run that failed, after its last retry; not of "
-        "months that the source has not published.",
+        description="Notifies TAXI_ALERT_URLS of each run that failed, after its last retry.",
     )
     def tick(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> None:
         run = context.dagster_run
         failure = read_failures(context.instance, [run]).get(run.run_id, Failure())
-        if why := _why_not_told(context.instance, run, failure):
+        if why := _why_not_told(context.instance, run):
             context.log.info("not told of run %s: %s", run.run_id, why)
             return
         failed = FailedRun(
-            _what_of(run, partitions),
+            _what_of(run),
             failure,
             run.run_id,
             run.tags.get(ASKED_BY_TAG, "dagster"),
@@ -87,11 +85,9 @@ def build_run_alerts(settings: Settings) -> dg.SensorDefinition:
 
 
 def tell_failed_month(settings: Settings, channels: Channels, failed: RunNews) -> list[str]:
-    """Tell of a month that failed, unless it is not published, and mark its run as told; what did not get through."""
+    """Tell of a month that failed, and mark its run as told; what did not get through."""
     with open_instance(settings.home) as instance:
         run = instance.get_run_by_id(failed.run_id) if failed.run_id else None
-        if run and read_failures(instance, [run]).get(run.run_id, Failure()).not_published:
-            return []
         what = FailedRun(str(failed.month), Failure(failed.station, failed.error), failed.run_id, "cli")
         troubles = list(send(channels, [what.message(settings.ui_url)]))
         if run:
@@ -108,22 +104,20 @@ def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
             yield f"{message.title}: {error}"
 
 
-def _what_of(run: dg.DagsterRun, partitions: dg.MultiPartitionsDefinition) -> str:
-    """What a run is of, for people: its month, or else its assets or its job."""
-    key = partition_of(run)
-    if key and (month := read_month(key, partitions)):
-        return str(month)
-    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+def _what_of(run: dg.DagsterRun) -> str:
+    """What a run is of, for people: its months, or else its assets and checks, or its job."""
+    if months := months_of(run):
+        return ", ".join(map(str, months))
+    chosen = [*(run.asset_selection or ()), *(run.asset_check_selection or ())]
+    return ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
 
 
-def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Failure) -> str:
+def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Why people are not told of a failed run; empty where they are."""
-    if not is_own_run(run):
+    if not run_colors(run):
         return "it is of another project"
     if will_be_retried(instance, run):
         return "it will be retried"
-    if failure.not_published:
-        return "its month is not published"
     # What the UI or the daemon runs again has its parent's tags, and no command that tells.
     teller = run.tags.get(ALERT_TAG)
     if teller and PARENT_RUN_ID_TAG not in run.tags and (teller == TOLD or lives(teller)):

@@ -1,34 +1,38 @@
-"""The five stations. Each is a few lines: which month, one call, one result with counts, checks and metadata.
+"""The assets of a color. Each is a few lines: which month, one call, one result with its version, checks and metadata.
 
-Not here: the work itself (`tlc`, `stores`), and publishing (`io_managers`).
+Not here: the work itself (`tlc`, `stores`), publishing (`io_managers`), and which assets there are (`graph`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 from pydantic import Field
 
-from taxi_assets.defs.checks import check_specs, checked, equal
+from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
 from taxi_assets.defs.fetches import fetch_metadata, last_fetched
+from taxi_assets.defs.graph import SOURCE_TRIPS, UPSTREAM, asset_key
 from taxi_assets.defs.instance import claim_run
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
-from taxi_assets.defs.metadata import column_schema, counts_table, pace, preview, row_count
-from taxi_assets.defs.partitions import partition_key, trip_month, trip_partitions
+from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
+from taxi_assets.defs.newest import report_loaded
+from taxi_assets.defs.partitions import month_of, month_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.defs.retries import retry_tags, tried_again
-from taxi_assets.defs.source_trips import SOURCE_TRIPS, observe_fetched
-from taxi_assets.errors import StoreBusy
+from taxi_assets.defs.source_trips import observe_fetched, observe_not_published
+from taxi_assets.errors import NotPublished, StoreBusy, TaxiAssetsError
 from taxi_assets.settings import Settings
-from taxi_assets.stores.home import StagedClean
+from taxi_assets.stores.home import Home, StagedClean
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.profile import profile_month
 from taxi_assets.systems import is_bigquery, is_bucket
 from taxi_assets.tlc import parquet
 from taxi_assets.tlc.clean import clean_month, inspect_raw
+from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, compare_with_neighbors, judge, rules_of
 from taxi_assets.tlc.rules import (
     MissingPassengers,
     ZeroPassengers,
@@ -37,61 +41,72 @@ from taxi_assets.tlc.rules import (
     fill_missing_passengers,
 )
 from taxi_assets.tlc.schema import LAYOUTS, Layout
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, next_month
+from taxi_assets.tlc.verify import verify_count, verify_file
+from taxi_assets.tlc.versions import CODE_VERSIONS, lake_version, postgres_version, version_of_clean, warehouse_version
 
 Value = TypeVar("Value")
 
+Results: TypeAlias = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+"""What an asset gives: the month, which is published as soon as it is given; then what the store says of it."""
+
 
 class RawConfig(dg.Config):
-    """Whether this run trusts what it has."""
+    """Whether this run downloads again what it has."""
 
-    fresh: bool = Field(default=False, description="Fetch the month though the source still has the same version")
+    fresh: bool = Field(default=False, description="Download the month even if the source has not changed")
 
 
 class CleanConfig(dg.Config):
-    """How strict the cleaning of this run is."""
+    """How many rows this run may reject."""
 
     reject_limit: float | None = Field(
-        None, description="The share of rows that may be rejected; else TAXI_REJECT_LIMIT"
+        None, description="The share of rows that may be rejected. Default: TAXI_REJECT_LIMIT"
     )
 
 
 class LakeConfig(dg.Config):
     """What this run does with a missing passenger_count."""
 
-    missing_passengers: MissingPassengers | None = Field(None, description="zero or keep; else TAXI_MISSING_PASSENGERS")
+    missing_passengers: MissingPassengers | None = Field(
+        None, description="`zero` or `keep`. Default: TAXI_MISSING_PASSENGERS"
+    )
 
 
 class PostgresConfig(dg.Config):
     """What this run does with rows of 0 passengers."""
 
-    zero_passengers: ZeroPassengers | None = Field(None, description="drop or keep; else TAXI_ZERO_PASSENGERS")
+    zero_passengers: ZeroPassengers | None = Field(None, description="`drop` or `keep`. Default: TAXI_ZERO_PASSENGERS")
 
 
 def raw_trips(
-    context: dg.AssetExecutionContext,
-    config: RawConfig,
-    source: SourceResource,
-    raw_files: dg.ResourceParam[RawFiles],
-) -> dg.MaterializeResult:
+    context: dg.AssetExecutionContext, config: RawConfig, source: SourceResource, raw_files: dg.ResourceParam[RawFiles]
+) -> Results:
     """A month of trips as the TLC published it: a CSV, byte for byte.
 
-    One file a color and month, about two months after the month. It is not fetched again while the source has the same
-    version of it. Source: New York City Taxi and Limousine Commission, trip record data, public.
+    It is not downloaded again while the source has the same version of it. A month that the source does not have is not
+    materialized, and neither is what is made from it.
+
+    Source: New York City Taxi and Limousine Commission (TLC), trip record data; public. One file a month, about two
+    months after the month.
     """
     started, (month, _) = perf_counter(), _month(context)
     home, opened = raw_files.home(), source.open()
     known = None if config.fresh else last_fetched(context.instance, month, opened.address(month), home)
-    with home.stage_raw(month) as staged:
-        fetched = opened.fetch(month, staged, known)
-        if fetched.unchanged:
-            staged.discard()
-        rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
+    try:
+        with home.stage_raw(month) as staged:
+            fetched = opened.fetch(month, staged, known)
+            if fetched.unchanged:
+                staged.discard()
+            rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
+    except NotPublished as error:
+        observe_not_published(context, month, error)
+        return
     observe_fetched(context, month, fetched.fingerprint)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         value=home.find_raw(month) if fetched.unchanged else staged,
         data_version=dg.DataVersion(fetched.sha256),
-        metadata={**row_count(rows), **pace(rows, perf_counter() - started), **fetch_metadata(fetched)},
+        metadata={**work_metadata(rows, perf_counter() - started), **fetch_metadata(fetched)},
     )
 
 
@@ -101,48 +116,42 @@ def clean_trips(
     raw_trips: Path,
     clean_files: dg.ResourceParam[CleanFiles],
     defaults: RuleDefaults,
-) -> dg.MaterializeResult:
-    """The rows of the month that parse, typed, as Parquet; the lines that do not are kept beside, each with its reason.
+) -> Results:
+    """The rows of the month that parse, typed, as Parquet. Rejected lines are kept in a file beside it, with reasons.
 
-    Columns are the TLC's, in its order and one spelling, then `file_month`. Times are New York wall-clock times.
+    Columns have the TLC's names, in its order, then `file_month`. Times are New York wall-clock times.
     """
     started, (month, layout) = perf_counter(), _month(context)
     home, limit = clean_files.home(), _or_default(config.reject_limit, defaults.reject_limit)
     with home.stage_clean(month) as clean, home.stage_rejected(month) as rejected:
         report = clean_month(month, raw_trips, clean.path, rejected.path, limit)
-        rejected_rows = parquet.count_rows(rejected.path) if report.rejected else 0
-        if not report.rejected:
+        verify_file(month, clean.path, layout, report.rows)
+        if report.rejected:
+            verify_count(month, "rejected rows", parquet.count_rows(rejected.path), report.rejected_rows)
+        else:
             rejected.discard()
-    rows = parquet.count_rows(clean.path)
-    return dg.MaterializeResult(
+    counts = {"raw_rows": report.raw_rows, "rejected_rows": report.rejected_rows}
+    yield dg.MaterializeResult(
         value=StagedClean(clean, rejected if report.rejected else None),
+        data_version=dg.DataVersion(report.version),
         check_results=[
-            equal("rows_add_up", rows + rejected_rows, report.raw_rows),
-            _schema_check(clean.path, layout),
-            checked(
-                "rejected_share",
-                passed=report.rejected_share <= limit,
-                share=report.rejected_share,
-                limit=limit,
-            ),
-            checked("pickups_in_month", passed=not report.stray, outside=report.stray, rows=rows),
+            verified(clean_rows=report.rows, **counts, rejected_share=report.rejected_share, reject_limit=limit)
         ],
         metadata={
-            **row_count(rows),
-            **pace(rows, perf_counter() - started),
+            **work_metadata(report.rows, perf_counter() - started),
             **column_schema(layout),
-            "raw_rows": report.raw_rows,
-            "rejected_rows": rejected_rows,
+            **counts,
+            "rejected_share": report.rejected_share,
             "rejected_by_reason": counts_table("reason", report.rejected),
             "nulls_by_column": counts_table("column", report.nulls),
             "pickups_outside_month": report.stray,
             "missing_passengers": report.nulls[layout.passengers or ""],
             "zero_passengers": report.zero_passengers,
             "bytes_in": raw_trips.stat().st_size,
-            "bytes": clean.path.stat().st_size,
             "preview": preview(clean.path, layout),
         },
     )
+    yield from _judge_trips(home, month, layout)
 
 
 def lake_trips(
@@ -151,38 +160,37 @@ def lake_trips(
     clean_trips: Path,
     lake: dg.ResourceParam[LakeObjects],
     defaults: RuleDefaults,
-) -> dg.MaterializeResult:
+) -> Results:
     """The month as an object of the lake, ready for a plain load into the warehouse.
 
     A missing passenger_count becomes 0, unless the rule is `keep`.
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
+    version = lake_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
     with lake.lake().stage(month) as staged:
         tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-        rows = parquet.write_row_groups(staged.path, layout, tables, parquet.read_source(clean_trips))
-    before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
-    return dg.MaterializeResult(
+        rows = parquet.write_row_groups(staged.path, layout, tables, parquet.read_source(clean_trips), version)
+        verify_file(month, staged.path, layout, parquet.count_rows(clean_trips))
+        before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
+        if rule is MissingPassengers.zero:
+            verify_count(month, "missing passenger_count in the file that was written", after, 0)
+    yield dg.MaterializeResult(
         value=staged,
-        check_results=[
-            equal("rows_as_clean", rows, parquet.count_rows(clean_trips)),
-            _schema_check(staged.path, layout),
-            checked(
-                "no_missing_passengers",
-                passed=after == 0 or rule is MissingPassengers.keep,
-                missing=after,
-                rule=str(rule),
-            ),
-        ],
+        data_version=dg.DataVersion(version),
+        check_results=[verified(rows=rows, missing_passengers=after, rule=str(rule))],
         metadata={
-            **row_count(rows),
-            **pace(rows, perf_counter() - started),
+            **work_metadata(rows, perf_counter() - started),
             **column_schema(layout),
             "rule": str(rule),
             "missing_passengers_before": before,
             "missing_passengers_after": after,
         },
     )
+    expected = parquet.summarize_parquet(clean_trips, layout)
+    if layout.passengers:
+        expected = replace(expected, nulls={**expected.nulls, layout.passengers: after})
+    yield reconciled(month, "lake_trips", lake.lake().summarize(month), expected)
 
 
 def warehouse_trips(
@@ -190,22 +198,24 @@ def warehouse_trips(
     lake_trips: LakeObject,
     lake: dg.ResourceParam[LakeObjects],
     warehouse: WarehouseResource,
-) -> dg.MaterializeResult:
-    """The month as a partition of its color's table in the warehouse, loaded from the lake's object."""
+) -> Results:
+    """The month as a partition of the color's table in the warehouse, loaded from the lake's object."""
     started, (month, layout) = perf_counter(), _month(context)
     opened = warehouse.open()
     rows = opened.replace_month(month, lake_trips, lake_trips.rows)
     _require_unchanged(lake_trips, lake.lake().find(month))
-    return dg.MaterializeResult(
-        check_results=[equal("rows_as_lake", rows, lake_trips.rows)],
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(warehouse_version(lake_trips.version)),
+        check_results=[verified(rows=rows)],
         metadata={
-            **row_count(rows),
-            **pace(rows, perf_counter() - started),
+            **work_metadata(rows, perf_counter() - started),
+            **table_metadata(opened.table(month), opened.total_rows(month)),
             **column_schema(layout),
-            "dagster/table_name": opened.table(month),
             "lake_object": lake_trips.uri,
         },
     )
+    report_loaded(context.instance, month)
+    yield reconciled(month, "warehouse_trips", opened.summarize(month), lake.lake().summarize(month))
 
 
 def postgres_trips(
@@ -214,73 +224,123 @@ def postgres_trips(
     clean_trips: Path,
     postgres: PostgresResource,
     defaults: RuleDefaults,
-) -> dg.MaterializeResult:
-    """The month as a partition of its color's table in Postgres, column names in lower case.
+) -> Results:
+    """The month as a partition of the color's table in Postgres, column names in lower case.
 
     Rows that report 0 passengers are dropped, unless the rule is `keep`; rows that report none stay.
     """
     started, (month, layout) = perf_counter(), _month(context)
-    rule = _or_default(config.zero_passengers, defaults.zero_passengers)
+    rule, opened = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
     before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
     expected = before - (zero if rule is ZeroPassengers.drop else 0)
     tables = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-    rows = postgres.open().replace_month(month, tables, expected)
-    return dg.MaterializeResult(
-        check_results=[equal("rows_as_clean", rows, expected)],
+    rows = opened.replace_month(month, tables, expected)
+    version = postgres_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        check_results=[verified(rows=rows, rule=str(rule))],
         metadata={
-            **row_count(rows),
-            **pace(rows, perf_counter() - started),
+            **work_metadata(rows, perf_counter() - started),
+            **table_metadata(opened.table(month), opened.total_rows(month)),
             **column_schema(layout, str.lower),
-            "dagster/table_name": f"public.{month.table}",
             "rule": str(rule),
             "rows_before": before,
             "rows_after": rows,
             "zero_passengers": zero,
         },
     )
+    kept = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+    yield reconciled(month, "postgres_trips", opened.summarize(month), parquet.summarize_tables(kept, layout))
+
+
+@dataclass(frozen=True)
+class _Asset:
+    """What an asset is beside what it does."""
+
+    compute: Callable[..., Results]
+    kind: str
+    layer: str
+    io_manager: str | None = None
+    spelled: Callable[[str], str] = str
+    """How its columns are spelled."""
+
+    @property
+    def name(self) -> str:
+        return self.compute.__name__
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The five assets under these settings."""
-    partitions = trip_partitions(settings.first_month)
-
-    def station(
-        compute: Callable[..., Any],
-        kind: str,
-        io_manager_key: str | None = None,
-        deps: Sequence[str] = (),
-    ) -> dg.AssetsDefinition:
-        return dg.asset(
-            partitions_def=partitions,
-            deps=deps,
-            kinds={kind},
-            io_manager_key=io_manager_key,
-            dagster_type=dg.Any if io_manager_key else None,
-            check_specs=check_specs(compute.__name__),
-            group_name="trips",
-            code_version="1",
-            op_tags=retry_tags(settings),
-        )(_as_station(compute))
-
-    return [
-        station(raw_trips, "csv", "raw_files", deps=[SOURCE_TRIPS]),
-        station(clean_trips, "parquet", "clean_files"),
-        station(lake_trips, "gcs" if is_bucket(settings) else "file", "lake"),
-        station(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),
-        station(postgres_trips, "postgres"),
-    ]
+    """The five assets of every color under these settings."""
+    assets = (
+        _Asset(raw_trips, "csv", "raw", "raw_files"),
+        _Asset(clean_trips, "parquet", "clean", "clean_files"),
+        _Asset(lake_trips, "gcs" if is_bucket(settings) else "file", "lake", "lake"),
+        _Asset(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", "warehouse"),
+        _Asset(postgres_trips, "postgres", "warehouse", spelled=str.lower),
+    )
+    return [_build_asset(settings, color, asset) for color in COLORS for asset in assets]
 
 
-def _as_station(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """What every station does besides its work."""
+def _build_asset(settings: Settings, color: str, asset: _Asset) -> dg.AssetsDefinition:
+    upstream, partitions = UPSTREAM[asset.name], month_partitions(settings, color)
+    from_source = upstream == SOURCE_TRIPS
+    return dg.asset(
+        key=asset_key(color, asset.name),
+        deps=[asset_key(color, upstream)] if from_source else (),
+        ins={} if from_source else {upstream: dg.AssetIn(key=asset_key(color, upstream))},
+        # A month that is not published is no output.
+        output_required=not from_source,
+        partitions_def=partitions,
+        check_specs=check_specs(color, asset.name, partitions),
+        io_manager_key=asset.io_manager,
+        dagster_type=dg.Any if asset.io_manager else None,
+        group_name=color,
+        kinds={asset.kind},
+        tags={"domain": "taxi_trips", "layer": asset.layer},
+        owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
+        metadata={} if from_source else column_schema(LAYOUTS[color], asset.spelled),
+        code_version=CODE_VERSIONS[asset.name],
+        # The queue counts the runs of a color by this.
+        pool=color,
+        op_tags=retry_tags(settings),
+    )(_as_step(asset.compute))
+
+
+def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
+    """What every asset does besides its work, while it runs as a step."""
 
     @wraps(compute)
-    def station(context: dg.AssetExecutionContext, **given: object) -> object:
+    def step(context: dg.AssetExecutionContext, **given: Any) -> Results:  # noqa: ANN401  # each asset's own
         claim_run(context.instance, context.run)
-        with tried_again(context.get_step_execution_context()):
-            return compute(context, **given)
+        try:
+            with tried_again(context.get_step_execution_context()):
+                for result in compute(context, **given):
+                    yield result
+                    if isinstance(result, dg.AssetCheckResult):
+                        _require_passed(result)
+        except TaxiAssetsError as error:
+            if isinstance(error, NOT_VERIFIED):
+                yield not_verified(error)
+            raise dg.Failure(str(error), metadata=error.facts, allow_retries=False) from error
 
-    return station
+    return step
+
+
+def _require_passed(result: dg.AssetCheckResult) -> None:
+    """Fail the step at a check that is not passed and does not only warn; Dagster would name no more than the check."""
+    if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
+        raise dg.Failure(result.description, metadata=result.metadata, allow_retries=False)
+
+
+def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.AssetCheckResult]:
+    """What the rules of quality say of the clean month, and of its rows beside those of its neighbors."""
+    clean = home.find_clean(month)
+    profile = profile_month(clean, layout, month)
+    for rule in rules_of(layout):
+        yield judged(rule.name, judge(rule, profile.findings[rule.name]))
+    beside = [TripMonth(month.color, name) for name in (*months_before(month.month, 1), next_month(month.month))]
+    rows = {other.month: count for other in beside if (count := home.count_clean(other)) is not None}
+    yield judged(ROWS_LIKE_NEIGHBORS.name, compare_with_neighbors(profile.rows, rows))
 
 
 def _require_unchanged(loaded: LakeObject, now: LakeObject) -> None:
@@ -298,20 +358,5 @@ def _or_default(said: Value | None, default: Value) -> Value:
 
 def _month(context: dg.AssetExecutionContext) -> tuple[TripMonth, Layout]:
     """The month of this run's partition, and the columns of its color."""
-    month = trip_month(context.partition_key, context.assets_def.partitions_def)
-    if PARTITION_NAME_TAG not in context.run.tags:
-        context.log.warning(
-            "%s is loaded, but Dagster will not remember it: the run's tags name its dimensions only. "
-            'Start it with the tag {"%s": "%s"}',
-            month,
-            PARTITION_NAME_TAG,
-            partition_key(month),
-        )
+    month = month_of(context.asset_key, context.partition_key)
     return month, LAYOUTS[month.color]
-
-
-def _schema_check(path: Path, layout: Layout) -> dg.AssetCheckResult:
-    seen = parquet.read_schema(path)
-    return checked(
-        "schema_as_declared", passed=seen.equals(layout.arrow_schema()), seen=dg.MetadataValue.text(str(seen))
-    )

@@ -15,15 +15,14 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._time import get_current_timestamp
 
 from taxi_assets.defs.alerts import INTERVAL_S, first_lines, send
-from taxi_assets.defs.history import are_own_assets, newest_runs, read_failures, runs_of_backfill
+from taxi_assets.defs.graph import colors_of
+from taxi_assets.defs.history import are_own_assets, months_of_backfill, newest_runs, read_month, runs_of_backfills
 from taxi_assets.defs.instance import fail_dead_runs
-from taxi_assets.defs.jobs import JOBS
-from taxi_assets.defs.partitions import read_month, trip_partitions
+from taxi_assets.defs.jobs import NOT_PUBLISHED, RESULT_TAG, color_result_tag
 from taxi_assets.defs.resources import AlertsResource
 from taxi_assets.defs.runs import explain
-from taxi_assets.settings import Settings
 from taxi_assets.stores.alerts import Message
-from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
+from taxi_assets.tlc.trips import TripMonth, format_by_color
 
 _AT_ONCE = 5
 """Backfills that a tick tells of: Dagster gives it a minute, and dead channels take their time."""
@@ -61,9 +60,8 @@ class _Cursor:
         return json.dumps({"newest": self.newest, "open": list(self.open)})
 
 
-def build_backfill_alerts(settings: Settings) -> dg.SensorDefinition:
-    """The sensor `alert_finished_backfills` under these settings."""
-    partitions = trip_partitions(settings.first_month)
+def build_backfill_alerts() -> dg.SensorDefinition:
+    """The sensor `alert_finished_backfills`."""
 
     @dg.sensor(
         name="alert_finished_backfills",
@@ -78,9 +76,7 @@ def build_backfill_alerts(settings: Settings) -> dg.SensorDefinition:
         fail_dead_runs(instance)
         cursor = _look(instance, context.cursor)
         over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:_AT_ONCE]
-        messages = [
-            _summary(instance, backfill, _targets(context, backfill), partitions, alerts.ui_url) for backfill in over
-        ]
+        messages = [_summary(instance, backfill, _targets(context, backfill), alerts.ui_url) for backfill in over]
         for trouble in send(alerts.open(), messages) if messages else ():
             context.log.warning(trouble)
         told = {backfill.backfill_id for backfill in over}
@@ -96,7 +92,9 @@ def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
     known = _Cursor.read(before) if before else _Cursor("", ())
     listed = _newer(instance, known.newest)
     ours = [
-        backfill for backfill in listed if backfill.job_name in JOBS or are_own_assets(backfill.asset_selection or ())
+        backfill
+        for backfill in listed
+        if months_of_backfill(backfill) or are_own_assets(backfill.asset_selection or ())
     ]
     # At the first look, what is over was told by nobody, and is no news.
     new = [backfill.backfill_id for backfill in ours if before or not _is_over(instance, backfill)]
@@ -129,36 +127,41 @@ def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
     return all(
         record.dagster_run.status in FINISHED_STATUSES
         and not (record.dagster_run.is_complete_and_waiting_to_retry and (record.end_time or 0) > recently)
-        for record in instance.get_run_records(runs_of_backfill(backfill.backfill_id))
+        for record in instance.get_run_records(runs_of_backfills([backfill.backfill_id]))
     )
 
 
-def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[str]:
-    """The partitions that a backfill asked for, whether they ran or not."""
+def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[TripMonth]:
+    """The months that a backfill asked for, whether they ran or not."""
     if not backfill.is_asset_backfill or context.repository_def is None:
-        return set(backfill.partition_names or ())
+        return set(months_of_backfill(backfill))
     try:
         data = backfill.get_asset_backfill_data(context.repository_def.asset_graph)
     except DagsterDefinitionChangedDeserializationError:
         # The partitions are others by now. Those that ran are known from their runs.
         return set()
-    subsets = data.target_subset.partitions_subsets_by_asset_key.values()
-    return {key for subset in subsets for key in subset.get_partition_keys()}
+    by_asset = data.target_subset.partitions_subsets_by_asset_key.items()
+    found = (
+        read_month(color, key)
+        for asset, subset in by_asset
+        for color in colors_of([asset])
+        for key in subset.get_partition_keys()
+    )
+    return {month for month in found if month}
 
 
 def _summary(
     instance: dg.DagsterInstance,
     backfill: PartitionBackfill,
-    targets: Iterable[str],
-    partitions: dg.MultiPartitionsDefinition,
+    targets: Iterable[TripMonth],
     ui_url: str,
 ) -> Message:
     """What became of a backfill's months, how those that failed are run again, and a link to it."""
-    outcomes = _outcomes(instance, backfill, targets, partitions)
+    outcomes = _outcomes(instance, backfill, targets)
     by_outcome = {told: sorted(m for m, became in outcomes.items() if became is told) for told in Outcome}
     counts = [f"{len(months)} {told}" for told, months in by_outcome.items() if months]
     lines = [f"{backfill.backfill_id} {backfill.title or ''}".rstrip()]
-    lines += [f"{told}: {_said_months(months)}" for told, months in by_outcome.items() if months]
+    lines += [f"{told}: {format_by_color(months)}" for told, months in by_outcome.items() if months]
     if backfill.status is BulkActionStatus.FAILED:
         counts.append("given up by the daemon")
         lines += first_lines(explain(backfill.error))
@@ -182,30 +185,17 @@ def _counted(months: int) -> str:
 
 
 def _outcomes(
-    instance: dg.DagsterInstance,
-    backfill: PartitionBackfill,
-    targets: Iterable[str],
-    partitions: dg.MultiPartitionsDefinition,
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, targets: Iterable[TripMonth]
 ) -> dict[TripMonth, Outcome]:
     """What became of each month."""
-    newest = newest_runs(instance.get_runs(runs_of_backfill(backfill.backfill_id)))
-    failures = read_failures(instance, [run for run in newest.values() if run.status is dg.DagsterRunStatus.FAILURE])
-    unpublished = {run_id for run_id, failure in failures.items() if failure.not_published}
-    outcomes = {str(key): Outcome.never_ran for key in targets}
-    outcomes |= {key: _outcome(run, unpublished) for key, run in newest.items()}
-    return {month: outcome for key, outcome in outcomes.items() if (month := read_month(key, partitions))}
+    newest = newest_runs(instance.get_runs(runs_of_backfills([backfill.backfill_id])))
+    return dict.fromkeys(targets, Outcome.never_ran) | {
+        month: _outcome(run, month.color) for month, run in newest.items()
+    }
 
 
-def _outcome(run: dg.DagsterRun, unpublished: set[str]) -> Outcome:
+def _outcome(run: dg.DagsterRun, color: str) -> Outcome:
     if run.status is dg.DagsterRunStatus.SUCCESS:
-        return Outcome.loaded
-    if run.status is dg.DagsterRunStatus.CANCELED:
-        return Outcome.cancelled
-    return Outcome.not_published if run.run_id in unpublished else Outcome.failed
-
-
-def _said_months(months: Iterable[TripMonth]) -> str:
-    """Months as `--months` takes them, by color."""
-    listed = list(months)
-    by_color = {color: [month.month for month in listed if month.color == color] for color in COLORS}
-    return "; ".join(f"{color} {format_months(these)}" for color, these in by_color.items() if these)
+        results = {run.tags.get(tag) for tag in (RESULT_TAG, color_result_tag(color))}
+        return Outcome.not_published if NOT_PUBLISHED in results else Outcome.loaded
+    return Outcome.cancelled if run.status is dg.DagsterRunStatus.CANCELED else Outcome.failed

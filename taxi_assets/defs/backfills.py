@@ -6,33 +6,25 @@ Not here: what a run does (`runs`), and how a backfill looks to people (`console
 import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
+from collections.abc import Set as AbstractSet
 
 import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import RemotePartitionSetOrigin
 from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
 from dagster._time import get_current_timestamp
 
-from taxi_assets.defs.history import partition_of, read_failures, read_history, runs_of_backfill
-from taxi_assets.defs.jobs import ASKED_BY_TAG, JOBS, LOAD_TRIPS
-from taxi_assets.defs.partitions import partition_key, said_partitions, trip_month, trip_partitions
+from taxi_assets.defs.graph import TRIP_ASSETS, job_name
+from taxi_assets.defs.history import months_of, months_of_backfill, read_failures, runs_of_backfills
+from taxi_assets.defs.jobs import ASKED_BY_TAG, NOT_PUBLISHED, RESULT_TAG
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.defs.runs import ORIGIN, Listener, Order
-from taxi_assets.defs.source_trips import look
 from taxi_assets.errors import StoreBusy, StoreError, UnknownBackfill
-from taxi_assets.news import UNDER_WAY, BackfillPlan, MonthHistory, News, RunNews, Standing
-from taxi_assets.settings import Settings
-from taxi_assets.systems import open_source
+from taxi_assets.news import News, RunNews
 from taxi_assets.tlc.trips import TripMonth
-
-_LOOKS_AT_ONCE = 8
-"""Months that the source is asked for at once: one after another, a hundred would take half a minute."""
 
 _POLL_S = 1.0
 """How often the history is asked how a backfill goes, in seconds."""
@@ -41,61 +33,15 @@ _SILENT_S = 120.0
 """How long a daemon that lives may be silent, in seconds: it says that it lives every 30, if it is not busy."""
 
 
-class Which(StrEnum):
-    """Which of the months that are named a backfill asks for."""
-
-    all = "all"
-    missing = "missing"
-    failed = "failed"
+def submit_backfills(instance: dg.DagsterInstance, months: Sequence[TripMonth], order: Order, title: str) -> list[str]:
+    """Ask the daemon for what is ordered of these months, in their order, by a backfill for each color; their ids."""
+    colors = dict.fromkeys(month.color for month in months)
+    return [_submit(instance, [month for month in months if month.color == color], order, title) for color in colors]
 
 
-def plan_backfill(
-    settings: Settings, instance: dg.DagsterInstance, months: Sequence[TripMonth], stations: Sequence[str], which: Which
-) -> BackfillPlan:
-    """What a backfill of these months asks for, the newest month first, and what it leaves out, and why.
-
-    It asks the source for each month that it would ask for, if `raw_trips` is among the stations. Raises SettingsError,
-    and StoreError where the source cannot be asked.
-    """
-    partitions = trip_partitions(settings.first_month)
-    histories = {history.month: history for history in read_history(instance, partitions)}
-    known = set(map(str, partitions.get_partition_keys()))
-    plan = BackfillPlan()
-    possible: list[TripMonth] = []
-    # The sort keeps the order of the colors within a month.
-    for month in sorted(months, key=lambda month: month.month, reverse=True):
-        if str(partition_key(month)) not in known:
-            plan.left_out[month] = f"no partition. {said_partitions(settings.first_month)}"
-        elif why := _not_asked_for(histories.get(month), stations, which):
-            plan.left_out[month] = why
-        else:
-            possible.append(month)
-    if "raw_trips" not in stations:
-        plan.wanted.update(dict.fromkeys(possible))
-        return plan
-    source = open_source(settings)
-    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
-        for month, published in zip(possible, pool.map(lambda month: look(source, month), possible), strict=True):
-            if isinstance(published, str):
-                plan.left_out[month] = published
-            else:
-                plan.wanted[month] = published.bytes
-    return plan
-
-
-def _not_asked_for(history: MonthHistory | None, stations: Sequence[str], which: Which) -> str:
-    """Why a month is not asked for, judged by what is known of it; empty where it is."""
-    if history and history.standing in UNDER_WAY:
-        return f"{history.standing} already"
-    if which is Which.missing and history and all(station in history.rows for station in stations):
-        return "loaded already"
-    if which is Which.failed and (history is None or history.standing is not Standing.failed):
-        return "not failed"
-    return ""
-
-
-def submit_backfill(instance: dg.DagsterInstance, months: Sequence[TripMonth], order: Order, title: str) -> str:
-    """Ask the daemon for what is ordered of these months, in their order; the backfill's id."""
+def _submit(instance: dg.DagsterInstance, months: Sequence[TripMonth], order: Order, title: str) -> str:
+    color = months[0].color
+    selection = order.selection(color)
     backfill = PartitionBackfill(
         backfill_id=make_new_backfill_id(),
         status=BulkActionStatus.REQUESTED,
@@ -104,11 +50,11 @@ def submit_backfill(instance: dg.DagsterInstance, months: Sequence[TripMonth], o
         backfill_timestamp=get_current_timestamp(),
         title=_shortened(title),
         partition_set_origin=RemotePartitionSetOrigin(
-            repository_origin=ORIGIN, partition_set_name=partition_set_snap_name_for_job_name(LOAD_TRIPS)
+            repository_origin=ORIGIN, partition_set_name=partition_set_snap_name_for_job_name(job_name(color))
         ),
-        partition_names=[str(partition_key(month)) for month in months],
-        asset_selection=list(order.selection) if order.selection else None,
-        run_config=order.run_config,
+        partition_names=[month.month for month in months],
+        asset_selection=list(selection) if selection else None,
+        run_config=order.run_config(color),
     )
     instance.add_backfill(backfill)
     return backfill.backfill_id
@@ -123,29 +69,37 @@ def _shortened(title: str) -> str:
 _LONGEST_TITLE = 100
 
 
-def left_of_backfill(
-    instance: dg.DagsterInstance, backfill_id: str, settings: Settings
-) -> tuple[list[TripMonth], Order]:
-    """The months that a backfill has not loaded, whatever became of them, and what was to be done with each.
+def left_of_backfills(instance: dg.DagsterInstance, backfill_ids: Sequence[str]) -> tuple[list[TripMonth], Order]:
+    """The months that backfills have not loaded, whatever became of them, and what was to be done with each.
 
-    Raises UnknownBackfill, also for one of assets, which the UI takes up itself.
+    Raises UnknownBackfill, also for one of assets, which the UI runs again itself, and for backfills of which each was
+    to do something else.
     """
-    backfill, partitions = _find(instance, backfill_id), trip_partitions(settings.first_month)
-    job = JOBS.get(backfill.job_name or "")
-    if backfill.partition_names is None or job is None:
+    left = [_left_of(instance, backfill_id) for backfill_id in backfill_ids]
+    orders = {order for _, order in left}
+    if len(orders) > 1:
+        raise UnknownBackfill("These backfills load different assets. Resume each in a command of its own.")
+    return [month for months, _ in left for month in months], orders.pop()
+
+
+def _left_of(instance: dg.DagsterInstance, backfill_id: str) -> tuple[list[TripMonth], Order]:
+    backfill = _find(instance, backfill_id)
+    months = months_of_backfill(backfill)
+    if not months:
         raise UnknownBackfill(
-            f"the backfill {backfill_id} was made of assets, in the UI, or of another project's job: take it up there, "
-            "on its page, by Re-execute"
+            f"the backfill {backfill_id} was made of assets, in the UI, or of another job: run it again there, on its "
+            "page, by Re-execute"
         )
-    loaded = {
-        partition_of(run)
-        for run in instance.get_runs(runs_of_backfill(backfill_id))
-        if run.status is dg.DagsterRunStatus.SUCCESS
-    }
-    chosen = {key.to_user_string() for key in backfill.asset_selection or ()}
-    stations = tuple(station for station in job[0] if not chosen or station in chosen)
-    months = [trip_month(key, partitions) for key in backfill.partition_names if key not in loaded]
-    return months, Order(stations, fresh=bool(backfill.run_config))
+    runs = instance.get_runs(runs_of_backfills([backfill_id]))
+    loaded = {month for run in runs if _has_loaded(run) for month in months_of(run)}
+    chosen = {key.path[-1] for key in backfill.asset_selection or ()}
+    assets = tuple(name for name in TRIP_ASSETS if not chosen or name in chosen)
+    return [month for month in months if month not in loaded], Order(assets, fresh=bool(backfill.run_config))
+
+
+def _has_loaded(run: dg.DagsterRun) -> bool:
+    """Whether a run loaded its month. One that the source did not have yet may be there by now."""
+    return run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(RESULT_TAG) != NOT_PUBLISHED
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> bool:
@@ -175,50 +129,50 @@ def is_daemon_alive(instance: dg.DagsterInstance) -> bool:
     return heartbeat is not None and get_current_timestamp() - heartbeat.timestamp < _SILENT_S
 
 
-def follow_backfill(instance: dg.DagsterInstance, backfill_id: str, settings: Settings) -> Iterator[RunNews]:
-    """Tell what happens to the months of a backfill, until each has ended; then of those that had no turn, why.
+def follow_backfills(instance: dg.DagsterInstance, backfill_ids: Sequence[str]) -> Iterator[RunNews]:
+    """Tell what happens to the months of backfills, until each has ended; then of those that had no turn, why.
 
-    Raises StoreError where the daemon cannot run it.
+    Raises StoreError where the daemon cannot run one.
     """
-    follower = _Follower(instance, backfill_id, trip_partitions(settings.first_month))
+    follower = _Follower(instance, backfill_ids)
     while True:
-        backfill = _find(instance, backfill_id)
-        # What runs told before the backfill was over is read after that was seen.
+        backfills = [_find(instance, backfill_id) for backfill_id in backfill_ids]
+        # What runs told before the backfills were over is read after that was seen.
         yield from follower.poll()
-        left = [key for key in backfill.partition_names or [] if key not in follower.ended]
-        # The daemon, which looks twice a minute, takes a while to call it over.
-        if not left or backfill.status in BULK_ACTION_TERMINAL_STATUSES:
+        # The daemon, which looks twice a minute, takes a while to call one over.
+        if all(_is_over(backfill, follower.ended) for backfill in backfills):
             break
         time.sleep(_POLL_S)
-    if backfill.status is BulkActionStatus.FAILED:
-        said = backfill.error.message.strip() if backfill.error else "it did not say why"
-        raise StoreError(f"the daemon gave the backfill {backfill_id} up: {said}")
-    cancelled = backfill.status is BulkActionStatus.CANCELED
-    for key in left:
-        yield RunNews(
-            follower.month(key), News.failed, error="it was cancelled before its turn" if cancelled else "it never ran"
-        )
+    for backfill in backfills:
+        if backfill.status is BulkActionStatus.FAILED:
+            said = backfill.error.message.strip() if backfill.error else "it did not say why"
+            raise StoreError(f"the daemon gave the backfill {backfill.backfill_id} up: {said}")
+        cancelled = backfill.status is BulkActionStatus.CANCELED
+        for month in _left(backfill, follower.ended):
+            error = "it was cancelled before its turn" if cancelled else "it never ran"
+            yield RunNews(month, News.failed, error=error)
+
+
+def _is_over(backfill: PartitionBackfill, ended: AbstractSet[TripMonth]) -> bool:
+    return not _left(backfill, ended) or backfill.status in BULK_ACTION_TERMINAL_STATUSES
+
+
+def _left(backfill: PartitionBackfill, ended: AbstractSet[TripMonth]) -> list[TripMonth]:
+    return [month for month in months_of_backfill(backfill) if month not in ended]
 
 
 class _Follower:
-    """Reads what the runs of a backfill have told since it was last asked."""
+    """Reads what the runs of backfills have told since it was last asked."""
 
-    def __init__(
-        self, instance: dg.DagsterInstance, backfill_id: str, partitions: dg.MultiPartitionsDefinition
-    ) -> None:
+    def __init__(self, instance: dg.DagsterInstance, backfill_ids: Sequence[str]) -> None:
         self._instance = instance
-        self._runs = runs_of_backfill(backfill_id)
-        self._partitions = partitions
+        self._runs = runs_of_backfills(backfill_ids)
         self._listeners: dict[str, Listener] = {}
         self._cursors: dict[str, str] = {}
         self._over: set[str] = set()
         self._news: list[RunNews] = []
-        self.ended: set[str] = set()
-        """The partitions that will not run again."""
-
-    def month(self, key: str) -> TripMonth:
-        """The month of a partition."""
-        return trip_month(key, self._partitions)
+        self.ended: set[TripMonth] = set()
+        """The months that will not run again."""
 
     def poll(self) -> list[RunNews]:
         """What happened since the last poll."""
@@ -244,7 +198,7 @@ class _Follower:
             if run.status is dg.DagsterRunStatus.FAILURE and will_be_retried(self._instance, run):
                 self._news.append(RunNews(listener.month, News.setback, detail="failed, and will be run again"))
             else:
-                self.ended.add(run.tags[PARTITION_NAME_TAG])
+                self.ended.add(listener.month)
                 self._news.append(_end(listener, record, self._why(listener, run)))
 
     def _why(self, listener: Listener, run: dg.DagsterRun) -> str:
@@ -257,7 +211,7 @@ class _Follower:
 
     def _listener(self, run: dg.DagsterRun) -> Listener:
         if run.run_id not in self._listeners:
-            month = self.month(run.tags[PARTITION_NAME_TAG])
+            (month,) = months_of(run)
             self._listeners[run.run_id] = Listener(month, run.run_id, self._news.append)
             self._news.append(RunNews(month, News.started, run_id=run.run_id))
         return self._listeners[run.run_id]
@@ -268,7 +222,7 @@ def _end(listener: Listener, record: dg.RunRecord, error: str) -> RunNews:
     status = record.dagster_run.status
     return RunNews(
         listener.month,
-        News.done if status is dg.DagsterRunStatus.SUCCESS else News.failed,
+        listener.end(success=status is dg.DagsterRunStatus.SUCCESS),
         listener.failed_at,
         seconds=record.end_time - record.start_time if record.start_time and record.end_time else 0,
         error=error,

@@ -1,12 +1,19 @@
 """The definitions under given settings: the one place where settings meet resources."""
 
-import dagster as dg
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import dagster as dg
+from dagster._utils.warnings import disable_dagster_warnings
+
+import taxi_assets
 from taxi_assets.defs.alerts import build_run_alerts
 from taxi_assets.defs.assets import build_assets
 from taxi_assets.defs.backfill_alerts import build_backfill_alerts
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.jobs import build_jobs
+from taxi_assets.defs.newest import build_newest_checks
 from taxi_assets.defs.resources import AlertsResource, PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.defs.schedules import build_schedules
 from taxi_assets.defs.source_trips import build_source_trips
@@ -20,11 +27,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     # What cannot be opened is a wrong setting, and is said before anything runs.
     source, _, _ = open_source(settings), open_lake(settings), open_warehouse(settings)
     return dg.Definitions(
-        assets=[build_source_trips(settings), *build_assets(settings)],
+        assets=[*build_source_trips(settings), *_with_links(settings, build_assets(settings))],
+        asset_checks=build_newest_checks(settings),
         jobs=build_jobs(settings),
         schedules=build_schedules(settings),
         # Without channels they would only be switches in the UI that do nothing.
-        sensors=[build_run_alerts(settings), build_backfill_alerts(settings)] if settings.alert_urls else [],
+        sensors=[build_run_alerts(), build_backfill_alerts()] if settings.alert_urls else [],
         executor=dg.in_process_executor,
         resources={
             "source": SourceResource(url=settings.source_url),
@@ -50,6 +58,19 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
         },
     )
+
+
+def _with_links(settings: Settings, assets: Sequence[dg.AssetsDefinition]) -> Sequence[Any]:
+    """The assets with links to their code: in the repository, where there is one, else to the local file."""
+    with disable_dagster_warnings():
+        linked = dg.with_source_code_references(assets)
+        if not settings.repository_url:
+            return linked
+        git_url, _, branch = settings.repository_url.partition("/tree/")
+        anchored = dg.AnchorBasedFilePathMapping(
+            local_file_anchor=Path(taxi_assets.__file__), file_anchor_path_in_repository="taxi_assets/__init__.py"
+        )
+        return dg.link_code_references_to_git(linked, git_url, branch or "main", anchored)
 
 
 def _lake(settings: Settings) -> LakeObjects:

@@ -1,52 +1,126 @@
-"""Asset checks: what must be true of every partition, and what is only worth a look.
+"""Asset checks: one status a month, of what an asset holds once it is published.
 
-The stations evaluate them, on counts that were read back from what was written or asked of the store.
+`verified` tells what held before the month was published. The others ask the store after it was loaded, or look at the
+trips themselves. Not here: the rules about trips and their limits (`tlc.quality`), and how a store is asked (`stores`).
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
+from dagster._utils.warnings import disable_dagster_warnings
 
-CHECKS: Mapping[str, Mapping[str, str]] = {
-    "clean_trips": {
-        "rows_add_up": "Raw rows = clean rows + rejected rows.",
-        "schema_as_declared": "The file has the columns and types that are declared for its color.",
-        "rejected_share": "No more rows are rejected than TAXI_REJECT_LIMIT allows.",
-        "pickups_in_month": "Every pickup is in the file's month. The TLC's files hold a few that are not.",
-    },
-    "lake_trips": {
-        "rows_as_clean": "The object has as many rows as the clean file.",
-        "schema_as_declared": "The object has the columns and types that are declared for its color.",
-        "no_missing_passengers": "No passenger_count is missing, if the rule fills it in.",
-    },
-    "warehouse_trips": {
-        "rows_as_lake": "The table's partition has as many rows as the object.",
-    },
-    "postgres_trips": {
-        "rows_as_clean": "The table's partition has the clean rows less those that the rule drops.",
-    },
-}
-"""What each check of each asset says."""
+from taxi_assets.defs.graph import asset_key
+from taxi_assets.errors import CountMismatch, SchemaMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, Verdict, rules_of
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary
+from taxi_assets.tlc.trips import TripMonth
 
-WARNINGS = frozenset({"pickups_in_month"})
-"""Checks of the data as published: failing, they tell, and stop nothing."""
+VERIFIED = "verified"
+
+NEWEST_MONTH_LOADED = "newest_month_loaded"
+
+NOT_VERIFIED = (CountMismatch, SchemaMismatch, TooManyRejects)
+"""The errors that keep a month from being published because it is not what it must be."""
+
+_RECONCILED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "lake_trips": ("matches_clean", "The published object has the clean file's rows"),
+        "warehouse_trips": ("matches_lake", "The table, asked by the warehouse's own engine, has the object's rows"),
+        "postgres_trips": ("matches_clean", "The table, asked by Postgres, has the clean rows that the rule keeps"),
+    }
+)
+"""The check of each store, asked after the load."""
+
+_FIGURES = ", sum of total_amount, first and last pickup and missing values by column."
+
+_VERIFIED: Mapping[str, str] = MappingProxyType(
+    {
+        "clean_trips": "Before the file was published: raw rows = clean rows + rejected rows, no more rejected rows "
+        "than TAXI_REJECT_LIMIT, and the columns that are declared for the color.",
+        "lake_trips": "Before the object was published: the clean file's rows, the columns that are declared for the "
+        "color, and no missing passenger_count where the rule fills it in.",
+        "warehouse_trips": "The table's partition has as many rows as the object. In DuckDB the month is replaced only "
+        "then; in BigQuery, whose load jobs load all or nothing, the rows are counted after the load.",
+        "postgres_trips": "Before the month was replaced: the partition has the clean rows that the rule keeps.",
+    }
+)
 
 
-def check_specs(asset: str) -> list[dg.AssetCheckSpec]:
-    """The checks of an asset. One that fails keeps the stations after it from running, unless it only warns."""
-    return [
-        dg.AssetCheckSpec(name, asset=asset, description=says, blocking=name not in WARNINGS)
-        for name, says in CHECKS.get(asset, {}).items()
-    ]
+def check_specs(color: str, asset: str, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
+    """The checks that an asset of a color evaluates for each month, in the order in which the UI shows them."""
+    key, described = asset_key(color, asset), descriptions(color, asset)
+    # The status of each month is a preview of Dagster's, which is pinned.
+    with disable_dagster_warnings():
+        return [
+            dg.AssetCheckSpec(name, asset=key, description=text, blocking=name in _BLOCKING, partitions_def=partitions)
+            for name, text in described.items()
+        ]
 
 
-def checked(name: str, *, passed: bool, **metadata: RawMetadataValue) -> dg.AssetCheckResult:
-    """The result of a check, with the figures that it looked at."""
-    severity = dg.AssetCheckSeverity.WARN if name in WARNINGS else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(check_name=name, passed=passed, severity=severity, metadata=metadata)
+def descriptions(color: str, asset: str) -> dict[str, str]:
+    """What each check of an asset of a color says, by its name."""
+    described = {VERIFIED: _VERIFIED[asset]} if asset in _VERIFIED else {}
+    if asset in _RECONCILED:
+        name, text = _RECONCILED[asset]
+        described[name] = text + (_FIGURES if LAYOUTS[color].total else _FIGURES.replace(" sum of total_amount,", ""))
+    if asset == "clean_trips":
+        described |= {rule.name: rule.description for rule in rules_of(LAYOUTS[color])}
+        described[ROWS_LIKE_NEIGHBORS.name] = ROWS_LIKE_NEIGHBORS.description
+    return described
 
 
-def equal(name: str, seen: int, expected: int) -> dg.AssetCheckResult:
-    """The result of a check that two counts agree."""
-    return checked(name, passed=seen == expected, seen=seen, expected=expected)
+_BLOCKING = frozenset({VERIFIED, *(name for name, _ in _RECONCILED.values())})
+"""Checks that keep what is downstream from running. The others are about the trips as the TLC published them: they
+warn."""
+
+
+def verified(**figures: RawMetadataValue) -> dg.AssetCheckResult:
+    """What was verified before the month was published, with the figures."""
+    return dg.AssetCheckResult(check_name=VERIFIED, passed=True, metadata=figures)
+
+
+def not_verified(error: TaxiAssetsError) -> dg.AssetCheckResult:
+    """Why the month was not published, with the figures that were seen."""
+    return dg.AssetCheckResult(check_name=VERIFIED, passed=False, description=str(error), metadata=error.facts)
+
+
+def reconciled(month: TripMonth, asset: str, seen: MonthSummary, expected: MonthSummary) -> dg.AssetCheckResult:
+    """Whether a store has what it was given: each figure that differs, with both values; else the figures."""
+    differences, name = seen.differences(expected), _RECONCILED[asset][0]
+    shown = {
+        figure: f"{_shown(ours)} in the store, expected {_shown(theirs)}"
+        for figure, (ours, theirs) in differences.items()
+    }
+    listed = "; ".join(f"{figure}: {values}" for figure, values in list(shown.items())[:_LISTED])
+    why = (
+        f"{month}: {asset} does not have what it was given. {listed}. Something else may have changed it in between: "
+        f"run {asset} again. The check {name} shows all figures that differ"
+    )
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not differences,
+        description=why if differences else None,
+        metadata=shown or {figure: _shown(value) for figure, value in seen.values().items()},
+    )
+
+
+_LISTED = 5
+"""Figures in a message: a month has one for each column."""
+
+
+def judged(name: str, verdict: Verdict) -> dg.AssetCheckResult:
+    """Whether the trips of the month are within a rule's limit."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=dict(verdict.figures),
+    )
+
+
+def _shown(value: object) -> int | float | str:
+    """A figure for people: sums of money to the cent."""
+    return round(value, 2) if isinstance(value, float) else value if isinstance(value, int) else str(value)

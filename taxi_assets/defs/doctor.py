@@ -17,6 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxi_assets.defs.instance import dagster_home, history_place, history_told, open_instance
+from taxi_assets.defs.partitions import bounds
 from taxi_assets.errors import NotPublished, TaxiAssetsError
 from taxi_assets.news import Finding, Verdict
 from taxi_assets.settings import Settings
@@ -44,7 +45,7 @@ def examine(settings: Settings, *, alert: bool = False) -> Iterator[Finding]:
     """
     source, lake, warehouse = open_source(settings), open_lake(settings), open_warehouse(settings)
     postgres = _open_given(settings)
-    firsts = [TripMonth(color, settings.first_month) for color in COLORS]
+    firsts = [TripMonth(color, bounds(settings, color)[0]) for color in COLORS]
     home = settings.home
     yield Finding("versions", Verdict.ok, _said_versions(settings))
     yield _found_home(Home(home, source.suffix))

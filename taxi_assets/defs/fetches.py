@@ -6,7 +6,7 @@ Not here: fetching (`stores.source`), and what other stations tell (`history`).
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.graph import asset_key
 from taxi_assets.errors import MissingUpstream
 from taxi_assets.stores.download import Version
 from taxi_assets.stores.home import Home
@@ -31,7 +31,7 @@ def fetch_metadata(fetched: Fetched) -> dict[str, RawMetadataValue]:
 
 def remembered(instance: dg.DagsterInstance, month: TripMonth) -> Fetched | None:
     """The month's last fetch, as its metadata tells; None where there was none, or one that told less."""
-    wanted = dg.AssetRecordsFilter(dg.AssetKey("raw_trips"), asset_partitions=[partition_key(month)])
+    wanted = dg.AssetRecordsFilter(asset_key(month.color, "raw_trips"), asset_partitions=[month.month])
     for record in instance.fetch_materializations(wanted, limit=1).records:
         if record.asset_materialization:
             told = {name: entry.value for name, entry in record.asset_materialization.metadata.items()}

@@ -1,32 +1,43 @@
-"""What the instance remembers of each month: which stations it passed, with how many rows, and what its last run did.
+"""What the instance remembers of each month: which assets it is in, with how many rows, and what its last run did.
 
 Not here: how that looks (`console`).
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, get_input_event_pointer_tag
 from dagster._core.events import JobFailureData
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.tags import BACKFILL_ID_TAG, MULTIDIMENSIONAL_PARTITION_PREFIX, PARTITION_NAME_TAG
-from dagster_shared.error import SerializableErrorInfo
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 from dagster_shared.serdes import deserialize_value
 
+from taxi_assets.defs.graph import (
+    JOBS,
+    SOURCE_TRIPS,
+    TRIP_ASSETS,
+    UPSTREAM,
+    asset_key,
+    asset_of_step,
+    is_trip_asset,
+    run_colors,
+    split_step,
+)
 from taxi_assets.defs.instance import said_end
-from taxi_assets.defs.jobs import JOBS, STATIONS, UPSTREAM
-from taxi_assets.defs.partitions import partition_key, read_month
+from taxi_assets.defs.partitions import month_partitions
 from taxi_assets.defs.runs import explain
-from taxi_assets.defs.source_trips import SOURCE_TRIPS, observed_versions
-from taxi_assets.errors import NotPublished
+from taxi_assets.defs.source_trips import observed_versions
+from taxi_assets.errors import UnknownMonth
 from taxi_assets.news import UNDER_WAY, MonthHistory, Standing
-from taxi_assets.stores.download import Version
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.versions import CODE_VERSIONS
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -48,15 +59,24 @@ _RUNNING = frozenset(
 
 
 @dataclass(frozen=True)
-class _Passed:
-    """A month's newest materialization at a station: the number of its event, which grows, and its rows.
-
-    Of `raw_trips` also the version of the source that was fetched; empty where that is not told.
-    """
+class _Told:
+    """The newest event that told of a month of an asset: its number, which grows, and the data version it told."""
 
     event: int
-    rows: int
     version: str
+
+
+@dataclass(frozen=True)
+class _Materialized(_Told):
+    """A month's newest materialization of an asset, its rows, the version of the code that made it, and its input.
+
+    `input` is the number of an event: what was told of the month's input up to it is what the asset was made from. None
+    where that is not known. By these Dagster's UI decides what is stale too.
+    """
+
+    rows: int
+    code: str
+    input: int | None
 
 
 @dataclass(frozen=True)
@@ -69,41 +89,40 @@ class _Wipe:
 
 @dataclass(frozen=True)
 class Failure:
-    """At which station a run failed first, and why; both empty where it did not tell.
-
-    `not_published` where that was only that the source has no such month.
-    """
+    """The asset at which a run failed first, its color, and why; all empty where it did not tell."""
 
     station: str = ""
     error: str = ""
-    not_published: bool = False
+    color: str = ""
 
 
-def read_history(instance: dg.DagsterInstance, partitions: dg.MultiPartitionsDefinition) -> list[MonthHistory]:
-    """Every month that any run ever touched, in order; without those that were wiped everywhere, and not run since."""
+def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[MonthHistory]:
+    """Every month that any run ever touched, in order.
+
+    Without those that were wiped everywhere and not run since, and those that turned out not to be published.
+    """
     every_run = instance.get_runs()
     runs, waiting = newest_runs(every_run), _waiting_in_backfills(instance, every_run)
     wipes = _newest_wipes(instance)
-    passed: dict[str, dict[str, _Passed]] = {key: {} for key in (*runs, *waiting)}
-    for station in STATIONS:
-        for key, newest in _newest_by_partition(instance, dg.AssetKey(station)).items():
-            wiped = wipes.get(key, {}).get(station)
-            if wiped is None or wiped.event < newest.event:
-                passed.setdefault(key, {})[station] = newest
-    observed = observed_versions(instance)
+    found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *waiting)}
+    for color in COLORS:
+        for name in TRIP_ASSETS:
+            for month, newest in _newest_materializations(instance, color, name).items():
+                wiped = wipes.get(month, {}).get(name)
+                if wiped is None or wiped.event < newest.event:
+                    found.setdefault(month, {})[name] = newest
+    stale = _find_stale(instance, found)
     failures = read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
-    known = set(partitions.get_partition_keys())
+    partitions = {color: set(month_partitions(settings, color).get_partition_keys()) for color in COLORS}
     histories = (
         replace(
-            _history(month, runs.get(key), stations, failures, observed.get(key, "")),
-            is_partition=key in known,
+            _history(month, runs.get(month), assets, failures, is_stale=month in stale),
+            is_partition=month.month in partitions[month.color],
         )
-        for key, stations in passed.items()
-        if (month := read_month(key, partitions))
-        and (stations or key in waiting or not _is_over(runs[key], wipes.get(key, {}).values()))
+        for month, assets in found.items()
+        if assets or month in waiting or not _is_over(runs[month], wipes.get(month, {}).values())
     )
-    asked_for = {read_month(key, partitions) for key in waiting}
-    told = (_as_waiting(history) if history.month in asked_for else history for history in histories)
+    told = (_as_waiting(history) if history.month in waiting else history for history in histories)
     return sorted(told, key=lambda history: history.month)
 
 
@@ -114,91 +133,135 @@ def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, n
     """
     instance.report_runless_asset_event(
         dg.AssetObservation(
-            station,
+            asset_key(month.color, station),
             description="taxi wipe removed the month here",
             metadata={_WIPED: True, _NEWEST_RUN: newest_run},
-            partition=partition_key(month),
+            partition=month.month,
         )
     )
 
 
 def _is_over(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
-    """Whether a month that is nowhere was wiped after its newest run, whatever became of that."""
-    return any(wipe.run_id == newest.run_id for wipe in wipes)
+    """Whether a month that is nowhere was wiped after its newest run, or that run succeeded in finding nothing."""
+    return newest.status is dg.DagsterRunStatus.SUCCESS or any(wipe.run_id == newest.run_id for wipe in wipes)
 
 
 def _history(
     month: TripMonth,
     run: dg.DagsterRun | None,
-    stations: Mapping[str, _Passed],
+    assets: Mapping[str, _Materialized],
     failures: Mapping[str, Failure],
-    observed: str,
+    *,
+    is_stale: bool,
 ) -> MonthHistory:
     run_id = run.run_id if run else ""
     failure = failures.get(run_id, Failure())
-    rows = {station: newest.rows for station, newest in stations.items()}
-    standing = _standing(run.status if run else None, stations, observed)
+    if run and failure.color not in ("", month.color):
+        # A run of several colors, which the UI starts, failed at another one.
+        run, failure = None, Failure()
+    rows = {name: newest.rows for name, newest in assets.items()}
+    standing = _standing(run.status if run else None, assets, is_stale=is_stale)
     return MonthHistory(month, standing, rows, run_id, failure.station, failure.error)
 
 
-def _standing(newest: dg.DagsterRunStatus | None, passed: Mapping[str, _Passed], observed: str) -> Standing:
-    """How a month stands; `observed` is the version that the source was last seen to have, empty for none."""
+def _standing(newest: dg.DagsterRunStatus | None, assets: Mapping[str, _Materialized], *, is_stale: bool) -> Standing:
+    """How a month stands, judged by its newest run, then by its assets."""
     if newest is dg.DagsterRunStatus.QUEUED:
         return Standing.waiting
     if newest in _RUNNING:
         return Standing.running
     if newest is dg.DagsterRunStatus.FAILURE:
         return Standing.failed
-    if len(passed) < len(STATIONS):
+    if len(assets) < len(TRIP_ASSETS):
         return Standing.partly
-    stale = any(passed[station].event < passed[upstream].event for station, upstream in UPSTREAM.items())
-    fetched = passed["raw_trips"].version
-    published_again = fetched and observed and fetched != observed
-    return Standing.stale if stale or published_again else Standing.loaded
+    return Standing.stale if is_stale else Standing.loaded
 
 
-def _newest_by_partition(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, _Passed]:
-    """What the newest materialization of each partition told."""
-    newest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    passed = {
-        number: _passed(number, event)
-        for number, event in _stored_events(instance, _EVENTS.c.id.in_(list(newest.values())))
-    }
-    return {key: passed[number] for key, number in newest.items()}
+def _find_stale(
+    instance: dg.DagsterInstance, months: Mapping[TripMonth, Mapping[str, _Materialized]]
+) -> set[TripMonth]:
+    """The months with an asset that was made by other code, or from an input that has another version by now."""
+    sources = {color: _newest_observations(instance, color) for color in COLORS}
+    stale = set()
+    for month, assets in months.items():
+        now = {SOURCE_TRIPS: sources[month.color].get(month.month), **assets}
+        if any(_is_stale(instance, month, name, made, now.get(UPSTREAM[name])) for name, made in assets.items()):
+            stale.add(month)
+    return stale
 
 
-def _newest_wipes(instance: dg.DagsterInstance) -> dict[str, dict[str, _Wipe]]:
-    """The newest wipe of each partition, by station."""
-    of_stations = _EVENTS.c.asset_key.in_([dg.AssetKey(station).to_string() for station in STATIONS])
+def _is_stale(
+    instance: dg.DagsterInstance, month: TripMonth, name: str, made: _Materialized, now: _Told | None
+) -> bool:
+    """Whether an asset of a month is stale; `now` is what was last told of its input."""
+    if not made.code:
+        # Somebody reported it by hand: Dagster knows no more than when.
+        return now is not None and UPSTREAM[name] != SOURCE_TRIPS and made.event < now.event
+    if made.code != CODE_VERSIONS[name]:
+        return True
+    if now is None or made.input is None or now.event <= made.input:
+        return False
+    # The input was made again since. It may have the same version.
+    kind = "ASSET_OBSERVATION" if UPSTREAM[name] == SOURCE_TRIPS else "ASSET_MATERIALIZATION"
+    used = instance.event_log_storage.get_latest_tags_by_partition(
+        asset_key(month.color, UPSTREAM[name]),
+        dg.DagsterEventType(kind),
+        [DATA_VERSION_TAG],
+        asset_partitions=[month.month],
+        before_cursor=made.input + 1,
+    )
+    return used.get(month.month, {}).get(DATA_VERSION_TAG, "") != now.version
+
+
+def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, _Told]:
+    """The newest observation of the source of a color's months, by partition key."""
+    key = asset_key(color, SOURCE_TRIPS)
+    versions = observed_versions(instance, color)
+    events = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
+    return {partition: _Told(event, versions.get(partition, "")) for partition, event in events.items()}
+
+
+def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str) -> dict[TripMonth, _Materialized]:
+    """The newest materialization of each month of an asset."""
+    key = asset_key(color, name)
+    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    stored = dict(_stored_events(instance, _EVENTS.c.id.in_(list(newest.values()))))
+    months = ((read_month(color, partition), number) for partition, number in newest.items())
+    upstream = asset_key(color, UPSTREAM[name])
+    return {month: _materialized(number, stored[number], upstream) for month, number in months if month}
+
+
+def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wipe]]:
+    """The newest wipe of each month, by asset."""
+    ours = _EVENTS.c.asset_key.in_([asset_key(color, name).to_string() for color in COLORS for name in TRIP_ASSETS])
     observed = _EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
-    newest: dict[str, dict[str, _Wipe]] = {}
-    # Others may observe the stations too, for other reasons.
-    for number, stored in sorted(_stored_events(instance, of_stations & observed & _EVENTS.c.event.contains(_WIPED))):
+    newest: dict[TripMonth, dict[str, _Wipe]] = {}
+    # The same assets are observed for other reasons too.
+    for number, stored in sorted(_stored_events(instance, ours & observed & _EVENTS.c.event.contains(_WIPED))):
         observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
         told = {entry["label"]: entry for entry in observation["metadata_entries"]}
-        if _WIPED in told:
-            station = observation["asset_key"]["path"][-1]
-            newest.setdefault(observation["partition"], {})[station] = _Wipe(
-                number, told[_NEWEST_RUN]["entry_data"]["text"]
-            )
+        color, name = observation["asset_key"]["path"]
+        if _WIPED in told and (month := read_month(color, observation["partition"])):
+            newest.setdefault(month, {})[name] = _Wipe(number, told[_NEWEST_RUN]["entry_data"]["text"])
     return newest
 
 
-def _passed(number: int, event: str) -> _Passed:
+def _materialized(number: int, event: str, upstream: dg.AssetKey) -> _Materialized:
     """What a stored materialization tells.
 
     Dagster makes each column of the schema beside it an object, which takes ten times as long.
     """
     materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
     told = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
-    rows = cast("int", told[_ROW_COUNT]["value"]) if _ROW_COUNT in told else 0
-    return _Passed(number, rows, _version(told) if told.keys() >= {"etag", "last_modified", "bytes"} else "")
-
-
-def _version(told: Mapping[str, Mapping[str, object]]) -> str:
-    """The version of the source that a fetch tells, as `fetches.remembered` reads it too."""
-    etag, last_modified = (str(told[name]["text"]) or None for name in ("etag", "last_modified"))
-    return Version(etag, last_modified).fingerprint(int(str(told["bytes"]["value"])))
+    tags = materialization.get("tags") or {}
+    pointer = tags.get(get_input_event_pointer_tag(upstream), "")
+    return _Materialized(
+        number,
+        tags.get(DATA_VERSION_TAG, ""),
+        cast("int", told[_ROW_COUNT]["value"]) if _ROW_COUNT in told else 0,
+        tags.get(CODE_VERSION_TAG, ""),
+        int(pointer) if pointer.isdigit() else None,
+    )
 
 
 def _as_waiting(history: MonthHistory) -> MonthHistory:
@@ -206,49 +269,62 @@ def _as_waiting(history: MonthHistory) -> MonthHistory:
     return history if under_way else replace(history, standing=Standing.waiting, failed_at="", error="")
 
 
-def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
-    """The partitions for which a backfill asks whose run of them is not in the queue yet."""
+def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[TripMonth]:
+    """The months for which a backfill asks whose run of them is not in the queue yet."""
     requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
-    ran = {(run.tags.get(BACKFILL_ID_TAG), partition_of(run)) for run in runs} if requested else set()
+    ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)} if requested else set()
     return {
-        key
+        month
         for backfill in requested
-        if backfill.job_name in JOBS
-        for key in backfill.partition_names or ()
-        if (backfill.backfill_id, key) not in ran
+        for month in months_of_backfill(backfill)
+        if (backfill.backfill_id, month) not in ran
     }
 
 
-def newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[str, dg.DagsterRun]:
-    """Each partition's newest run of this project; others may be in the same instance."""
-    newest: dict[str, dg.DagsterRun] = {}
-    for run in runs:
-        key = partition_of(run)
-        if key and key not in newest and is_own_run(run):
-            newest[key] = run
+def months_of_backfill(backfill: PartitionBackfill) -> list[TripMonth]:
+    """The months that a backfill of one of this project's jobs asks for, in its order; none for another backfill."""
+    color = JOBS.get(backfill.job_name or "", "")
+    return [month for key in backfill.partition_names or () if (month := read_month(color, key))] if color else []
+
+
+def newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[TripMonth, dg.DagsterRun]:
+    """Each month's newest run of this project that materializes something; others may be in the same instance."""
+    newest: dict[TripMonth, dg.DagsterRun] = {}
+    for run in filter(_materializes, runs):
+        for month in months_of(run):
+            newest.setdefault(month, run)
     return newest
 
 
-def is_own_run(run: dg.DagsterRun) -> bool:
-    """Whether a run is of one of this project's jobs, or has one of its assets."""
-    if run.job_name in JOBS:
-        return True
-    selected = {key.to_user_string() for key in run.asset_selection or ()}
-    return not _OURS.isdisjoint(selected or run.step_keys_to_execute or ())
+def _materializes(run: dg.DagsterRun) -> bool:
+    """Whether a run is to materialize something: others observe the source, or evaluate checks."""
+    selected = run.asset_selection or ()
+    return not (selected or run.asset_check_selection) or any(key.path[-1] != SOURCE_TRIPS for key in selected)
+
+
+def months_of(run: dg.DagsterRun) -> list[TripMonth]:
+    """The months that a run is of: one, but for a run of several colors' assets that the UI starts."""
+    key = run.tags.get(PARTITION_NAME_TAG, "")
+    return [month for color in sorted(run_colors(run)) if (month := read_month(color, key))]
+
+
+def read_month(color: str, key: str) -> TripMonth | None:
+    """The month of a color that a partition key stands for; None where it is none, such as another project's."""
+    try:
+        return TripMonth(color, key)
+    except UnknownMonth:
+        return None
 
 
 def are_own_assets(assets: Iterable[dg.AssetKey]) -> bool:
     """Whether these are assets, at least one, and all of this project."""
-    names = {key.to_user_string() for key in assets}
-    return bool(names) and names <= _OURS
+    keys = list(assets)
+    return bool(keys) and all(map(is_trip_asset, keys))
 
 
-_OURS = frozenset((SOURCE_TRIPS, *STATIONS))
-
-
-def runs_of_backfill(backfill_id: str) -> dg.RunsFilter:
-    """What finds the runs of a backfill."""
-    return dg.RunsFilter(tags=dg.DagsterRun.tags_for_backfill_id(backfill_id))
+def runs_of_backfills(backfill_ids: Sequence[str]) -> dg.RunsFilter:
+    """What finds the runs of backfills."""
+    return dg.RunsFilter(tags={BACKFILL_ID_TAG: list(backfill_ids)})
 
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
@@ -263,10 +339,11 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
             told = event.event_specific_data
             data = told if isinstance(told, JobFailureData) else JobFailureData(None)
             step = data.first_step_failure_event
+            step_key = (step and step.step_key) or ""
             failures[entry.run_id] = Failure(
-                (step and step.step_key) or "",
+                asset_of_step(step_key),
                 explain(data.error) or _said_of_end(instance, entry.run_id, event.message or ""),
-                not_published=_is_not_published(data.error),
+                split_step(step_key)[0],
             )
     return failures
 
@@ -299,25 +376,8 @@ def _exit_code(instance: dg.DagsterInstance, run_id: str) -> int | None:
     return None
 
 
-def _is_not_published(error: SerializableErrorInfo | None) -> bool:
-    """Whether an error, or what led to it, is NotPublished."""
-    while error and error.cls_name != NotPublished.__name__:
-        error = error.cause
-    return error is not None
-
-
 def _stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:
     """The number and the JSON of each stored event that is wanted."""
     columns = _EVENTS.select().with_only_columns(_EVENTS.c.id, _EVENTS.c.event)
     with cast("SqlEventLogStorage", instance.event_log_storage).index_connection() as connection:
         return [(number, event) for number, event in connection.execute(columns.where(wanted))]
-
-
-def partition_of(run: dg.DagsterRun) -> str | None:
-    """The partition that a run's tags name, as one key or dimension by dimension."""
-    by_dimension = {
-        tag.removeprefix(MULTIDIMENSIONAL_PARTITION_PREFIX): value
-        for tag, value in run.tags.items()
-        if tag.startswith(MULTIDIMENSIONAL_PARTITION_PREFIX)
-    }
-    return str(dg.MultiPartitionKey(by_dimension)) if by_dimension else run.tags.get(PARTITION_NAME_TAG)

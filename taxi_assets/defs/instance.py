@@ -22,11 +22,13 @@ from dagster._core.storage.runs import SqlRunStorage
 from taxi_assets.errors import StoreError
 from taxi_assets.stores.files import StagedFile, locked
 from taxi_assets.stores.refusals import refusals_told, said_room
+from taxi_assets.tlc.trips import COLORS
 
-HOST_TAG, PROCESS_TAG, STARTED_TAG = "taxi/host", "taxi/process", "taxi/process_started"
+PROCESS_TAG = ".dagster/taxi_process"
+"""The process that a run runs in, as JSON: its host, its number, when it started, and the run.
 
-CLAIM_TAG = "taxi/process_of"
-"""The run that has the process of these tags: one that is run again from the UI gets its parent's."""
+One that is run again from the UI gets its parent's tags. The prefix keeps it out of the UI's list of runs.
+"""
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -55,11 +57,9 @@ python_logs:
 concurrency:
   runs:
     max_concurrent_runs: 4
-    tag_concurrency_limits:
-      - key: dagster/partition/color  # Dagster's own, which every run has
-        value:
-          applyLimitPerUniqueValue: true
-        limit: 2
+  pools:  # each color's assets are a pool of their own
+    granularity: run
+    default_limit: 2
 # A run that does not start, or that somebody stops and does not end, is given up.
 run_monitoring:
   enabled: true
@@ -97,7 +97,18 @@ def open_instance(home: Path) -> dg.DagsterInstance:
         instance = _read_instance(folder)
         instance.get_runs_count()
         instance.all_asset_keys()
+        _limit_colors(instance)
         return instance
+
+
+def _limit_colors(instance: dg.DagsterInstance) -> None:
+    """Create each color's pool with the configured limit.
+
+    The daemon would create it when it first sees a run of the color in the queue, and would not apply the limit then.
+    """
+    if instance.global_op_concurrency_default_limit is not None:
+        for color in set(COLORS) - instance.event_log_storage.get_concurrency_keys():
+            instance.event_log_storage.initialize_concurrency_limit_to_default(color)
 
 
 def _read_instance(folder: Path) -> dg.DagsterInstance:
@@ -173,8 +184,8 @@ def _unusable(folder: Path, error: Exception) -> StoreError:
 
 
 def process_tags(run_id: str) -> dict[str, str]:
-    """Tags that say which process a run runs in: this one."""
-    return {**_this_process(), CLAIM_TAG: run_id}
+    """The tag that says which process a run runs in: this one."""
+    return {PROCESS_TAG: json.dumps({**_this_process(), "run": run_id})}
 
 
 def said_end(exit_code: int | None) -> str:
@@ -204,12 +215,8 @@ def lives(process: str) -> bool:
     return _is_alive(json.loads(process))
 
 
-def _this_process() -> dict[str, str]:
-    return {
-        HOST_TAG: socket.gethostname(),
-        PROCESS_TAG: str(os.getpid()),
-        STARTED_TAG: f"{psutil.Process().create_time():.2f}",
-    }
+def _this_process() -> dict[str, str | int | float]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 2)}
 
 
 def claim_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -220,25 +227,27 @@ def claim_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 
 @lru_cache(maxsize=1)
 def _claim(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Once, however many stations of the run ask."""
+    """Once, however many steps of the run ask."""
     instance.add_run_tags(run_id, process_tags(run_id))
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Mark as failed, and give back, the runs of this host's processes that are gone: nothing else ever would."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()}))
-    dead = [run for run in runs if run.tags.get(CLAIM_TAG) == run.run_id and not _is_alive(run.tags)]
-    for run in dead:
-        instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that this run ran in is gone.")
+    dead = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        process = json.loads(run.tags.get(PROCESS_TAG, "{}"))
+        if process.get("run") == run.run_id and process["host"] == socket.gethostname() and not _is_alive(process):
+            instance.report_run_failed(run, f"The process {process['pid']} that this run ran in is gone.")
+            dead.append(run)
     return dead
 
 
-def _is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process of these tags lives on this host; another that got the same number since is not it."""
-    if tags[HOST_TAG] != socket.gethostname():
+def _is_alive(process: Mapping[str, str | int | float]) -> bool:
+    """Whether such a process lives on this host; another that got the same number since is not it."""
+    if process["host"] != socket.gethostname():
         return False
     try:
-        started = psutil.Process(int(tags[PROCESS_TAG])).create_time()
+        started = psutil.Process(int(process["pid"])).create_time()
     except psutil.NoSuchProcess:
         return False
-    return abs(started - float(tags[STARTED_TAG])) < _SAME_TIME_S
+    return abs(started - float(process["started"])) < _SAME_TIME_S

@@ -14,7 +14,8 @@ import dagster as dg
 from dagster._core.execution.context.system import StepExecutionContext
 from pydantic import Field
 
-from taxi_assets.defs.partitions import trip_month
+from taxi_assets.defs.metadata import file_metadata, size_metadata
+from taxi_assets.defs.partitions import month_of
 from taxi_assets.defs.retries import tried_again
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import console_link
@@ -33,7 +34,7 @@ class StationOutputs(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> object:
         """What is published of the upstream partition."""
-        month = trip_month(context.asset_partition_key, context.asset_partitions_def)
+        month = month_of(context.asset_key, context.asset_partition_key)
         with tried_again(_step(context)):
             return self.find(month)
 
@@ -60,7 +61,7 @@ class RawFiles(StationOutputs):
         """Let the raw file appear; a path is that of one that is there already."""
         with obj if isinstance(obj, StagedFile) else nullcontext():
             path = self.home().publish_raw(_output_month(context), obj) if isinstance(obj, StagedFile) else obj
-        context.add_output_metadata({"path": dg.MetadataValue.path(path)})
+        context.add_output_metadata(file_metadata(path))
 
     def find(self, month: TripMonth) -> Path:
         """The raw file of a month."""
@@ -80,7 +81,7 @@ class CleanFiles(StationOutputs):
         """Let the clean rows and the rejected lines appear."""
         with obj.rows, obj.rejected or nullcontext():
             path = self.home().publish_clean(_output_month(context), obj)
-        context.add_output_metadata({"path": dg.MetadataValue.path(path)})
+        context.add_output_metadata(file_metadata(path))
 
     def find(self, month: TripMonth) -> Path:
         """The clean file of a month."""
@@ -100,7 +101,8 @@ class LakeObjects(StationOutputs):
         """Put the object into the lake."""
         with obj:
             put = self.lake().put(_output_month(context), obj)
-        context.add_output_metadata({"uri": put.uri, "bytes": put.bytes})
+        uri = put.uri if put.uri.startswith("gs://") else Path(put.uri).as_uri()
+        context.add_output_metadata({"dagster/uri": uri, "uri": put.uri, **size_metadata(put.bytes)})
         if put.generation is not None:
             link = dg.MetadataValue.url(console_link(put.uri))
             context.add_output_metadata({"generation": str(put.generation), "console": link})
@@ -111,8 +113,7 @@ class LakeObjects(StationOutputs):
 
 
 def _output_month(context: dg.OutputContext) -> TripMonth:
-    # The context's own partition_key is unknown in a run whose tags name color and month apart.
-    return trip_month(context.step_context.partition_key, context.asset_partitions_def)
+    return month_of(context.asset_key, context.partition_key)
 
 
 def _step(context: dg.InputContext) -> StepExecutionContext | None:

@@ -1,4 +1,4 @@
-"""Metadata: how figures of a partition look in the UI."""
+"""Metadata: how figures of a partition look in the UI, under the names that Dagster and catalogs know."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
+from taxi_assets.stores.download import said_size
 from taxi_assets.tlc.parquet import read_preview
 from taxi_assets.tlc.schema import Kind, Layout
 
@@ -20,14 +21,28 @@ _TYPES = {
 }
 
 
-def row_count(rows: int) -> dict[str, RawMetadataValue]:
-    """The rows of a partition, under the name that the UI knows."""
-    return {"dagster/partition_row_count": rows}
+def work_metadata(rows: int, seconds: float) -> dict[str, RawMetadataValue]:
+    """The rows of a partition, how long the work took, and its pace."""
+    return {
+        "dagster/partition_row_count": rows,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows / seconds) if seconds else 0,
+    }
 
 
-def pace(rows: int, seconds: float) -> dict[str, RawMetadataValue]:
-    """How long the work took, and its pace."""
-    return {"seconds": round(seconds, 3), "rows_per_second": round(rows / seconds) if seconds else 0}
+def size_metadata(size: int) -> dict[str, RawMetadataValue]:
+    """The bytes of a file, as a number for plots and as people read it."""
+    return {"bytes": size, "size": said_size(size)}
+
+
+def file_metadata(path: Path) -> dict[str, RawMetadataValue]:
+    """Where a file is, and how large."""
+    return {"dagster/uri": path.as_uri(), "path": dg.MetadataValue.path(path), **size_metadata(path.stat().st_size)}
+
+
+def table_metadata(name: str, total_rows: int) -> dict[str, RawMetadataValue]:
+    """A table, named `database.schema.table`, and its rows of all months."""
+    return {"dagster/table_name": name, "dagster/row_count": total_rows}
 
 
 def column_schema(layout: Layout, spelled: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:

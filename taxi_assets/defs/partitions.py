@@ -1,77 +1,81 @@
-"""The one partition set, color x month, and the way from a partition key to a `TripMonth`.
+"""The partitions of each color: the months that its source has, or can have by now, each under its key `YYYY-MM`."""
 
-A key reads `yellow|2021-01`. It is never split by hand: Dagster orders the dimensions by their names.
-"""
-
-from collections.abc import Sequence
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._check import CheckError
 
 from taxi_assets.errors import UnknownMonth
-from taxi_assets.tlc.trips import COLORS, TripMonth, months_before
+from taxi_assets.settings import Settings
+from taxi_assets.stores.source import Source
+from taxi_assets.tlc.trips import TripMonth, next_month
 
-COLOR, MONTH = "color", "month"
 TIMEZONE = "America/New_York"
 
+_PUBLICATION_LAG = 1
+"""Whole months after a month before which the TLC never publishes it: companies may file until the end of the next."""
 
-def trip_partitions(first_month: str) -> dg.MultiPartitionsDefinition:
-    """Every color x every month from `first_month` (`YYYY-MM`) to the last whole one.
 
-    A month can be published once it is over, and the set grows by it then. How late it will be differs from source to
-    source: schedules ask, and the set leaves no month out that a source might have.
+def month_partitions(settings: Settings, color: str) -> dg.TimeWindowPartitionsDefinition:
+    """The partitions of a color under these settings.
+
+    From TAXI_FIRST_MONTH, else the first month that the source has, to TAXI_LAST_MONTH, else its last one. A source
+    that goes on gets a month once it can be published.
     """
-    return dg.MultiPartitionsDefinition(
-        {
-            COLOR: dg.StaticPartitionsDefinition(COLORS),
-            MONTH: dg.TimeWindowPartitionsDefinition(
-                start=first_month, fmt="%Y-%m", cron_schedule="0 0 1 * *", timezone=TIMEZONE
-            ),
-        }
+    first, last = _span(settings, color)
+    return dg.MonthlyPartitionsDefinition(
+        start_date=first,
+        end_date=next_month(last) if last else None,
+        fmt="%Y-%m",
+        timezone=TIMEZONE,
+        end_offset=0 if last else -_PUBLICATION_LAG,
     )
 
 
-def partition_key(month: TripMonth) -> dg.MultiPartitionKey:
-    """The key of a month's partition."""
-    return dg.MultiPartitionKey({COLOR: month.color, MONTH: month.month})
+def _span(settings: Settings, color: str) -> tuple[str, str | None]:
+    """The first and the last month that a color may have; None where it goes on."""
+    first, last = Source(settings.source_url).span(color)
+    return settings.first_month or first, settings.last_month or last
 
 
-def trip_month(key: str, partitions: dg.PartitionsDefinition[str] | None) -> TripMonth:
-    """The month that a partition key of these partitions stands for; the key may be a plain string."""
-    if not isinstance(key, dg.MultiPartitionKey) and isinstance(partitions, dg.MultiPartitionsDefinition):
-        key = partitions.get_partition_key_from_str(key)
-    if not isinstance(key, dg.MultiPartitionKey):
-        raise TypeError(f"partition key {key!r} is none of color x month")
-    return TripMonth(key.keys_by_dimension[COLOR], key.keys_by_dimension[MONTH])
+def month_of(asset: dg.AssetKey, key: str) -> TripMonth:
+    """The month that a partition of an asset of a color stands for. Raises UnknownMonth."""
+    return TripMonth(asset.path[0], key)
 
 
-def read_month(key: str, partitions: dg.MultiPartitionsDefinition) -> TripMonth | None:
-    """The month that a key stands for; None where it is none of color x month, such as another project's."""
-    try:
-        return trip_month(key, partitions)
-    except (UnknownMonth, CheckError):
-        return None
+def recent_months(settings: Settings, color: str, now: datetime) -> tuple[TripMonth, ...]:
+    """The last TAXI_LOOKBACK_MONTHS partitions of a color at a time."""
+    keys = month_partitions(settings, color).get_partition_keys(current_time=now)
+    return tuple(TripMonth(color, key) for key in keys[-settings.lookback_months :])
 
 
-def recent_months(color: str, now: datetime, lookback: int, first_month: str) -> tuple[TripMonth, ...]:
-    """The last `lookback` whole months of a color at a time, none before `first_month`."""
-    present = f"{now.astimezone(ZoneInfo(TIMEZONE)):%Y-%m}"
-    return tuple(TripMonth(color, month) for month in months_before(present, lookback) if month >= first_month)
+def bounds(settings: Settings, color: str) -> tuple[str, str]:
+    """The first and the last partition of a color now, both `YYYY-MM`. Raises UnknownMonth where there is none."""
+    keys = month_partitions(settings, color).get_partition_keys()
+    if not keys:
+        first, last = _span(settings, color)
+        raise UnknownMonth(
+            f"There is no month of {color} to load: partitions would start at {first} (TAXI_FIRST_MONTH) and end at "
+            f"{last or 'the last month that can be published by now'} (TAXI_LAST_MONTH). Set TAXI_FIRST_MONTH to an "
+            "earlier month, or TAXI_LAST_MONTH to a later one."
+        )
+    return keys[0], keys[-1]
 
 
-def require_partitions(months: Sequence[TripMonth], first_month: str) -> None:
-    """Raise UnknownMonth for months that are no partitions: too early, or not over yet."""
-    known = set(map(str, trip_partitions(first_month).get_partition_keys()))
-    if strange := [str(month) for month in months if str(partition_key(month)) not in known]:
-        raise UnknownMonth(f"no partition: {', '.join(strange)}. {said_partitions(first_month)}")
+def describe_partitions(settings: Settings, color: str) -> str:
+    """Which months of a color are partitions, for people."""
+    first, last = bounds(settings, color)
+    return f"The partitions of {color} go from {first} (TAXI_FIRST_MONTH) to {last} (TAXI_LAST_MONTH)"
 
 
-def said_partitions(first_month: str) -> str:
-    """Which months are partitions, for people."""
-    known = trip_partitions(first_month)
-    if not (keys := known.get_partition_keys()):
-        return f"TAXI_FIRST_MONTH={first_month} is not over yet"
-    last = max(trip_month(key, known).month for key in keys)
-    return f"The months go from {first_month} (TAXI_FIRST_MONTH) to {last}, the last whole one"
+def why_not_a_partition(settings: Settings, month: TripMonth) -> str:
+    """Why a month cannot be loaded: it is not published yet, or not a partition. Empty where it can be."""
+    first, last = bounds(settings, month.color)
+    if first <= month.month <= last:
+        return ""
+    if last < month.month <= (settings.last_month or month.month):
+        return NOT_PUBLISHED
+    return f"not a partition. {describe_partitions(settings, month.color)}"
+
+
+NOT_PUBLISHED = "not published"
+"""Why a month is left out that the source does not have."""

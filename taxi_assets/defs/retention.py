@@ -14,7 +14,8 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from taxi_assets.defs.history import is_own_run, newest_runs
+from taxi_assets.defs.graph import run_colors
+from taxi_assets.defs.history import newest_runs
 
 _TOLD_OF_PARTITIONS = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
@@ -36,7 +37,7 @@ def remove_old_runs(instance: dg.DagsterInstance, ended_before: datetime) -> int
     old = {
         record.dagster_run.run_id
         for record in records
-        if is_own_run(record.dagster_run)
+        if run_colors(record.dagster_run)
         and record.dagster_run.status in FINISHED_STATUSES
         and _ended(record) < ended_before.timestamp()
         and record.dagster_run.run_id not in needed

@@ -17,7 +17,7 @@ from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelecti
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import JobFailureData
-from dagster._core.execution.api import execute_run
+from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
@@ -25,11 +25,11 @@ from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets import errors
+from taxi_assets.defs.graph import TRIP_ASSETS, asset_key, asset_of_step, is_trip_asset, job_name, step_key
 from taxi_assets.defs.instance import process_tags
-from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, LOAD_TRIPS, STATIONS
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.jobs import ALERT_TAG, ASKED_BY_TAG, NOT_PUBLISHED
 from taxi_assets.news import News, RunNews
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 _MODULE = "taxi_assets.definitions"
 
@@ -48,20 +48,22 @@ class Order:
     for none.
     """
 
-    stations: Sequence[str] = STATIONS
+    stations: Sequence[str] = TRIP_ASSETS
     fresh: bool = False
     teller: str = ""
 
-    @property
-    def selection(self) -> frozenset[dg.AssetKey] | None:
-        """The assets to run; None for the whole job, which is spared the time of a selection."""
-        whole = set(self.stations) == set(STATIONS)
-        return None if whole else frozenset(dg.AssetKey(station) for station in self.stations)
+    def selection(self, color: str) -> frozenset[dg.AssetKey] | None:
+        """The assets of a color to run; None for the whole job, which is spared the time of a selection."""
+        whole = set(self.stations) == set(TRIP_ASSETS)
+        return None if whole else frozenset(asset_key(color, name) for name in self.stations)
 
-    @property
-    def run_config(self) -> dict[str, object]:
-        """The config of the runs."""
-        return {"ops": {"raw_trips": {"config": {"fresh": True}}}} if self.fresh else {}
+    def steps(self, color: str) -> list[str]:
+        """The steps of these assets."""
+        return [step_key(color, name) for name in self.stations]
+
+    def run_config(self, color: str) -> dict[str, object]:
+        """The config of the runs of a color."""
+        return {"ops": {step_key(color, "raw_trips"): {"config": {"fresh": True}}}} if self.fresh else {}
 
 
 def run_month(
@@ -71,31 +73,35 @@ def run_month(
     order: Order,
     tell: Callable[[RunNews], None],
 ) -> None:
-    """Run the ordered stations of a month as one run of `load_trips`; `tell` hears of each, and of the end."""
+    """Run the ordered assets of a month as one run of its color's job; `tell` hears of each, and of the end."""
     run_id, started = make_new_run_id(), perf_counter()
     listener = Listener(month, run_id, tell)
     instance.add_event_listener(run_id, listener)
     tell(RunNews(month, News.started, run_id=run_id))
-    job = definitions.resolve_job_def(LOAD_TRIPS)
-    selection = order.selection
+    job = definitions.resolve_job_def(job_name(month.color))
+    selection, run_config = order.selection(month.color), order.run_config(month.color)
+    selected = job.get_subset(asset_selection=selection) if selection else job
     run = instance.create_run_for_job(
-        job.get_subset(asset_selection=selection) if selection else job,
+        selected,
+        # Dagster adds every check of a selected asset, also the one that asks the source for other months.
+        create_execution_plan(selected, run_config, order.steps(month.color)) if selection else None,
         run_id=run_id,
-        run_config=order.run_config,
+        run_config=run_config,
         tags={
-            **job.get_tags_for_partition_key(partition_key(month), selection),
+            **job.run_tags,
+            **job.get_tags_for_partition_key(month.month, selection),
             ASKED_BY_TAG: "cli",
             **({ALERT_TAG: order.teller} if order.teller else {}),
             **process_tags(run_id),
         },
         asset_selection=selection,
-        remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
+        remote_job_origin=ORIGIN.get_job_origin(job.name),
     )
     result = execute_run(InMemoryJob(job), run, instance)
     tell(
         RunNews(
             month,
-            News.done if result.success else News.failed,
+            listener.end(success=result.success),
             listener.failed_at,
             seconds=perf_counter() - started,
             error=listener.error,
@@ -105,36 +111,41 @@ def run_month(
     )
 
 
-def select_stations(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
-    """The stations that an asset selection names, in their order; all of them for an empty one.
+def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
+    """The assets of a color that a selection names, in their order; all of them for an empty one.
 
-    Such as `lake_trips+`, or `lake_trips,warehouse_trips`. Raises BadSelection where it names none.
+    Such as `lake_trips+`, `lake`, or `lake_trips,warehouse_trips`. Raises BadSelection where it names none.
     """
     if not selection:
-        return STATIONS
+        return TRIP_ASSETS
     try:
         chosen = reduce(or_, map(_selection, selection.split(","))).resolve(definitions.resolve_asset_graph())
     except (DagsterInvalidAssetSelectionError, dg.DagsterInvalidSubsetError) as error:
         raise errors.BadSelection(f"the selection {selection!r} cannot be read: {error}") from error
-    stations = tuple(station for station in STATIONS if dg.AssetKey(station) in chosen)
-    if not stations:
-        raise errors.BadSelection(f"the selection {selection!r} names none of {', '.join(STATIONS)}")
-    return stations
+    names = {key.path[1] for key in chosen if is_trip_asset(key)}
+    assets = tuple(name for name in TRIP_ASSETS if name in names)
+    if not assets:
+        raise errors.BadSelection(f"the selection {selection!r} names none of {', '.join(TRIP_ASSETS)}")
+    return assets
 
 
 def _selection(words: str) -> dg.AssetSelection:
-    """What one part of a selection names; a `+` before or after a name takes all before or after it.
+    """What one part of a selection names in every color.
 
-    Dagster takes just the next ones in a list of such names.
+    A `+` before or after a name adds all assets upstream or downstream of it.
     """
     named = re.fullmatch(r"(\+?)(\w+)(\+?)", words.strip())
     if not named:
         with disable_dagster_warnings():
             return dg.AssetSelection.from_coercible([words])
     before, name, after = named.groups()
-    asset = dg.AssetSelection.assets(name)
-    ways = ([asset.upstream()] if before else []) + ([asset.downstream()] if after else [])
-    return reduce(or_, ways, asset)
+    full = name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}"
+    assets = dg.AssetSelection.assets(*(asset_key(color, full) for color in COLORS))
+    ways = ([assets.upstream()] if before else []) + ([assets.downstream()] if after else [])
+    return reduce(or_, ways, assets)
+
+
+_SUFFIX = "_trips"
 
 
 class Listener:
@@ -148,6 +159,7 @@ class Listener:
         self.month = month
         self._run_id = run_id
         self._tell = tell
+        self.not_published = False
         self.failed_at = ""
         self.error = ""
         self.trace = ""
@@ -157,30 +169,45 @@ class Listener:
         event = entry.dagster_event
         if event is None:
             if entry.step_key and (what := _LOGGED.get(int(entry.level))):
-                self._tell(RunNews(self.month, what, entry.step_key, run_id=self._run_id, detail=entry.user_message))
-        elif event.event_type in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED):
-            self._tell(RunNews(self.month, News.station_started, event.step_key or "", run_id=self._run_id))
-        elif event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY:
-            detail = _explain_pause(event.step_retry_data.error)
-            self._tell(RunNews(self.month, News.pause, event.step_key or "", run_id=self._run_id, detail=detail))
-        elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
-            metadata = event.step_materialization_data.materialization.metadata
-            rows = metadata["dagster/partition_row_count"].value
-            station = event.step_key or ""
-            self._tell(RunNews(self.month, News.station_done, station, cast("int", rows), run_id=self._run_id))
-        elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            # Independent stations go on after one has failed, and may fail too.
-            error = event.step_failure_data.error
-            said = explain(error)
-            self.error = f"{self.error}\n{event.step_key} failed too: {said}" if self.failed_at else said
-            self.failed_at = self.failed_at or event.step_key or ""
-            self.trace += error.to_string() if error else ""
-        elif event.event_type is dg.DagsterEventType.RUN_FAILURE and not self.error:
-            # A run that was marked as failed from outside has no more than a message.
-            told = event.event_specific_data
-            error = told.error if isinstance(told, JobFailureData) else None
-            self.error = explain(error) or event.message or ""
-            self.trace = error.to_string() if error else ""
+                self._say(what, entry.step_key, detail=entry.user_message)
+            return
+        step = event.step_key or ""
+        match event.event_type:
+            case dg.DagsterEventType.STEP_START | dg.DagsterEventType.STEP_RESTARTED:
+                self._say(News.station_started, step)
+            case dg.DagsterEventType.STEP_UP_FOR_RETRY:
+                self._say(News.pause, step, detail=_explain_pause(event.step_retry_data.error))
+            case dg.DagsterEventType.ASSET_MATERIALIZATION:
+                rows = event.step_materialization_data.materialization.metadata.get("dagster/partition_row_count")
+                if rows:  # the source's has none
+                    self._say(News.station_done, step, cast("int", rows.value))
+            case dg.DagsterEventType.ASSET_OBSERVATION:
+                result = event.asset_observation_data.asset_observation.metadata.get("result")
+                self.not_published |= result is not None and result.value == NOT_PUBLISHED
+            case dg.DagsterEventType.STEP_FAILURE:
+                self._hear_failure(asset_of_step(step), event.step_failure_data.error)
+            case dg.DagsterEventType.RUN_FAILURE if not self.error:
+                # A run that was marked as failed from outside has no more than a message.
+                told = event.event_specific_data
+                error = told.error if isinstance(told, JobFailureData) else None
+                self.error = explain(error) or event.message or ""
+                self.trace = error.to_string() if error else ""
+
+    def _hear_failure(self, name: str, error: SerializableErrorInfo | None) -> None:
+        # Independent assets go on after one has failed, and may fail too.
+        said = explain(error)
+        self.error = f"{self.error}\n{name} failed too: {said}" if self.failed_at else said
+        self.failed_at = self.failed_at or name
+        self.trace += error.to_string() if error else ""
+
+    def _say(self, what: News, step: str, rows: int | None = None, detail: str = "") -> None:
+        self._tell(RunNews(self.month, what, asset_of_step(step), rows, run_id=self._run_id, detail=detail))
+
+    def end(self, *, success: bool) -> News:
+        """How a run that is over ended."""
+        if not success:
+            return News.failed
+        return News.not_published if self.not_published else News.done
 
 
 _LOGGED = {logging.INFO: News.progress, logging.WARNING: News.setback}
@@ -201,7 +228,7 @@ def explain(error: SerializableErrorInfo | None) -> str:
     text = error.message.partition(": ")[2].strip()
     if error.cls_name == "DagsterExecutionInterruptedError":
         return "it was stopped"
-    return text if hasattr(errors, error.cls_name or "") else f"{error.cls_name}: {text}"
+    return text if error.cls_name in _WRAPPERS or hasattr(errors, error.cls_name or "") else f"{error.cls_name}: {text}"
 
 
 _WRAPPERS = {
@@ -209,5 +236,6 @@ _WRAPPERS = {
     "DagsterExecutionLoadInputError",
     "DagsterExecutionStepExecutionError",
     "DagsterResourceFunctionError",
+    "Failure",
     "RetryRequested",
 }

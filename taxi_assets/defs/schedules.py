@@ -13,10 +13,12 @@ import dagster as dg
 from dagster._utils.schedules import is_valid_cron_schedule
 
 from taxi_assets.defs.fetches import remembered
+from taxi_assets.defs.graph import job_name
 from taxi_assets.defs.history import read_history
 from taxi_assets.defs.instance import fail_dead_runs
-from taxi_assets.defs.jobs import ASKED_BY_TAG, LOAD_TRIPS
-from taxi_assets.defs.partitions import TIMEZONE, partition_key, recent_months, trip_partitions
+from taxi_assets.defs.jobs import ASKED_BY_TAG
+from taxi_assets.defs.newest import judge_newest
+from taxi_assets.defs.partitions import TIMEZONE, recent_months
 from taxi_assets.defs.resources import SourceResource
 from taxi_assets.defs.source_trips import look
 from taxi_assets.errors import SettingsError
@@ -28,11 +30,15 @@ from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
 
 @dataclass(frozen=True)
 class _Finding:
-    """What a tick found of a month, in words; and the version that is to be loaded, empty for none."""
+    """What a tick found of a month, in words; and the version that is to be loaded, empty for none.
+
+    `published` is false where the source does not have the month, or was not asked.
+    """
 
     month: TripMonth
     said: str
     to_load: str = ""
+    published: bool = True
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -47,8 +53,8 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
 
 def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
     @dg.schedule(
-        name=f"load_{color}",
-        job_name=LOAD_TRIPS,
+        name=job_name(color),
+        job_name=job_name(color),
         cron_schedule=settings.schedule_cron,
         execution_timezone=TIMEZONE,
         default_status=(
@@ -59,16 +65,22 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
     )
     def tick(context: dg.ScheduleEvaluationContext, source: SourceResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now, opened = context.scheduled_execution_time, source.open()
-        months = recent_months(color, now, settings.lookback_months, settings.first_month)
-        findings = list(_look(context.instance, opened, months, settings))
+        months = recent_months(settings, color, now)
+        # A month of a process that is gone would be under way for ever.
+        fail_dead_runs(context.instance)
+        histories = read_history(context.instance, settings)
+        standings = {history.month: history.standing for history in histories}
+        findings = [_judge(context.instance, opened, month, standings) for month in months]
         said = _summary(findings)
         context.log.info("%s: %s", color, said)
+        published = [finding.month for finding in findings if finding.published]
+        context.instance.report_runless_asset_event(judge_newest(color, published, histories))
         wanted = [finding for finding in findings if finding.to_load]
         for finding in wanted:
             yield dg.RunRequest(
-                partition_key=partition_key(finding.month),
+                partition_key=finding.month.month,
                 # Within a tick a month is asked for once a version; the next tick may ask for the same again.
-                run_key=f"{partition_key(finding.month)} {finding.to_load}",
+                run_key=f"{finding.month} {finding.to_load}",
                 tags={ASKED_BY_TAG: "schedule"},
             )
         if not wanted:
@@ -77,27 +89,16 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
     return tick
 
 
-def _look(
-    instance: dg.DagsterInstance, source: Source, months: Sequence[TripMonth], settings: Settings
-) -> Iterator[_Finding]:
-    """What is to be said of each month. Raises StoreError where the source cannot be asked."""
-    # A month of a process that is gone would be under way for ever.
-    fail_dead_runs(instance)
-    histories = read_history(instance, trip_partitions(settings.first_month))
-    standings = {history.month: history.standing for history in histories}
-    for month in months:
-        yield _judge(instance, source, month, standings)
-
-
 def _judge(
     instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, Standing]
 ) -> _Finding:
+    """What is to be said of a month. Raises StoreError where the source cannot be asked."""
     standing = standings.get(month)
     if standing in UNDER_WAY:
-        return _Finding(month, f"{standing} already")
+        return _Finding(month, f"{standing} already", published=False)
     published = look(source, month)
     if isinstance(published, str):
-        return _Finding(month, published)
+        return _Finding(month, published, published=False)
     if standing is not Standing.loaded:
         return _Finding(month, f"published, {standing or 'not loaded'}", published.fingerprint)
     fetched = remembered(instance, month)
@@ -109,7 +110,7 @@ def _judge(
 def _summary(findings: Sequence[_Finding]) -> str:
     """The months by what was found of them, such as `2021-05 loaded; 2021-06..2021-07 not published`."""
     if not findings:
-        return "none of the recent months is a partition: see TAXI_FIRST_MONTH"
+        return "there are no partitions yet: see TAXI_FIRST_MONTH"
     by_words = attrgetter("said")
     return "; ".join(
         f"{format_months(finding.month.month for finding in these)} {said}"

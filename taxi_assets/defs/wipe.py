@@ -9,7 +9,6 @@ from functools import cache
 import dagster as dg
 
 from taxi_assets.defs.history import read_history, report_wiped
-from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.errors import TaxiAssetsError
 from taxi_assets.news import UNDER_WAY, Lot, MonthHistory
 from taxi_assets.settings import Settings
@@ -55,7 +54,7 @@ class Wiper:
         return [month for month in months if month in histories and histories[month].standing in UNDER_WAY]
 
     def _histories(self) -> dict[TripMonth, MonthHistory]:
-        known = read_history(self._instance, trip_partitions(self._settings.first_month))
+        known = read_history(self._instance, self._settings)
         return {history.month: history for history in known}
 
     def _each(

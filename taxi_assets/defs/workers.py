@@ -15,7 +15,7 @@ from pathlib import Path
 from taxi_assets.defs.instance import dagster_home, fail_dead_runs, history_told, open_instance, said_end
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.errors import StoreError
-from taxi_assets.news import News, RunNews
+from taxi_assets.news import ENDS, News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 
@@ -91,7 +91,7 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             news = self._death()
         self._pauses = news.what is News.pause
-        if news.what in (News.done, News.failed):
+        if news.what in ENDS:
             self.month = None
         return news
 

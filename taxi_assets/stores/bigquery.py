@@ -31,7 +31,9 @@ from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables
 from taxi_assets.stores.google_cloud import PASSING_REASONS, QUOTA_REMEDY, Patience, google_errors, reason, said
 from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.tlc.schema import FILE_MONTH
+from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -105,12 +107,14 @@ class BigQueryWarehouse:
         if loaded != rows:
             raise CountMismatch(
                 f"{month}: {loaded} rows are in {self._tables().name(month)} after the load, expected {rows}, those of "
-                f"{lake_object.uri}. The object may have been changed in between: run lake_trips again, then this"
+                f"{lake_object.uri}. The object may have been changed in between: run lake_trips again, then this",
+                seen=loaded,
+                expected=rows,
             )
         return loaded
 
     def table(self, month: TripMonth) -> str:
-        """The name of the month's table, with its project and dataset."""
+        """The fully qualified name of the month's table, with its project and dataset."""
         return f"{self._project}.{self._dataset}.{month.table}"
 
     def count(self, month: TripMonth) -> int:
@@ -122,6 +126,32 @@ class BigQueryWarehouse:
                 return self._count(month)
             except NotFound:
                 return 0
+
+    def total_rows(self, month: TripMonth) -> int:
+        """The rows of all months in the month's table; 0 where the table does not exist. Google does not bill it."""
+        from google.api_core.exceptions import NotFound
+
+        with self._errors(f"the rows of {self.table(month)} were not counted"):
+            try:
+                rows = self._ask(f"SELECT count(*) FROM `{self.table(month)}`")
+            except NotFound:
+                return 0
+            return int(next(iter(rows))[0])
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month, from one query; those of no rows where it was never loaded.
+
+        Google bills the query as a scan of all columns of the month's partition.
+        """
+        from google.api_core.exceptions import NotFound
+
+        layout = LAYOUTS[month.color]
+        with self._errors(f"{month} was not summarized"):
+            try:
+                rows = self._ask_month(month, select_list(layout, lambda name: f"`{name}`"))
+            except NotFound:
+                return no_rows(layout)
+            return from_row(layout, next(iter(rows)).values())
 
     def held(self, month: TripMonth) -> list[Holding]:
         """The rows of the month, if there are any."""
@@ -295,11 +325,14 @@ class BigQueryWarehouse:
             time.sleep(self.patience.pause_s(asked))
 
     def _count(self, month: TripMonth) -> int:
+        return int(next(iter(self._ask_month(month, "count(*)")))[0])
+
+    def _ask_month(self, month: TripMonth, selected: str) -> "bigquery.table.RowIterator":
+        """Run a query that selects from the rows of one month."""
         from google.cloud.bigquery import ScalarQueryParameter
 
-        sql = f"SELECT count(*) FROM `{self._tables().name(month)}` WHERE {FILE_MONTH.name} = @month"
-        rows = self._ask(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])
-        return int(next(iter(rows))[0])
+        sql = f"SELECT {selected} FROM `{self.table(month)}` WHERE {FILE_MONTH.name} = @month"
+        return self._ask(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])
 
     def _require_select(self, sql: str, patience: Patience | None = None) -> None:
         """Let BigQuery plan the query, which costs nothing. Raises BadQuery where it would change something."""

@@ -19,7 +19,9 @@ from taxi_assets.stores.files import locked, probe_folder
 from taxi_assets.stores.holdings import Holding, hold_rows
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.refusals import refusal, refusals_told, said_room
+from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
+from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
@@ -72,14 +74,16 @@ class DuckDBWarehouse:
             if loaded != rows:
                 raise CountMismatch(
                     f"{month}: {lake_object.uri} gave {loaded} rows of the month, expected {rows}. The warehouse was "
-                    "left as it was: run lake_trips again, then this"
+                    "left as it was: run lake_trips again, then this",
+                    seen=loaded,
+                    expected=rows,
                 )
             database.commit()
         return loaded
 
     def table(self, month: TripMonth) -> str:
-        """The name of the month's table."""
-        return month.table
+        """The fully qualified name of the month's table, with the name that DuckDB gives to the database file."""
+        return f"{_catalog(self.path)}.main.{month.table}"
 
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
@@ -87,6 +91,21 @@ class DuckDBWarehouse:
             return 0
         with self._opened(f"count {month}") as database:
             return _count(database, month) if _has_table(database, month) else 0
+
+    def total_rows(self, month: TripMonth) -> int:
+        """The rows of all months in the month's table; 0 where the table does not exist."""
+        if not self._exists():
+            return 0
+        with self._opened(f"count the rows of {month.table}") as database:
+            return _total_rows(database, month) if _has_table(database, month) else 0
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month, from one query; those of no rows where it was never loaded."""
+        layout = LAYOUTS[month.color]
+        if not self._exists():
+            return no_rows(layout)
+        with self._opened(f"summarize {month}") as database:
+            return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
     def held(self, month: TripMonth) -> list[Holding]:
         """The rows of the month, if there are any."""
@@ -263,6 +282,29 @@ def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object
 def _count(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> int:
     counted = database.execute(f"SELECT count(*) FROM {month.table} WHERE file_month = ?", [month.first_day])
     return int(counted.fetchall()[0][0])
+
+
+def _total_rows(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> int:
+    return int(database.execute(f"SELECT count(*) FROM {month.table}").fetchall()[0][0])
+
+
+def _summarize(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> MonthSummary:
+    layout = LAYOUTS[month.color]
+    sql = f"SELECT {select_list(layout, _quoted)} FROM {month.table} WHERE file_month = ?"
+    return from_row(layout, database.execute(sql, [month.first_day]).fetchall()[0])
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+_RESERVED = ("main", "system", "temp")
+
+
+def _catalog(path: Path) -> str:
+    """The name that DuckDB gives to the database in a file: the part before the first dot, changed where reserved."""
+    stem = next((part for part in path.name.split(".") if part), path.name)
+    return f"{stem}_db" if stem in _RESERVED else stem
 
 
 def open_duckdb(url: str) -> DuckDBWarehouse:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from taxi_assets.errors import MissingUpstream, SettingsError, StoreBusy, StoreError, StoreUnreachable
+from taxi_assets.errors import SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.download import said_size
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.google_cloud import Patience, google_errors, said
 from taxi_assets.stores.holdings import Holding
-from taxi_assets.stores.lake import LakeObject
-from taxi_assets.tlc.parquet import count_rows, read_source
+from taxi_assets.stores.lake import LakeObject, damage_reported, missing_object
+from taxi_assets.tlc.parquet import Footer, read_footer, summarize_parquet
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -80,41 +82,32 @@ class GCSLake:
 
         with self._errors(f"{month} was not put into the lake"):
             path = staged.path
-            facts = _facts(month, path)
+            footer = read_footer(path)
+            facts = _facts(month, footer)
             blob = self._get(month)
             if blob is None or not _has_bytes(blob, path):
                 blob = self._upload_or_make_bucket(month, path, facts, int(blob.generation or 0) if blob else 0)
-            elif any((blob.metadata or {}).get(name) != facts[name] for name in _OF_THE_BYTES):
+            elif any((blob.metadata or {}).get(name, "") != facts[name] for name in _OF_THE_BYTES):
                 # Someone else put these bytes there. This changes what the object tells of itself, not its generation.
                 blob.metadata = facts
                 with suppress(PreconditionFailed):  # another run was faster; or this one, whose answer was lost
                     blob.patch(if_metageneration_match=blob.metageneration, **self._patiently())
-            put = self._describe(month, blob, int(facts["rows"]))
+            put = self._describe(month, blob, footer)
         staged.discard()
         return put
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The month's object, its rows read from its end. Raises MissingUpstream, StoreError for no Parquet file."""
-        import pyarrow as pa
-        from pyarrow import parquet
+        """The month's object, with what its footer states. Raises MissingUpstream, StoreError for no Parquet file."""
+        with self._errors(f"{month} was not found in the lake"), self._reading(month) as (blob, file):
+            return self._describe(month, blob, read_footer(file))
 
-        with self._errors(f"{month} was not found in the lake"):
-            blob = self._get(month)
-            if blob is None:
-                raise MissingUpstream(
-                    f"the lake has no object of {month}: expected {self._uri(month)}. The station lake_trips makes it: "
-                    "run that first, here or on another machine: "
-                    f"taxi materialize --color {month.color} --months {month.month} --select +lake_trips"
-                )
-            try:
-                # Pinned to the generation that was seen, so that rows and bytes are of one object.
-                with blob.open("rb", chunk_size=_CHUNK_STEP, **self._patiently()) as file:
-                    rows = int(parquet.read_metadata(file).num_rows)
-            except pa.ArrowInvalid as error:
-                raise StoreError(
-                    f"{self._uri(month)} is no Parquet file: {error}. Run lake_trips of {month} again"
-                ) from error
-            return self._describe(month, blob, rows)
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month's object. Raises as `find`, and StoreError where the object is damaged.
+
+        It downloads the footer and the column `total_amount`.
+        """
+        with self._errors(f"{month} was not summarized in the lake"), self._reading(month) as (_, file):
+            return summarize_parquet(file, LAYOUTS[month.color])
 
     def held(self, month: TripMonth) -> list[Holding]:
         """The month's object, if it is there; none where there is no bucket either."""
@@ -182,6 +175,18 @@ class GCSLake:
 
     def _get(self, month: TripMonth) -> "Blob | None":
         return self._bucket().get_blob(self._name(month), **self._patiently())
+
+    @contextmanager
+    def _reading(self, month: TripMonth) -> Iterator[tuple["Blob", IO[bytes]]]:
+        """The month's object, and a file to read it with: always of the generation that was seen."""
+        blob = self._get(month)
+        if blob is None:
+            raise missing_object(month, self._uri(month))
+        with (
+            damage_reported(month, self._uri(month)),
+            blob.open("rb", chunk_size=_CHUNK_STEP, **self._patiently()) as file,
+        ):
+            yield blob, file
 
     def _upload_or_make_bucket(self, month: TripMonth, path: Path, facts: Mapping[str, str], generation: int) -> "Blob":
         from google.api_core.exceptions import Forbidden, NotFound
@@ -258,8 +263,9 @@ class GCSLake:
             ) from error
         return ""
 
-    def _describe(self, month: TripMonth, blob: "Blob", rows: int) -> LakeObject:
-        return LakeObject(month, self._uri(month), int(blob.size or 0), rows, int(blob.generation or 0))
+    def _describe(self, month: TripMonth, blob: "Blob", footer: Footer) -> LakeObject:
+        size, generation = int(blob.size or 0), int(blob.generation or 0)
+        return LakeObject(month, self._uri(month), size, footer.rows, generation, footer.version)
 
     def _holding(self, month: TripMonth, blob: "Blob") -> Holding:
         return Holding(self._uri(month), bytes=int(blob.size or 0))
@@ -307,17 +313,18 @@ def console_link(uri: str) -> str:
     return f"https://console.cloud.google.com/storage/browser/_details/{uri.removeprefix('gs://')}"
 
 
-_OF_THE_BYTES = ("color", "month", "rows", "source_sha256")
-"""The facts that follow from an object's bytes; the version of the project that put them does not."""
+_OF_THE_BYTES = ("color", "month", "rows", "source_sha256", "version")
+"""The facts that follow from an object's bytes; the release of the project that put them does not."""
 
 
-def _facts(month: TripMonth, path: Path) -> dict[str, str]:
-    """What an object tells of itself."""
+def _facts(month: TripMonth, footer: Footer) -> dict[str, str]:
+    """The metadata of an object; `version` is the data version, `taxi_assets` the release of the project."""
     return {
         "color": month.color,
         "month": month.month,
-        "rows": str(count_rows(path)),
-        "source_sha256": read_source(path),
+        "rows": str(footer.rows),
+        "source_sha256": footer.source,
+        "version": footer.version,
         "taxi_assets": version("taxi-assets"),
     }
 

@@ -3,7 +3,7 @@
 Not here: the lake, the warehouse and Postgres, which only happen to be in the same folder by default.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from taxi_assets.errors import MissingUpstream
 from taxi_assets.stores.files import StagedFile, locked, probe_folder, remove_file
 from taxi_assets.stores.holdings import Holding, hold_files
 from taxi_assets.stores.refusals import refusals_told, said_room
+from taxi_assets.tlc.parquet import count_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
@@ -80,6 +81,15 @@ class Home:
     def find_clean(self, month: TripMonth) -> Path:
         """The clean file of a month. Raises MissingUpstream."""
         return _require(self._clean(month), month, "clean_trips")
+
+    def count_clean(self, month: TripMonth) -> int | None:
+        """The rows of a month's clean file, None where there is no such file, or one that is damaged."""
+        import pyarrow as pa
+
+        place = self._clean(month)
+        with refusals_told(place), suppress(pa.ArrowInvalid):
+            return count_rows(place) if place.is_file() else None
+        return None
 
     def held_clean(self, month: TripMonth) -> list[Holding]:
         """The clean file of a month, and its rejected lines."""

@@ -4,6 +4,8 @@ Here: what a lake does, and a folder as one.
 Not here: the object's rows, and how they got there.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +14,9 @@ from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
 from taxi_assets.stores.files import StagedFile, local_path, probe_folder, remove_file
 from taxi_assets.stores.holdings import Holding, hold_files
 from taxi_assets.stores.refusals import refusals_told, said_room
-from taxi_assets.tlc.parquet import count_rows
+from taxi_assets.tlc.parquet import read_footer, summarize_parquet
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
@@ -21,7 +25,8 @@ class LakeObject:
     """A month's Parquet file in a lake.
 
     `uri` is what a warehouse can open: a path in a folder, `gs://` in a bucket. `rows` are those that the file tells.
-    `generation` is the bucket's number of this version of the object; a folder has none.
+    `generation` is the bucket's number of this version of the object; a folder has none. `version` is the data version
+    that the file's footer states, empty where it states none.
     """
 
     month: TripMonth
@@ -29,6 +34,7 @@ class LakeObject:
     bytes: int
     rows: int
     generation: int | None = None
+    version: str = ""
 
 
 class Lake(Protocol):
@@ -44,6 +50,10 @@ class Lake(Protocol):
 
     def find(self, month: TripMonth) -> LakeObject:
         """The month's object. Raises MissingUpstream, and StoreError where it is no Parquet file."""
+        ...
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month's object. Raises as `find`, and StoreError where the object is damaged."""
         ...
 
     def held(self, month: TripMonth) -> list[Holding]:
@@ -75,19 +85,15 @@ class FolderLake:
         return self.find(month)
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The month's file. Raises MissingUpstream, and StoreError where it is no Parquet file."""
-        import pyarrow as pa
+        """The month's file. Raises MissingUpstream, and StoreError where it is not a Parquet file."""
+        with self._reading(month) as place:
+            footer = read_footer(place)
+            return LakeObject(month, str(place), place.stat().st_size, footer.rows, version=footer.version)
 
-        place = self._place(month)
-        try:
-            with refusals_told(place):
-                return LakeObject(month, str(place), place.stat().st_size, count_rows(place))
-        except FileNotFoundError as error:
-            raise MissingUpstream(
-                f"the lake has no object of {month}: expected {place}. The station lake_trips makes it: run that first"
-            ) from error
-        except pa.ArrowInvalid as error:
-            raise StoreError(f"{place} is no Parquet file: {error}. Run lake_trips of {month} again") from error
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month's file. Raises as `find`, and StoreError where the file is damaged."""
+        with self._reading(month) as place:
+            return summarize_parquet(place, LAYOUTS[month.color])
 
     def held(self, month: TripMonth) -> list[Holding]:
         """The month's file, if it is there."""
@@ -107,8 +113,47 @@ class FolderLake:
         objects = sum(1 for _ in self.folder.glob("data/*/*.parquet"))
         return f"{self.folder} can be written to; objects: {objects:,}; {said_room(self.folder)}"
 
+    @contextmanager
+    def _reading(self, month: TripMonth) -> Iterator[Path]:
+        place = self._place(month)
+        try:
+            with damage_reported(month, str(place)), refusals_told(place):
+                yield place
+        except FileNotFoundError as error:
+            raise missing_object(month, str(place)) from error
+
     def _place(self, month: TripMonth) -> Path:
         return self.folder / month.object_name
+
+
+@contextmanager
+def damage_reported(month: TripMonth, uri: str) -> Iterator[None]:
+    """Raise StoreError where pyarrow cannot read the month's object."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        # pyarrow raises a bare OSError for damaged pages; those of the system have a number, those of Google a class.
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        said = " ".join(str(error).split()).rstrip(".")
+        raise StoreError(
+            f"{uri} is no Parquet file of {month.color} trips, or it is damaged: {said}. Run the step lake_trips "
+            f"again: {_load_command(month)}"
+        ) from error
+
+
+def missing_object(month: TripMonth, uri: str) -> MissingUpstream:
+    """The error for a month whose object does not exist."""
+    return MissingUpstream(
+        f"the lake has no object of {month}: expected {uri}. Run the step lake_trips first, here or, with a bucket, on "
+        f"another machine: {_load_command(month)}"
+    )
+
+
+def _load_command(month: TripMonth) -> str:
+    return f"taxi materialize --color {month.color} --months {month.month} --select +lake_trips"
 
 
 def open_folder(url: str) -> FolderLake:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.holdings import Holding, hold_rows
+from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
@@ -74,16 +76,37 @@ class PostgresStore:
             if loaded != rows:
                 raise CountMismatch(
                     f"{month}: {loaded} rows arrived in Postgres, expected {rows}. The month there was left as it was: "
-                    "run clean_trips again, then this"
+                    "run clean_trips again, then this",
+                    seen=loaded,
+                    expected=rows,
                 )
+            _state_rows(cursor, month, loaded)
             self._until(lambda: _unhurried(cursor, month, _swap), lambda: _users(cursor, month))
             cursor.connection.commit()
         return loaded
+
+    def table(self, month: TripMonth) -> str:
+        """The fully qualified name of the month's table, with its database and schema."""
+        url = self.engine().url
+        return f"{url.database or url.username}.public.{month.table}"  # libpq's default database is the user's name
 
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
         with self._transaction(f"{month} was not counted") as cursor:
             return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
+
+    def total_rows(self, month: TripMonth) -> int:
+        """The rows of all months in the month's table; 0 where the table does not exist.
+
+        Each load stores the row count of its partition, so that only partitions of earlier releases are scanned.
+        """
+        with self._transaction(f"the rows of {month.table} were not counted") as cursor:
+            return _total_rows(cursor, month) if _has_table(cursor, month) else 0
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month, from one query; those of no rows where it was never loaded."""
+        with self._transaction(f"{month} was not summarized") as cursor:
+            return _summarize(cursor, month) if _has_table(cursor, month) else no_rows(LAYOUTS[month.color])
 
     def held(self, month: TripMonth) -> list[Holding]:
         """The rows of the month, if there are any."""
@@ -369,6 +392,41 @@ def _encoded(tables: "Iterable[pa.Table]", schema: "pa.Schema") -> Iterator[byte
 def _count(cursor: "Cursor", table: str, month: TripMonth) -> int:
     cursor.execute(f"SELECT count(*) FROM public.{table} WHERE file_month = %s", [month.first_day])
     return int(cursor.fetchone()[0])
+
+
+def _state_rows(cursor: "Cursor", month: TripMonth, rows: int) -> None:
+    """Store the month's row count in the comment on its table, which psql shows and `_total_rows` reads."""
+    cursor.execute(
+        f"COMMENT ON TABLE public.{_fresh(month)} IS %s", [f"{rows:,} rows of {month}, loaded by taxi_assets"]
+    )
+
+
+_STATED_ROWS = re.compile(r"([0-9,]+) rows of .*, loaded by taxi_assets")
+
+
+def _total_rows(cursor: "Cursor", month: TripMonth) -> int:
+    """The sum of what the comments on the partitions state; partitions without such a comment are counted."""
+    # Until the transaction ends, no partition is dropped: each is there when it is counted.
+    cursor.execute(f"LOCK TABLE ONLY public.{month.table} IN ACCESS SHARE MODE")
+    cursor.execute(
+        "SELECT inhrelid::regclass::text, obj_description(inhrelid, 'pg_class') FROM pg_inherits "
+        "WHERE inhparent = to_regclass(%s)",
+        [f"public.{month.table}"],
+    )
+    stated = {partition: _STATED_ROWS.fullmatch(comment or "") for partition, comment in cursor.fetchall()}
+    rows = sum(int(found[1].replace(",", "")) for found in stated.values() if found)
+    for partition, found in stated.items():
+        if not found:
+            cursor.execute(f"SELECT count(*) FROM {partition}")
+            rows += int(cursor.fetchone()[0])
+    return rows
+
+
+def _summarize(cursor: "Cursor", month: TripMonth) -> MonthSummary:
+    layout = LAYOUTS[month.color]
+    selected = select_list(layout, lambda name: f'"{name.lower()}"')
+    cursor.execute(f"SELECT {selected} FROM public.{month.table} WHERE file_month = %s", [month.first_day])
+    return from_row(layout, cursor.fetchone())
 
 
 def _unhurried(cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, TripMonth], None]") -> bool:

@@ -22,6 +22,9 @@ from taxi_assets.tlc.trips import COLORS, TripMonth
 
 MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
+_FIRST_MONTH, _MIRROR_LAST_MONTH = "2019-01", "2021-07"
+"""The first month whose files have the columns that this project reads, and the last one of the mirror, `YYYY-MM`."""
+
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
 
@@ -92,6 +95,10 @@ class Source:
         """The format of every file: `.csv.gz` or `.csv`."""
         return next(suffix for suffix in SUFFIXES if self._template.endswith(suffix))
 
+    def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # every color has the same, so far
+        """The first and the last month of a color that the source ever has, `YYYY-MM`; None for one that goes on."""
+        return _FIRST_MONTH, _MIRROR_LAST_MONTH if self.url == MIRROR_URL else None
+
     def address(self, month: TripMonth) -> str:
         """Where the month's file is: a path or a URL."""
         return self._template.replace("{color}", month.color).replace("{month}", month.month)
@@ -104,7 +111,10 @@ class Source:
         """
         address = self.address(month)
         path = local_path(address)
-        return _download(month, address, staged, known) if path is None else _copy(month, path, staged, known)
+        if path is None:
+            return _download(month, address, staged, known)
+        _require_folder(self._template)
+        return _copy(month, path, staged, known)
 
     def look(self, month: TripMonth) -> Publication | None:
         """What the source has of a month, None where it is not published: a glance, the file is not fetched.

@@ -8,6 +8,7 @@ from typing import Protocol
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
 
@@ -23,11 +24,19 @@ class Warehouse(Protocol):
         ...
 
     def table(self, month: TripMonth) -> str:
-        """The name of the month's table, as people ask for it."""
+        """The fully qualified name of the month's table: database or project, schema or dataset, table."""
         ...
 
     def count(self, month: TripMonth) -> int:
         """The rows of the month; 0 where it was never loaded."""
+        ...
+
+    def total_rows(self, month: TripMonth) -> int:
+        """The rows of all months in the month's table; 0 where the table does not exist."""
+        ...
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """The figures of the month, from one query; those of no rows where it was never loaded."""
         ...
 
     def held(self, month: TripMonth) -> list[Holding]:

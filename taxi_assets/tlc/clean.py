@@ -21,6 +21,7 @@ from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
 from taxi_assets.tlc.rejects import Reject, RejectFile
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.versions import clean_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class CleanReport:
-    """What the cleaning of a month saw. All are numbers of rows; `nulls` are by column, `rejected` by reason."""
+    """What the cleaning of a month saw: numbers of rows, `nulls` by column, `rejected` by reason.
+
+    `version` is that of the clean rows, as `versions` defines it.
+    """
 
     raw_rows: int = 0
     rows: int = 0
@@ -36,6 +40,7 @@ class CleanReport:
     zero_passengers: int = 0
     nulls: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    version: str = ""
 
     @property
     def rejected_rows(self) -> int:
@@ -51,15 +56,19 @@ class CleanReport:
 def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject_limit: float) -> CleanReport:
     """Write the rows of `raw` that parse to `clean`, and the lines that do not, if there are any, to `rejected`.
 
-    `clean` has the columns of `Layout.table_columns`, in the order of the file, and tells the SHA-256 of `raw`;
-    `rejected` has `line`, `reason` and `text`. `reject_limit` is the share of rows, 0 to 1, that may be rejected. The
-    raw rows are counted on their own, in another thread, and must be those of both files together.
+    `clean` has the columns of `Layout.table_columns`, in the order of the file, and tells the SHA-256 of `raw` and the
+    version of its rows; `rejected` has `line`, `reason` and `text`. `reject_limit` is the share of rows, 0 to 1, that
+    may be rejected. The raw rows are counted on their own, in another thread, and must be those of both files together.
 
     Raises BadFile, BadHeader, TooManyRejects, CountMismatch; both files are then unfit for use.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
         cleaning = _Cleaning(month, rejects, pool.submit(count_rows, raw), reject_limit)
-        cleaning.report.rows = write_row_groups(clean, LAYOUTS[month.color], cleaning.tables(raw), fingerprint(raw))
+        source = fingerprint(raw)
+        cleaning.report.version = clean_version(source)
+        cleaning.report.rows = write_row_groups(
+            clean, LAYOUTS[month.color], cleaning.tables(raw), source, cleaning.report.version
+        )
         return cleaning.finished()
 
 
@@ -137,7 +146,11 @@ class _Cleaning:
             raise TooManyRejects(
                 f"{self._month}: at least {report.rejected_rows:,} of {report.raw_rows:,} rows do not parse, "
                 f"more than TAXI_REJECT_LIMIT={self._reject_limit} allows. Nothing is published.{reasons}\n"
-                f"  the first: {self._first_reject}\nLook at the file; raise the limit if these rows may be left out"
+                f"  the first: {self._first_reject}\nLook at the file; raise the limit if these rows may be left out",
+                raw_rows=report.raw_rows,
+                rejected_rows=report.rejected_rows,
+                rejected_share=report.rejected_share,
+                reject_limit=self._reject_limit,
             )
 
     def finished(self) -> CleanReport:
@@ -148,7 +161,10 @@ class _Cleaning:
             raise CountMismatch(
                 f"{self._month}: {report.raw_rows:,} raw rows became {report.rows:,} clean and "
                 f"{report.rejected_rows:,} rejected ones: some were lost or doubled. Nothing is published. "
-                "Please report this as a bug"
+                "Please report this as a bug",
+                raw_rows=report.raw_rows,
+                clean_rows=report.rows,
+                rejected_rows=report.rejected_rows,
             )
         return report
 

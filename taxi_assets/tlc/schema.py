@@ -1,11 +1,12 @@
 """The columns of each color, in the TLC's order and one canonical spelling, and how a file's header maps onto them.
 
 What differs between colors is the data in `LAYOUTS`; nothing else in the project names a column of one color.
-Types and meanings follow the TLC's data dictionaries and its files of 2019 to 2021-07.
+Types and meanings follow the TLC's data dictionaries and its files of 2019 to 2021-07; codes include those that the
+dictionaries of 2025 define.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -29,21 +30,34 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its canonical name, the kind of its values, its meaning."""
+    """A column: its canonical name, the kind of its values, its meaning.
+
+    `codes` are the values that the TLC's data dictionary defines, each with its meaning; empty for a column that is
+    not coded.
+    """
 
     name: str
     kind: Kind
     meaning: str
+    codes: Mapping[int | str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a color's files since 2019, and which of them has a role in a check or a rule."""
+    """The columns of a color's files since 2019, and the roles that checks and rules need.
+
+    `pickup` and `dropoff` are when a trip starts and ends, `zones` the taxi zones where it starts and ends.
+    `passengers` is how many people rode, `total` what they paid in US dollars; both are None for a color that reports
+    neither.
+    """
 
     color: str
     columns: tuple[Column, ...]
     pickup: str
+    dropoff: str
+    zones: tuple[str, str]
     passengers: str | None
+    total: str | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,6 +68,11 @@ class Layout:
     def table_columns(self) -> tuple[Column, ...]:
         """The columns from `clean_trips` on: the file's, then `file_month`."""
         return (*self.columns, FILE_MONTH)
+
+    @property
+    def coded(self) -> tuple[Column, ...]:
+        """The columns whose values are codes of the data dictionary."""
+        return tuple(column for column in self.columns if column.codes)
 
     def arrow_schema(self) -> "pa.Schema":
         """The Arrow schema of `table_columns`: int64, double, string, timestamp[us] without a zone, date32."""
@@ -103,6 +122,9 @@ _READS = "This project reads files since 2019 as its default source, the mirror,
 _SHOWN = 500
 """Letters of a header in a message: what is no CSV may have thousands."""
 
+ZONES = range(1, 266)
+"""The zone ids of the TLC's zone lookup: 1 to 263 in the city, 264 unknown, 265 outside it."""
+
 FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that the trip was published in.")
 
 
@@ -110,16 +132,18 @@ def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
     return {name: Column(name, kind, meaning) for name, meaning in meanings.items()}
 
 
+def _coded(name: str, kind: Kind, meaning: str, codes: Mapping[int | str, str]) -> dict[str, Column]:
+    """A column of codes, whose meaning lists them."""
+    listed = ", ".join(f"{code} {text}" for code, text in codes.items())
+    return {name: Column(name, kind, f"{meaning}: {listed}.", MappingProxyType(codes))}
+
+
 _METERED = {
     **_columns(
         Kind.integer,
-        VendorID="Provider of the record: 1 Creative Mobile Technologies, 2 VeriFone.",
         passenger_count="Passengers in the vehicle, entered by the driver.",
-        RatecodeID="Rate at the end: 1 standard, 2 JFK, 3 Newark, 4 Nassau or Westchester, 5 negotiated, 6 group.",
         PULocationID="Taxi zone where the meter was engaged.",
         DOLocationID="Taxi zone where the meter was disengaged.",
-        payment_type="How the passenger paid: 1 card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided.",
-        trip_type="1 street hail, 2 dispatch.",
     ),
     **_columns(
         Kind.decimal,
@@ -134,9 +158,30 @@ _METERED = {
         total_amount="Charged to the passenger, US dollars; without cash tips.",
         congestion_surcharge="New York State's congestion surcharge, US dollars.",
     ),
-    **_columns(
+    **_coded(
+        "VendorID",
+        Kind.integer,
+        "Provider of the record",
+        {1: "Creative Mobile Technologies", 2: "Curb (formerly VeriFone)", 6: "Myle", 7: "Helix"},
+    ),
+    **_coded(
+        "RatecodeID",
+        Kind.integer,
+        "Rate at the end of the trip",
+        {1: "standard", 2: "JFK", 3: "Newark", 4: "Nassau or Westchester", 5: "negotiated", 6: "group", 99: "unknown"},
+    ),
+    **_coded(
+        "payment_type",
+        Kind.integer,
+        "How the passenger paid",
+        {0: "Flex Fare", 1: "card", 2: "cash", 3: "no charge", 4: "dispute", 5: "unknown", 6: "voided"},
+    ),
+    **_coded("trip_type", Kind.integer, "How the trip was requested", {1: "street hail", 2: "dispatch"}),
+    **_coded(
+        "store_and_fwd_flag",
         Kind.text,
-        store_and_fwd_flag="Y if the record was held in the vehicle before it was sent, N if not.",
+        "Whether the record was held in the vehicle before it was sent",
+        {"Y": "yes", "N": "no"},
     ),
 }
 
@@ -168,7 +213,10 @@ _YELLOW = Layout(
         dropoff="tpep_dropoff_datetime",
     ),
     pickup="tpep_pickup_datetime",
+    dropoff="tpep_dropoff_datetime",
+    zones=("PULocationID", "DOLocationID"),
     passengers="passenger_count",
+    total="total_amount",
 )
 
 _GREEN = Layout(
@@ -189,7 +237,10 @@ _GREEN = Layout(
         dropoff="lpep_dropoff_datetime",
     ),
     pickup="lpep_pickup_datetime",
+    dropoff="lpep_dropoff_datetime",
+    zones=("PULocationID", "DOLocationID"),
     passengers="passenger_count",
+    total="total_amount",
 )
 
 _FHV = Layout(
@@ -206,7 +257,10 @@ _FHV = Layout(
         ),
     ),
     pickup="pickup_datetime",
+    dropoff="dropOff_datetime",
+    zones=("PUlocationID", "DOlocationID"),
     passengers=None,
+    total=None,
 )
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV)})

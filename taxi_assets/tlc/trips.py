@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 
 from taxi_assets.errors import UnknownMonth
 from taxi_assets.tlc.schema import LAYOUTS
@@ -28,7 +29,7 @@ class TripMonth:
 
     def __post_init__(self) -> None:
         if self.color not in COLORS:
-            raise UnknownMonth(f"color {self.color!r} is unknown: choose one of {', '.join(COLORS)}")
+            raise UnknownMonth(f'"{self.color}" is not a color of taxi trips. Use {", ".join(COLORS)}.')
         require_month(self.month)
 
     def __str__(self) -> str:
@@ -68,7 +69,7 @@ class TripMonth:
 def require_month(text: str) -> str:
     """Give `text` back if it is a month, `YYYY-MM`. Raises UnknownMonth."""
     if not _MONTH.fullmatch(text):
-        raise UnknownMonth(f"month {text!r} is no month: write it as YYYY-MM, such as 2021-01")
+        raise _not_a_month(text)
     return text
 
 
@@ -84,16 +85,46 @@ def months_before(month: str, count: int) -> tuple[str, ...]:
     return tuple(f"{n // 12:04d}-{n % 12 + 1:02d}" for n in range(number - count, number))
 
 
-def parse_months(text: str) -> tuple[str, ...]:
-    """Read months and ranges of months, such as `2020-03..2020-07,2020-12`: in order, each once.
+def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
+    """Read months as people write them: in order, each once.
 
-    Raises UnknownMonth for what is no month and for a range that ends before it starts.
+    A comma separates `2021-01`, `2021-1`, the year `2021`, and ranges of these: `2020-03..2020-07`, `2020-03..07`,
+    `2019..2021`. A range without an end goes to `last`, one without a start begins at `first`, both `YYYY-MM`.
+
+    Raises UnknownMonth for anything else, and for a range that ends before it starts.
     """
     months: set[str] = set()
-    for part in text.split(","):
-        first, dots, last = part.strip().partition("..")
-        months.update(_range(require_month(first), require_month(last if dots else first)))
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        start, dots, end = (end.strip() for end in part.partition(".."))
+        if not dots:
+            months.update(_range(*_span(part)))
+        elif (start or first) and (end or last) and (start or end):
+            from_, to = _span(start)[0] if start else first, _span(_in_year(end, start))[1] if end else last
+            if not (start and end) and to < from_:
+                raise UnknownMonth(f'"{part}" names no month. The first is {first}, the last {last}.')
+            months.update(_range(from_, to))
+        else:
+            raise UnknownMonth(f'"{part}" is not a range of months. Use START..END, for example 2020-03..2020-07.')
+    if not months:
+        raise UnknownMonth(f'"{text}" names no month. {_USE}')
     return tuple(sorted(months))
+
+
+def parse_colors(words: Iterable[str]) -> tuple[str, ...]:
+    """Read colors as people write them, in any letter case, several separated by commas, or `all`: each once.
+
+    Raises UnknownMonth for a color that the TLC does not publish, and for words that name none.
+    """
+    given, colors = list(words), dict[str, None]()
+    for word in (part.strip().lower() for text in given for part in text.split(",")):
+        if word and word != "all" and word not in COLORS:
+            near = get_close_matches(word, COLORS, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Use {', '.join(COLORS)} or all."
+            raise UnknownMonth(f'"{word}" is not a color of taxi trips. {hint}')
+        colors |= dict.fromkeys(COLORS if word == "all" else [word] if word else [])
+    if given and not colors:
+        raise UnknownMonth(f'"{",".join(given)}" names no color. Use {", ".join(COLORS)} or all.')
+    return tuple(colors)
 
 
 def format_months(months: Iterable[str]) -> str:
@@ -107,9 +138,45 @@ def format_months(months: Iterable[str]) -> str:
     return ",".join(part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}" for part in ranges)
 
 
+def months_by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
+    """The months of each color, colors and months in the order in which they come."""
+    colors: dict[str, list[str]] = {}
+    for month in months:
+        colors.setdefault(month.color, []).append(month.month)
+    return colors
+
+
+def format_by_color(months: Iterable[TripMonth]) -> str:
+    """Months of several colors, such as `yellow 2021-08..2021-10, fhv 2020-01`."""
+    return ", ".join(f"{color} {format_months(these)}" for color, these in months_by_color(months).items())
+
+
+_USE = "Use YYYY-MM, for example 2021-01."
+
+
+def _not_a_month(text: str) -> UnknownMonth:
+    if re.fullmatch(r"[0-9]{4}-[0-9]{1,2}", text):
+        return UnknownMonth(f'"{text}" is not a valid month. Months are 01 to 12.')
+    return UnknownMonth(f'"{text}" is not a valid month. {_USE}')
+
+
+def _span(text: str) -> tuple[str, str]:
+    """The first and the last month of a month or a year."""
+    if re.fullmatch(r"[1-9][0-9]{3}", text):
+        return f"{text}-01", f"{text}-12"
+    year, dash, number = text.partition("-")
+    month = require_month(f"{year}-{number:0>2}" if dash and number else text)
+    return month, month
+
+
+def _in_year(end: str, start: str) -> str:
+    """The end of a range such as `2020-03..07`, with the year of its start."""
+    return f"{start[:4]}-{end}" if re.fullmatch(r"[0-9]{1,2}", end) and "-" in start else end
+
+
 def _range(first: str, last: str) -> list[str]:
     if last < first:
-        raise UnknownMonth(f"the range {first}..{last} ends before it starts: write {last}..{first}")
+        raise UnknownMonth(f"The range {first}..{last} ends before it starts. Use {last}..{first}.")
     months = [first]
     while months[-1] < last:
         months.append(next_month(months[-1]))

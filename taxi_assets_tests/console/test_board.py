@@ -72,6 +72,22 @@ def test_a_pipe_gets_a_line_for_each_month_that_ends(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_a_month_that_is_not_published_has_not_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A month that turns out not to be published ends in a state of its own, and is neither loaded nor failed."""
+    board = Board(MONTHS[:2], STATIONS)
+    with watch(board) as watcher:
+        for news in _passes(MONTHS[0]):
+            watcher.hear(news)
+        watcher.hear(RunNews(MONTHS[1], News.started))
+        watcher.hear(RunNews(MONTHS[1], News.station_started, "raw_trips"))
+        watcher.hear(RunNews(MONTHS[1], News.not_published, seconds=0.25))
+    assert capsys.readouterr().out.splitlines()[1:] == ["[2/2] green 2020-02 not published 0.2 s"]
+    assert board.lines[MONTHS[1]].state is State.not_published
+    assert (board.failed, board.loaded) == ([], [board.lines[MONTHS[0]]])
+    board.stop()
+    assert not board.failed
+
+
 def test_a_pipe_hears_of_what_takes_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A setback is told at once; how far a month is only after it said nothing for a while."""
     clock = 0.0
@@ -109,6 +125,7 @@ def test_a_small_terminal_shows_what_matters(monkeypatch: pytest.MonkeyPatch) ->
         for month in MONTHS[:3]:
             for news in _passes(month):
                 watcher.hear(news)
+        watcher.hear(RunNews(MONTHS[3], News.not_published))
         watcher.hear(RunNews(MONTHS[10], News.started))
         watcher.hear(RunNews(MONTHS[10], News.failed, "raw_trips", error="gone"))
         watcher.hear(RunNews(MONTHS[11], News.started))
@@ -118,5 +135,6 @@ def test_a_small_terminal_shows_what_matters(monkeypatch: pytest.MonkeyPatch) ->
     assert "clean_trips 34 of 90 MB" in drawn
     assert "failed at raw_trips" in drawn
     assert "green 2020-01" not in drawn
+    assert "green 2020-04" not in drawn
     shown = 12 - board_module.CHROME_LINES
-    assert f"7 waiting, 1 running, 3 done, 1 failed ({12 - shown} not shown)" in drawn
+    assert f"6 waiting, 1 running, 3 done, 1 not published, 1 failed ({12 - shown} not shown)" in drawn

@@ -7,7 +7,7 @@ import pytest
 from taxi_assets.console.board import Board
 from taxi_assets.console.tables import print_summary
 from taxi_assets.news import News, RunNews
-from taxi_assets.tlc.trips import TripMonth, format_months
+from taxi_assets.tlc.trips import TripMonth
 
 STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
 MONTHS = [TripMonth("yellow", f"2020-{number:02d}") for number in range(1, 13)]
@@ -26,19 +26,6 @@ def _board(done: int, failed: int) -> Board:
     return board
 
 
-@pytest.mark.parametrize(
-    ("months", "written"),
-    [
-        (["2020-03"], "2020-03"),
-        (["2020-03", "2020-04"], "2020-03..2020-04"),
-        (["2020-12", "2021-01", "2021-02", "2021-05"], "2020-12..2021-02,2021-05"),
-    ],
-)
-def test_months_are_written_as_they_are_read(months: list[str], written: str) -> None:
-    """Months that follow each other become a range, also over the turn of a year."""
-    assert format_months(months) == written
-
-
 def test_a_summary_ends_with_what_to_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     """After the table come the reasons, the count, and the commands that run again what failed."""
     again = "taxi materialize --color yellow --months 2020-03..2020-05 --select lake_trips+"
@@ -50,6 +37,17 @@ def test_a_summary_ends_with_what_to_run_again(capsys: pytest.CaptureFixture[str
     assert "Stack Trace" not in said
     print_summary(_board(done=2, failed=0), [again])
     assert "again" not in capsys.readouterr().out
+
+
+def test_a_month_that_is_not_published_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """A month that turned out not to be published is counted as that, without a reason or a command."""
+    board = _board(done=2, failed=0)
+    board.lines.update(Board(MONTHS[2:3], STATIONS).lines)
+    board.hear(RunNews(MONTHS[2], News.not_published, "raw_trips", seconds=0.5))
+    print_summary(board, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("3 months: 2 done, 1 not published, in ")
+    assert [line.split() for line in lines if "2020-03" in line] == [["yellow", "2020-03", "not", "published", "0.5"]]
 
 
 def test_a_stack_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """The installation that the environment names, in this process: for tests of what runs leave behind."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,16 +11,17 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.temporal_context import TemporalContext
 
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
 from taxi_assets.defs.history import read_history
 from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import STATIONS
-from taxi_assets.defs.partitions import partition_key, trip_partitions
+from taxi_assets.defs.plan import Which, plan_backfill
 from taxi_assets.defs.runs import Order, run_month
-from taxi_assets.defs.source_trips import SOURCE_TRIPS, observed_versions
-from taxi_assets.news import News, RunNews, Standing
+from taxi_assets.defs.source_trips import observed_versions
+from taxi_assets.news import News, Plan, RunNews, Standing
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply, WebServer
 
 
@@ -34,24 +37,46 @@ class Installation:
         """Let go of the instance."""
         self.instance.dispose()
 
-    def run(self, month: TripMonth, *stations: str, fresh: bool = False) -> list[RunNews]:
-        """Run stations of a month, all of them if none is named; what was told of it."""
+    def run(self, month: TripMonth, *assets: str, fresh: bool = False) -> list[RunNews]:
+        """Materialize assets of a month, all of them if none is named; what was told of it."""
         told: list[RunNews] = []
-        run_month(self.definitions, self.instance, month, Order(stations or STATIONS, fresh), told.append)
+        run_month(self.definitions, self.instance, month, Order(assets or TRIP_ASSETS, fresh), told.append)
         return told
 
     def load(self, *months: TripMonth) -> None:
-        """Take months through all stations."""
+        """Load months in all assets."""
         for month in months:
             told = self.run(month)
             assert told[-1].what is News.done, told[-1].error
 
-    def metadata(self, station: str, month: TripMonth) -> dict[str, Any]:
+    def metadata(self, asset: str, month: TripMonth) -> dict[str, Any]:
         """The values that the newest materialization of a month tells."""
-        wanted = dg.AssetRecordsFilter(dg.AssetKey(station), asset_partitions=[partition_key(month)])
+        wanted = dg.AssetRecordsFilter(asset_key(month.color, asset), asset_partitions=[month.month])
         record = self.instance.fetch_materializations(wanted, limit=1).records[0]
         assert record.asset_materialization
         return {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
+
+
+class FolderInstallation(Installation):
+    """One whose source is an empty folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = Path(self.settings.source_url)
+        self.source.mkdir()
+
+    def publish(self, *months: TripMonth) -> None:
+        """Let the source have months."""
+        for month in months:
+            publish(self.source, month, 10)
+
+    def publish_page(self, month: TripMonth) -> None:
+        """Let the source have a web page in a month's place."""
+        publish(self.source, month, 10).write_text("<html>no trips here</html>")
+
+    def plan(self, months: Sequence[TripMonth], which: Which = Which.all, assets: Sequence[str] = TRIP_ASSETS) -> Plan:
+        """What a backfill of these months would load, and what it would leave out."""
+        return plan_backfill(self.settings, self.instance, months, assets, which)
 
 
 class WebInstallation(Installation):
@@ -73,26 +98,26 @@ class WebInstallation(Installation):
 class ObservingInstallation(WebInstallation):
     """One that looks at what its source has."""
 
-    def observe(self, partition: str | None = None) -> dict[str, str]:
-        """Observe the source, as the UI does; the versions that are known then."""
+    def observe(self, color: str, partition: str | None = None) -> dict[str, str]:
+        """Observe the source of a color, as the UI does; the versions that are known then."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        subset = job.get_subset(asset_selection={dg.AssetKey(SOURCE_TRIPS)})
+        subset = job.get_subset(asset_selection={asset_key(color, SOURCE_TRIPS)})
         assert subset.execute_in_process(instance=self.instance, partition_key=partition).success
-        return observed_versions(self.instance)
+        return observed_versions(self.instance, color)
 
     def standing(self, month: TripMonth) -> Standing:
         """How `taxi status` says that a month stands."""
-        histories = read_history(self.instance, trip_partitions(self.settings.first_month))
+        histories = read_history(self.instance, self.settings)
         return next(history.standing for history in histories if history.month == month)
 
     def stale(self, month: TripMonth) -> list[str]:
-        """The stations at which Dagster's UI shows a month as stale."""
+        """The assets of a month that Dagster's UI shows as stale."""
         graph = self.definitions.resolve_asset_graph()
         now = TemporalContext(effective_dt=datetime.now(UTC), last_event_id=None)
         view = AssetGraphView(temporal_context=now, instance=self.instance, asset_graph=graph)
         status = CachingStaleStatusResolver(self.instance, graph, view).get_status
-        key = partition_key(month)
-        return [station for station in STATIONS if status(dg.AssetKey(station), key) is StaleStatus.STALE]
+        stale = StaleStatus.STALE
+        return [name for name in TRIP_ASSETS if status(asset_key(month.color, name), month.month) is stale]
 
 
 def web_path(month: TripMonth) -> str:

@@ -9,11 +9,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from taxi_assets.defs.jobs import LOAD_TRIPS
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.graph import asset_key, job_name
 from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.stores import alerts
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.installation import Installation
 from taxi_assets_tests.inbox import Inbox
 from taxi_assets_tests.web_server import Reply, WebServer, serve
@@ -26,8 +25,6 @@ class Office(Installation):
         super().__init__()
         self.inbox = inbox
         self._web = web
-        # Of all five stations Dagster would plan each output and each check, which takes a while.
-        self._job = self.definitions.resolve_job_def(LOAD_TRIPS).get_subset(asset_selection={dg.AssetKey("raw_trips")})
         self._cursors: dict[str, str | None] = {}
 
     def begin(self, sensor: str) -> None:
@@ -50,14 +47,17 @@ class Office(Installation):
     ) -> dg.DagsterRun:
         """A run of a month in this state; in its tags, the run that it is a retry of."""
         told = tags or {}
-        partition = {"dagster/partition": str(partition_key(month))} if month else {}
+        partition = {"dagster/partition": month.month} if month else {}
+        color = month.color if month else COLORS[0]
+        job = self.definitions.resolve_job_def(job_name(color))
         return self.instance.create_run_for_job(
-            self._job,
+            # Of all five assets Dagster would plan each output and each check, which takes a while.
+            job.get_subset(asset_selection={asset_key(color, "raw_trips")}),
             tags={**partition, **told},
             parent_run_id=told.get("dagster/parent_run_id"),
             root_run_id=told.get("dagster/root_run_id"),
             status=status,
-            remote_job_origin=ORIGIN.get_job_origin(LOAD_TRIPS),
+            remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
 
     def fail(

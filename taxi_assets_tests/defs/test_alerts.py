@@ -14,8 +14,9 @@ from dagster._utils.warnings import disable_dagster_warnings
 
 from taxi_assets.defs.alerts import tell_failed_month
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
+from taxi_assets.defs.graph import asset_key, job_name
 from taxi_assets.defs.instance import process_name
-from taxi_assets.defs.jobs import LOAD_TRIPS
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.news import News, RunNews
 from taxi_assets.settings import Settings
@@ -23,16 +24,14 @@ from taxi_assets.systems import open_channels
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.office import Office, office_in
 from taxi_assets_tests.inbox import SECRET
+from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply
-
-# Dagster's own tags of a partition.
-pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys like .'dagster/partition/:DeprecationWarning")
 
 SENSOR = "alert_failed_runs"
 ONE_RETRY = {"dagster/max_retries": "1"}
 # Its number is this process's, but it began long ago.
-DEAD = json.dumps({**json.loads(process_name()), "taxi/process_started": "1.00"})
-ELSEWHERE = json.dumps({**json.loads(process_name()), "taxi/host": "another"})
+DEAD = json.dumps({**json.loads(process_name()), "started": 1.0})
+ELSEWHERE = json.dumps({**json.loads(process_name()), "host": "another"})
 MARCH, APRIL = TripMonth("green", "2021-03"), TripMonth("green", "2021-04")
 
 
@@ -50,7 +49,7 @@ def office(_shared: Office) -> Office:
 
 
 def _run(office: Office, month: TripMonth, *, teller: str = "") -> dg.DagsterRun:
-    """Run a month's first station, as `taxi materialize` does; `teller` is the process of one with --alert."""
+    """Run a month's first asset, as `taxi materialize` does; `teller` is the process of one with --alert."""
     run_month(office.definitions, office.instance, month, Order(("raw_trips",), teller=teller), lambda _: None)
     return office.instance.get_runs(limit=1)[0]
 
@@ -81,9 +80,9 @@ def test_failures_from_before_the_first_look_are_not_told(office: Office) -> Non
 
 
 def test_a_month_that_is_not_published_is_not_told(office: Office) -> None:
-    """That the source does not have a month yet is no failure that anybody can mend."""
+    """A run of an unpublished month succeeds and sends no notification."""
     run = _run(office, TripMonth("fhv", "2021-05"))
-    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert run.status is dg.DagsterRunStatus.SUCCESS
     office.tick(SENSOR)
     assert office.inbox.mails == []
 
@@ -126,14 +125,40 @@ def test_a_run_of_another_project_is_not_told(office: Office) -> None:
     assert office.inbox.mails == []
 
 
-@pytest.mark.parametrize("tags", [{}, {"dagster/partition": "2021-01"}], ids=["none", "no month"])
+@pytest.mark.parametrize("tags", [{}, {"dagster/partition": "2021-1"}], ids=["none", "no month"])
 def test_a_run_without_a_partition_is_told(tags: Mapping[str, str], office: Office) -> None:
     """A job that was started without a partition, or with a key that is none, fails too; its name stands for it."""
     office.fail(None, "no partition was chosen", tags=tags)
     office.tick(SENSOR)
     (mail,) = office.inbox.mails
-    assert mail.title == "load_trips failed"
+    assert mail.title == "load_yellow failed"
     assert mail.text.splitlines()[:2] == ["no partition was chosen", "Asked for by dagster"]
+
+
+def test_a_run_of_several_colors_is_told_once(office: Office) -> None:
+    """One run of two colors' assets, which the UI can start, sends one notification that names both months."""
+    office.publish_page(MARCH)
+    fhv = TripMonth("fhv", MARCH.month)
+    publish(Path(office.settings.source_url), fhv, 10)
+    job = office.definitions.resolve_implicit_global_asset_job_def()
+    both = {asset_key(month.color, "raw_trips") for month in (MARCH, fhv)}
+    run = job.get_subset(asset_selection=both).execute_in_process(
+        instance=office.instance, partition_key=MARCH.month, raise_on_error=False
+    )
+    assert not run.success
+    office.tick(SENSOR)
+    (mail,) = office.inbox.mails
+    assert mail.title == "fhv 2021-03, green 2021-03 failed at raw_trips"
+    assert f"{MARCH.stem}.csv.gz is an HTML page" in mail.text
+
+
+def test_a_failed_run_of_a_check_is_told(office: Office) -> None:
+    """A run of a check alone, which the UI can start, sends a notification that names the check."""
+    check = dg.AssetCheckKey(asset_key("green", "warehouse_trips"), NEWEST_MONTH_LOADED)
+    run = office.instance.add_run(dg.DagsterRun("__ASSET_JOB", asset_check_selection=frozenset({check})))
+    office.instance.report_run_failed(run, "the source did not answer")
+    office.tick(SENSOR)
+    assert [mail.title for mail in office.inbox.mails] == ["green/warehouse_trips:newest_month_loaded failed"]
 
 
 def test_only_the_last_try_is_told(office: Office) -> None:
@@ -183,16 +208,18 @@ def test_what_was_retried_though_its_backfill_is_over_is_not_told(office: Office
 def test_no_secret_is_told(office: Office) -> None:
     """An error that quotes the addresses of Postgres and of the channels goes out without what is secret in them."""
     url = "postgresql://ann:hunter2@127.0.0.1:1/trips"
-    partitions = office.definitions.resolve_asset_graph().get(dg.AssetKey("raw_trips")).partitions_def
+    key = asset_key("green", "raw_trips")
+    partitions = office.definitions.resolve_asset_graph().get(key).partitions_def
 
-    @dg.asset(partitions_def=partitions)
+    @dg.asset(key=key, partitions_def=partitions)
     def raw_trips() -> None:
         raise ValueError(f"no connection to {url}, nor to {os.environ['TAXI_ALERT_URLS']}: refused")
 
-    careless = dg.Definitions([raw_trips], jobs=[dg.define_asset_job(LOAD_TRIPS, [raw_trips])])
+    name = job_name("green")
+    careless = dg.Definitions([raw_trips], jobs=[dg.define_asset_job(name, [raw_trips])])
     # As Dagster's own commands do, this run names no code location.
-    job = careless.resolve_job_def(LOAD_TRIPS)
-    job.execute_in_process(instance=office.instance, partition_key="green|2021-03", raise_on_error=False)
+    job = careless.resolve_job_def(name)
+    job.execute_in_process(instance=office.instance, partition_key="2021-03", raise_on_error=False)
     office.tick(SENSOR)
     (mail,) = office.inbox.mails
     assert mail.title == "green 2021-03 failed at raw_trips"

@@ -1,5 +1,6 @@
 """People are told once of each backfill that is over: what became of its months, and what to run again."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,15 +14,13 @@ from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
 
 from taxi_assets.defs import backfill_alerts
-from taxi_assets.defs.instance import process_tags
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.graph import asset_key
+from taxi_assets.defs.instance import PROCESS_TAG, process_tags
 from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.office import Office, office_in
+from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply
-
-# Dagster's own tags of a partition.
-pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys like .'dagster/partition/:DeprecationWarning")
 
 SENSOR = "alert_finished_backfills"
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
@@ -49,7 +48,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def _backfill(
-    office: Office, name: str, months: Sequence[TripMonth], status: str = "REQUESTED", job: str = "load_trips"
+    office: Office, name: str, months: Sequence[TripMonth], status: str = "REQUESTED", job: str = "load_green"
 ) -> PartitionBackfill:
     """A backfill of these months, as `taxi backfill` and Dagster's command make one."""
     backfill = PartitionBackfill(
@@ -61,7 +60,7 @@ def _backfill(
         partition_set_origin=RemotePartitionSetOrigin(
             repository_origin=ORIGIN, partition_set_name=partition_set_snap_name_for_job_name(job)
         ),
-        partition_names=[str(partition_key(month)) for month in months],
+        partition_names=[month.month for month in months],
         title="spring",
     )
     office.instance.add_backfill(backfill)
@@ -83,15 +82,14 @@ def _tags(backfill: PartitionBackfill) -> dict[str, str]:
 
 def test_a_backfill_is_told_once_when_it_is_over(office: Office, name: str) -> None:
     """One message counts what became of its months, names them, says how to run again what failed, and has a link."""
-    unpublished = TripMonth("fhv", "2021-05")
+    unpublished = TripMonth("green", "2021-08")
     backfill = _backfill(office, name, [*MONTHS, unpublished])
     for month in MONTHS[:2]:
         _run(office, backfill, month)
     for month in (MONTHS[2], MONTHS[3], MONTHS[5]):
         office.fail(month, tags=_tags(backfill))
     _run(office, backfill, MONTHS[4], dg.DagsterRunStatus.CANCELED)
-    office.run(unpublished, "raw_trips")
-    office.instance.add_run_tags(office.instance.get_runs(limit=1)[0].run_id, _tags(backfill))
+    _run_for_real(office, backfill, unpublished)
     assert office.tick(SENSOR) == "told of backfills: 0; not over yet: 1"
     assert office.inbox.mails == []
     _end(office, backfill, "COMPLETED_FAILED")
@@ -104,12 +102,31 @@ def test_a_backfill_is_told_once_when_it_is_over(office: Office, name: str) -> N
         f"{name} spring",
         "loaded: green 2021-01..2021-02",
         "failed: green 2021-03..2021-04,2021-06",
-        "not published: fhv 2021-05",
+        "not published: green 2021-08",
         "cancelled: green 2021-05",
         "never ran: green 2021-07",
         f"To run again what is not loaded: taxi backfill --resume {name}",
         f"https://ui.example.org/runs/b/{name}",
     ]
+
+
+def _run_for_real(office: Office, backfill: PartitionBackfill, month: TripMonth) -> None:
+    """Run the first asset of a month; the source does not have it."""
+    office.run(month, "raw_trips")
+    office.instance.add_run_tags(office.instance.get_runs(limit=1)[0].run_id, _tags(backfill))
+
+
+def test_months_that_are_not_published_are_no_failure(office: Office, name: str) -> None:
+    """A backfill whose months are loaded or not published sends a success message without a command to run again."""
+    unpublished = TripMonth("green", "2021-08")
+    backfill = _backfill(office, name, [MONTHS[0], unpublished])
+    _run(office, backfill, MONTHS[0])
+    _run_for_real(office, backfill, unpublished)
+    _end(office, backfill, "COMPLETED_SUCCESS")
+    office.tick(SENSOR)
+    (mail,) = office.inbox.mails
+    assert (mail.title, mail.kind) == ("backfill of 2 months: 1 loaded, 1 not published", "success")
+    assert "run again" not in mail.text
 
 
 def test_a_month_counts_by_its_newest_run(office: Office, name: str) -> None:
@@ -170,15 +187,16 @@ def test_many_at_once_are_told_one_after_another(office: Office, name: str, monk
         assert lines == [f"{name} {number} spring" for number in range(told)]
 
 
-def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> None:
-    """What the UI's asset graph asks for counts its months too, also those that never ran."""
-    graph = office.definitions.resolve_asset_graph()
+def _asset_backfill(
+    office: Office, name: str, months: Sequence[str], assets: Sequence[dg.AssetKey]
+) -> PartitionBackfill:
+    """A backfill of these assets, as the UI's asset graph makes one."""
     with disable_dagster_warnings():
         backfill = PartitionBackfill.from_asset_partitions(
             backfill_id=name,
-            asset_graph=graph,
-            partition_names=[str(partition_key(month)) for month in MONTHS[:3]],
-            asset_selection=[dg.AssetKey("clean_trips"), dg.AssetKey("postgres_trips")],
+            asset_graph=office.definitions.resolve_asset_graph(),
+            partition_names=list(months),
+            asset_selection=list(assets),
             backfill_timestamp=get_current_timestamp(),
             tags={},
             dynamic_partitions_store=office.instance,
@@ -188,6 +206,13 @@ def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> Non
             run_config=None,
         )
     office.instance.add_backfill(backfill)
+    return backfill
+
+
+def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> None:
+    """What the UI's asset graph asks for counts its months too, also those that never ran."""
+    assets = [asset_key("green", "clean_trips"), asset_key("green", "postgres_trips")]
+    backfill = _asset_backfill(office, name, [month.month for month in MONTHS[:3]], assets)
     office.tick(SENSOR)
     _run(office, backfill, MONTHS[0])
     office.fail(MONTHS[1], tags=_tags(backfill))
@@ -196,6 +221,23 @@ def test_a_backfill_of_the_asset_graph_is_told(office: Office, name: str) -> Non
     (mail,) = office.inbox.mails
     assert mail.title == "backfill of 3 months: 1 loaded, 1 failed, 1 never ran"
     assert "To run again what is not loaded: Re-execute, on its page" in mail.text.splitlines()
+
+
+def test_a_run_of_several_colors_counts_for_each(office: Office, name: str) -> None:
+    """In a run of several colors, one color's month can be loaded while another's is not published."""
+    loaded, absent = TripMonth("green", "2021-09"), TripMonth("fhv", "2021-09")
+    publish(Path(office.settings.source_url), loaded, 10)
+    assets = [asset_key(month.color, "raw_trips") for month in (loaded, absent)]
+    backfill = _asset_backfill(office, name, [loaded.month], assets)
+    office.tick(SENSOR)
+    job = office.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(assets))
+    run = job.execute_in_process(instance=office.instance, partition_key=loaded.month, tags=_tags(backfill))
+    assert run.success
+    _end(office, backfill, "COMPLETED_SUCCESS")
+    office.tick(SENSOR)
+    (mail,) = office.inbox.mails
+    assert mail.title == "backfill of 2 months: 1 loaded, 1 not published"
+    assert {"loaded: green 2021-09", "not published: fhv 2021-09"} <= set(mail.text.splitlines())
 
 
 def test_a_backfill_that_the_daemon_gave_up_says_why(office: Office, name: str) -> None:
@@ -234,7 +276,8 @@ def test_a_backfill_with_a_run_whose_process_is_gone_is_over(office: Office, nam
     backfill = _backfill(office, name, MONTHS[:1])
     run = office.start(MONTHS[0], tags=_tags(backfill))
     # Its number is this process's, but it began long ago.
-    office.instance.add_run_tags(run.run_id, {**process_tags(run.run_id), "taxi/process_started": "1.00"})
+    process = {**json.loads(process_tags(run.run_id)[PROCESS_TAG]), "started": 1.0}
+    office.instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps(process)})
     _end(office, backfill, "COMPLETED")
     office.tick(SENSOR)
     assert [mail.title for mail in office.inbox.mails] == ["backfill of 1 month: 1 failed"]

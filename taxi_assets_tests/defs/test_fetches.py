@@ -30,7 +30,7 @@ class Fetching(WebInstallation):
         self.raw = self.settings.home / "raw" / PATH[1:]
 
     def fetch(self, *, fresh: bool = False) -> dict[str, Any]:
-        """Run `raw_trips`; what it tells."""
+        """Run `raw_trips`; returns its metadata."""
         told = self.run(MONTH, "raw_trips", fresh=fresh)
         assert told[-1].what is News.done, told[-1].error
         return self.metadata("raw_trips", MONTH)
@@ -44,7 +44,7 @@ def installation(web_source: WebServer) -> Iterator[Fetching]:
 
 
 def test_unchanged_month_is_not_fetched_again(installation: Fetching) -> None:
-    """The second run asks, is told that nothing changed, and says so; the file, its rows and its version stay."""
+    """A second run of an unchanged month downloads nothing and reports that; file, rows and version stay the same."""
     body = installation.publish(MONTH, ETag='"v1"').body
     first, second = installation.fetch(), installation.fetch()
     assert installation.raw.read_bytes() == body
@@ -56,11 +56,13 @@ def test_unchanged_month_is_not_fetched_again(installation: Fetching) -> None:
 
 
 def test_a_run_from_the_terminal_is_tagged(installation: Fetching) -> None:
-    """The run has color, month and who asked as tags."""
+    """A run has its color, its partition and its origin as tags; bookkeeping tags are hidden."""
     installation.publish(MONTH, ETag='"v1"')
     installation.fetch()
     (run,) = installation.instance.get_runs()
-    assert run.tags.items() >= {"taxi/color": "green", "taxi/month": "2021-03", "taxi/asked_by": "cli"}.items()
+    shown = {tag: value for tag, value in run.tags.items() if not tag.startswith(".dagster/")}
+    assert shown.items() >= {"taxi/color": "green", "dagster/partition": "2021-03", "taxi/asked_by": "cli"}.items()
+    assert {tag for tag in shown if tag.startswith("taxi/")} == {"taxi/color", "taxi/asked_by"}
 
 
 def test_changed_month_is_fetched_again(installation: Fetching) -> None:
@@ -122,8 +124,8 @@ def test_only_one_raw_file_of_a_month_stays(installation: Fetching, monkeypatch:
     assert [file.name for file in installation.raw.parent.iterdir()] == ["green_tripdata_2021-03.csv"]
 
 
-def test_a_broken_line_is_told(installation: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How often the source was asked, and that the file went on where it broke off, is metadata."""
+def test_a_resumed_download_is_reported(installation: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of tries, and how often a download was resumed, are metadata."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     cut = installation.publish(MONTH, ETag='"v1"')
     cut.cut_at = 700

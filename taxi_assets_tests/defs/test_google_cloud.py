@@ -10,10 +10,12 @@ from dagster_gcp import BigQueryResource, GCSResource
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.google_cloud import BigQueryTables, BucketObjects
+from taxi_assets.defs.graph import asset_key
 from taxi_assets.errors import SettingsError
 from taxi_assets.settings import Settings
 from taxi_assets.stores.bigquery import BigQueryWarehouse
 from taxi_assets.stores.gcs import GCSLake
+from taxi_assets.tlc.trips import COLORS
 
 KEY = base64.b64encode(json.dumps({"type": "service_account", "private_key": "s3cret"}).encode()).decode()
 
@@ -30,17 +32,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings.load()
 
 
-def test_stations_say_what_they_are(settings: Settings) -> None:
-    """In the UI the lake is of kind gcs and the warehouse of kind bigquery; the other stations are what they were."""
+def test_assets_say_what_they_are(settings: Settings) -> None:
+    """In the UI the lake is of kind gcs and the warehouse of kind bigquery; the other assets are what they were."""
     graph = build_definitions(settings).resolve_asset_graph()
-    kinds = {key.to_user_string(): graph.get(key).kinds for key in graph.materializable_asset_keys}
-    assert kinds == {
+    kinds = {key: graph.get(key).kinds for key in graph.materializable_asset_keys}
+    of_each_color = {
         "raw_trips": {"csv"},
         "clean_trips": {"parquet"},
         "lake_trips": {"gcs"},
         "warehouse_trips": {"bigquery"},
         "postgres_trips": {"postgres"},
     }
+    assert kinds == {asset_key(color, name): kind for color in COLORS for name, kind in of_each_color.items()}
 
 
 def _resources(settings: Settings) -> tuple[BucketObjects, BigQueryTables]:

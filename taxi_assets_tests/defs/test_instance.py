@@ -1,5 +1,6 @@
 """The instance of one machine: its configuration, and runs that know their process and are not under way without it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,20 +12,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.instance.config import PoolGranularity
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.instance import dagster_home, fail_dead_runs, open_instance, process_tags
-from taxi_assets.defs.jobs import LOAD_TRIPS
-from taxi_assets.defs.partitions import partition_key
+from taxi_assets.defs.graph import TRIP_ASSETS, asset_key, job_name
+from taxi_assets.defs.instance import PROCESS_TAG, dagster_home, fail_dead_runs, open_instance, process_tags
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.errors import StoreError
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.months import publish
 
 PROJECT = Path(__file__).parent.parent.parent
 MONTH = TripMonth("fhv", "2021-01")
-RAW = [dg.AssetKey("raw_trips"), dg.AssetKey("clean_trips")]
+RAW = [asset_key("fhv", "raw_trips"), asset_key("fhv", "clean_trips")]
 
 PLACES = {"storage", "compute_logs", "local_artifact_storage"}
 """What the checkout's file says besides, since its folder is not where the history is."""
@@ -35,8 +36,8 @@ from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.instance import open_instance
 from taxi_assets.settings import Settings
 settings = Settings.load()
-job = build_definitions(settings).resolve_job_def("load_trips")
-job.execute_in_process(partition_key="fhv|2021-01", instance=open_instance(settings.home))
+job = build_definitions(settings).resolve_job_def("load_fhv")
+job.execute_in_process(partition_key="2021-01", instance=open_instance(settings.home))
 """
 
 
@@ -62,14 +63,32 @@ def test_the_checkout_and_a_home_have_one_configuration(tmp_path: Path) -> None:
 
 
 def test_the_queue_has_limits_in_all_and_for_each_color(instance: dg.DagsterInstance) -> None:
-    """Few runs go at once, and fewer of a color, by the tag that every run of a partition has."""
-    queue = instance.get_concurrency_config().run_queue_config
-    assert queue
-    assert queue.max_concurrent_runs == 4
-    [limit] = queue.tag_concurrency_limits
-    assert (limit["key"], limit["value"]) == ("dagster/partition/color", {"applyLimitPerUniqueValue": True})
-    assert limit["limit"] == 2
+    """The queue limits runs in all, and runs of each color by a pool with run granularity."""
+    limits = instance.get_concurrency_config()
+    assert limits.run_queue_config
+    assert limits.run_queue_config.max_concurrent_runs == 4
+    assert limits.run_queue_config.should_block_op_concurrency_limited_runs
+    assert limits.run_queue_config.op_concurrency_slot_buffer == 0
+    assert limits.pool_config.pool_granularity is PoolGranularity.RUN
+    assert limits.pool_config.default_pool_limit == 2
     assert instance.run_monitoring_enabled
+
+
+def test_every_asset_is_in_the_pool_of_its_color() -> None:
+    """Every asset of a color is in the color's pool, so that the limit holds for any selection of assets."""
+    graph = build_definitions(Settings.load()).resolve_asset_graph()
+    pools = {key: graph.get(key).pools for key in graph.materializable_asset_keys}
+    assert pools == {asset_key(color, name): {color} for color in COLORS for name in TRIP_ASSETS}
+
+
+def test_the_limits_of_colors_are_there_before_any_run(home: Path, instance: dg.DagsterInstance) -> None:
+    """Pools are created with the instance, because the daemon does not limit a pool when it first sees it."""
+    limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    assert limits == dict.fromkeys(COLORS, 2)
+    instance.event_log_storage.set_concurrency_slots("green", 5)
+    with open_instance(home) as again:
+        limits = {pool.name: pool.limit for pool in again.event_log_storage.get_pool_limits()}
+    assert limits == {**dict.fromkeys(COLORS, 2), "green": 5}
 
 
 def test_a_configuration_that_taxi_made_is_made_again(tmp_path: Path) -> None:
@@ -110,7 +129,7 @@ def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.
     with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 60
-            while not [run for run in instance.get_runs() if run.tags.get("taxi/process") == str(process.pid)]:
+            while process.pid not in [_process_of(run) for run in instance.get_runs()]:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             assert fail_dead_runs(instance) == []
@@ -122,9 +141,15 @@ def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.
     assert process.returncode == -signal.SIGKILL
 
 
+def _process_of(run: dg.DagsterRun) -> int | None:
+    """The process id that a run is tagged with."""
+    found: int | None = json.loads(run.tags.get(PROCESS_TAG, "{}")).get("pid")
+    return found
+
+
 @pytest.mark.usefixtures("source")
 def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without tags of a process, or with its parent's, gets its own, once; one of `taxi materialize` has them."""
+    """A run without a process, or with its parent's, is tagged with its own, once; one of `taxi materialize` has it."""
     tagged: list[str] = []
     add_run_tags = instance.add_run_tags
 
@@ -134,12 +159,9 @@ def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, mo
 
     monkeypatch.setattr(instance, "add_run_tags", count)
     definitions = build_definitions(Settings.load())
-    job = definitions.resolve_job_def(LOAD_TRIPS)
-    of_parent = {**process_tags("its parent"), "taxi/process": "1"}
-    for tags in ({}, of_parent):
-        done = job.execute_in_process(
-            partition_key=partition_key(MONTH), instance=instance, asset_selection=RAW, tags=tags
-        )
+    job = definitions.resolve_job_def(job_name(MONTH.color))
+    for tags in ({}, process_tags("its parent")):
+        done = job.execute_in_process(partition_key=MONTH.month, instance=instance, asset_selection=RAW, tags=tags)
         run = instance.get_run_by_id(done.run_id)
         assert run
         assert process_tags(done.run_id).items() <= run.tags.items()

@@ -15,12 +15,11 @@ from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, PARTITION_NAME_TAG, ROOT_RUN_ID_TAG
 
-from taxi_assets.defs.backfills import Which, plan_backfill
 from taxi_assets.defs.fetches import remembered
+from taxi_assets.defs.graph import TRIP_ASSETS, asset_key, job_name
 from taxi_assets.defs.history import read_history, report_wiped
 from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.jobs import LOAD_TRIPS, STATIONS
-from taxi_assets.defs.partitions import trip_partitions
+from taxi_assets.defs.plan import Which, plan_backfill
 from taxi_assets.defs.retention import remove_old_runs
 from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.defs.source_trips import observed_versions
@@ -29,7 +28,9 @@ from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import ObservingInstallation, web_path
 from taxi_assets_tests.web_server import Reply, WebServer
 
-TWICE, IN_PARTS, NEVER, WIPED = MONTHS = [TripMonth("green", f"2021-0{month}") for month in range(1, 5)]
+COLOR = "green"
+
+TWICE, IN_PARTS, NEVER, WIPED = MONTHS = [TripMonth(COLOR, f"2021-0{month}") for month in range(1, 5)]
 
 
 @pytest.fixture
@@ -49,48 +50,49 @@ def deployment(home: Path, postgres_url: str, web_source: WebServer) -> Iterator
         yield made
 
 
-def _ran(installation: ObservingInstallation, month: TripMonth, *stations: str) -> str:
-    """Run stations of a month, however that ends; the run's id."""
-    return installation.run(month, *stations)[-1].run_id
+def _ran(installation: ObservingInstallation, month: TripMonth, *assets: str) -> str:
+    """Run assets of a month, however that ends; the run's id."""
+    return installation.run(month, *assets)[-1].run_id
 
 
 def _observed(installation: ObservingInstallation) -> str:
     """Observe the source; the run's id."""
-    installation.observe()
+    installation.observe(COLOR)
     return installation.instance.get_runs(limit=1)[0].run_id
 
 
 def _told(installation: ObservingInstallation) -> list[object]:
-    """All that `taxi status`, `taxi backfill`, the stations and Dagster's UI tell of the months."""
+    """All that `taxi status`, `taxi backfill`, the assets and Dagster's UI tell of the months."""
     instance, settings = installation.instance, installation.settings
     return [
-        read_history(instance, trip_partitions(settings.first_month)),
-        [plan_backfill(settings, instance, MONTHS, STATIONS, which) for which in Which],
+        read_history(instance, settings),
+        [plan_backfill(settings, instance, MONTHS, TRIP_ASSETS, which) for which in Which],
         [remembered(instance, month) for month in MONTHS],
-        observed_versions(instance),
+        observed_versions(instance, COLOR),
         [installation.stale(month) for month in MONTHS],
-        [_unfinished(instance, station) for station in STATIONS],
+        [_unfinished(instance, name) for name in TRIP_ASSETS],
     ]
 
 
-def _unfinished(instance: dg.DagsterInstance, station: str) -> object:
-    """The partitions of a station whose newest run did not come so far, as the UI shows them."""
+def _unfinished(instance: dg.DagsterInstance, name: str) -> object:
+    """The partitions of an asset whose newest run did not come so far, as the UI shows them."""
     return instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
-        dg.AssetKey(station)
+        asset_key(COLOR, name)
     )
 
 
-def test_months_are_told_as_before(installation: ObservingInstallation) -> None:
+@pytest.mark.parametrize("nothing", [Reply(b"<html>no trips here</html>"), Reply(status=404)], ids=["page", "absent"])
+def test_months_are_told_as_before(nothing: Reply, installation: ObservingInstallation) -> None:
     """Runs go that others took the place of, with their events; nothing that is told of any month changes."""
     for month in (TWICE, IN_PARTS, WIPED):
         installation.publish(month, ETag='"v1"')
     replaced = [_ran(installation, TWICE, "raw_trips", "clean_trips")]
     _ran(installation, TWICE)
-    for station in ("raw_trips", "clean_trips"):
-        _ran(installation, IN_PARTS, station)
-    installation.web.replies[web_path(IN_PARTS)] = [Reply(status=404)]
-    # Of those that failed, the second asked for more than the newest: Dagster's UI knows of the rest by that.
+    for name in ("raw_trips", "clean_trips"):
+        _ran(installation, IN_PARTS, name)
+    # Of those that load nothing, the second asked for more than the newest: Dagster's UI knows of the rest by that.
     for month in (IN_PARTS, NEVER):
+        installation.web.replies[web_path(month)] = [nothing]
         replaced.append(_ran(installation, month, "raw_trips", "clean_trips"))
         _ran(installation, month, "raw_trips", "clean_trips")
         _ran(installation, month, "raw_trips")
@@ -141,7 +143,7 @@ def _run(
     days_ago: float,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS,
     tags: Mapping[str, str] = MappingProxyType({}),
-    job: str = LOAD_TRIPS,
+    job: str = job_name(COLOR),
 ) -> str:
     """A run of no month that ended, if it did, so many days ago, a day after it was made; its id."""
     run_id = instance.create_run_for_job(
@@ -179,7 +181,7 @@ def test_runs_go_by_when_they_ended(instance: dg.DagsterInstance) -> None:
 
 def test_the_newest_run_of_a_month_stays(instance: dg.DagsterInstance) -> None:
     """However old it is, a month stands as its newest run ended, also where that came to no station."""
-    _, newest = (_run(instance, days, tags={PARTITION_NAME_TAG: "green|2021-01"}) for days in (401, 400))
+    _, newest = (_run(instance, days, tags={PARTITION_NAME_TAG: "2021-01"}) for days in (401, 400))
     assert _left(instance) == {newest}
 
 

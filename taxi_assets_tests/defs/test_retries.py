@@ -15,9 +15,8 @@ import pytest
 
 from taxi_assets import errors
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.graph import TRIP_ASSETS, asset_key
 from taxi_assets.defs.history import read_history
-from taxi_assets.defs.jobs import STATIONS
-from taxi_assets.defs.partitions import partition_key, trip_partitions
 from taxi_assets.defs.retries import retry_tags, tried_again
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.errors import CountMismatch, StoreBusy, StoreError, StoreUnreachable
@@ -44,15 +43,15 @@ class Retried(Installation):
         self.home = self.settings.home
         self.raw = publish(self.home.parent / "source", MONTH, ROWS)
 
-    def try_month(self, *stations: str, hear: Callable[[RunNews], None] = lambda _: None) -> list[RunNews]:
-        """Run stations of the month, all if none is named, under the settings of now; what was told, and heard."""
+    def try_month(self, *assets: str, hear: Callable[[RunNews], None] = lambda _: None) -> list[RunNews]:
+        """Run assets of the month, all if none is named, under the settings of now; what was told, and heard."""
         told: list[RunNews] = []
 
         def tell(news: RunNews) -> None:
             told.append(news)
             hear(news)
 
-        run_month(build_definitions(Settings.load()), self.instance, MONTH, Order(stations or STATIONS), tell)
+        run_month(build_definitions(Settings.load()), self.instance, MONTH, Order(assets or TRIP_ASSETS), tell)
         return told
 
     def retries(self, run_id: str) -> int:
@@ -149,12 +148,8 @@ def test_there_is_an_end_to_trying(
     assert (told[-1].what, told[-1].station) == (News.failed, "postgres_trips")
     assert told[-1].error.startswith("no connection to Postgres at host 127.0.0.1")
     assert "RetryRequested" not in told[-1].trace
-    [history] = read_history(installation.instance, trip_partitions("2019-01"))
+    [history] = read_history(installation.instance, installation.settings)
     assert (history.failed_at, history.error) == ("postgres_trips", told[-1].error)
-
-
-def _not_published(installation: Retried) -> None:
-    installation.raw.unlink()
 
 
 def _no_csv(installation: Retried) -> None:
@@ -179,7 +174,6 @@ def _table_of_others(_: Retried) -> None:
 
 
 LASTING = {
-    "NotPublished": (_not_published, "raw_trips", "green 2021-03 is not published"),
     "BadFile": (_no_csv, "raw_trips", "an HTML page"),
     "BadHeader": (_other_header, "raw_trips", "unknown: tpep_pickup_datetime"),
     "no place": (_clean_in_the_way, "clean_trips", "cannot be used by user"),
@@ -203,6 +197,15 @@ def test_what_another_try_cannot_mend_is_not_tried_again(
     assert (told[-1].what, told[-1].station) == (News.failed, station)
     assert said in told[-1].error
     assert installation.retries(told[-1].run_id) == 0
+
+
+def test_a_month_that_is_not_published_is_not_tried_again(installation: Retried) -> None:
+    """An unpublished month is not a failure and is not retried."""
+    installation.raw.unlink()
+    told = installation.try_month()
+    assert told[-1].what is News.not_published
+    assert installation.retries(told[-1].run_id) == 0
+    assert [news.station for news in told if news.what is News.station_started] == ["raw_trips"]
 
 
 def test_a_station_without_what_it_needs_is_not_tried_again(installation: Retried) -> None:
@@ -270,12 +273,10 @@ def test_what_may_pass_is_known_for_each_error() -> None:
 
 def test_a_month_can_be_loaded_where_nothing_runs(installation: Retried) -> None:
     """Outside of runs, as in a notebook, Dagster gives what a station left, or the error as it is."""
-    definitions = build_definitions(Settings.load())
+    definitions, key = build_definitions(Settings.load()), asset_key(MONTH.color, "clean_trips")
     with pytest.raises(errors.MissingUpstream):
-        definitions.load_asset_value("clean_trips", partition_key=partition_key(MONTH), instance=installation.instance)
+        definitions.load_asset_value(key, partition_key=MONTH.month, instance=installation.instance)
     installation.try_month("raw_trips", "clean_trips")
-    path = definitions.load_asset_value(
-        "clean_trips", partition_key=partition_key(MONTH), instance=installation.instance
-    )
+    path = definitions.load_asset_value(key, partition_key=MONTH.month, instance=installation.instance)
     assert isinstance(path, Path)
     assert path.exists()

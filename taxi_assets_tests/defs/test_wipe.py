@@ -7,9 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from taxi_assets.defs.graph import TRIP_ASSETS, job_name
 from taxi_assets.defs.history import read_history
-from taxi_assets.defs.jobs import STATIONS
-from taxi_assets.defs.partitions import trip_partitions
 from taxi_assets.defs.wipe import Wiper
 from taxi_assets.news import Lot, Standing
 from taxi_assets.settings import Settings
@@ -40,9 +39,8 @@ def wiper(installation: Installation) -> Wiper:
 
 def _passed(installation: Installation) -> dict[TripMonth, list[str]]:
     """The stations that the history says each month passed."""
-    return {
-        history.month: list(history.rows) for history in read_history(installation.instance, trip_partitions("2019-01"))
-    }
+    histories = read_history(installation.instance, installation.settings)
+    return {history.month: list(history.rows) for history in histories}
 
 
 def _stores(lots: list[Lot]) -> set[tuple[TripMonth, str]]:
@@ -57,9 +55,9 @@ def test_a_month_goes_everywhere(installation: Installation, wiper: Wiper) -> No
     assert _stores(lots) == {(MARCH, store) for store in STORES}
     assert [(lot.store, lot.held) for lot in wiper.remove(lots)] == [(lot.store, lot.held) for lot in lots]
     assert _stores(list(wiper.look([MARCH, APRIL], STORES))) == {(APRIL, store) for store in STORES}
-    assert _passed(installation) == {APRIL: list(STATIONS)}
+    assert _passed(installation) == {APRIL: list(TRIP_ASSETS)}
     installation.load(MARCH)
-    assert _passed(installation) == {MARCH: list(STATIONS), APRIL: list(STATIONS)}
+    assert _passed(installation) == {MARCH: list(TRIP_ASSETS), APRIL: list(TRIP_ASSETS)}
     assert _stores(list(wiper.look([MARCH], STORES))) == {(MARCH, store) for store in STORES}
 
 
@@ -67,7 +65,7 @@ def test_a_month_goes_from_some_stores(installation: Installation, wiper: Wiper)
     """Stores that were not named keep the month, which is partly there then."""
     installation.load(MARCH)
     list(wiper.remove(list(wiper.look([MARCH], ["raw", "warehouse"]))))
-    (history,) = read_history(installation.instance, trip_partitions("2019-01"))
+    (history,) = read_history(installation.instance, installation.settings)
     assert history.standing is Standing.partly
     assert list(history.rows) == ["clean_trips", "lake_trips", "postgres_trips"]
     assert _stores(list(wiper.look([MARCH], STORES))) == {(MARCH, store) for store in ("clean", "lake", "postgres")}
@@ -111,12 +109,11 @@ def test_a_wipe_that_was_stopped_is_put_right_by_the_next(installation: Installa
 def test_months_under_way_are_known(installation: Installation, wiper: Wiper) -> None:
     """A month whose run is not over is told, since that may store it again, and stays known after the wipe."""
     installation.load(MARCH, APRIL)
-    job = dg.GraphDefinition("load_trips").to_job()
-    tags = {"dagster/partition/color": "green", "dagster/partition/month": "2020-03"}
+    job, tags = dg.GraphDefinition(job_name("green")).to_job(), {"dagster/partition": "2020-03"}
     installation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     assert wiper.under_way([MARCH, APRIL]) == [MARCH]
     list(wiper.remove(list(wiper.look([MARCH], STORES))))
-    assert _passed(installation) == {MARCH: [], APRIL: list(STATIONS)}
+    assert _passed(installation) == {MARCH: [], APRIL: list(TRIP_ASSETS)}
 
 
 def test_no_server_is_made_to_find_nothing(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Months in worker processes: they run at once, fail alone, and leave no run that looks alive."""
 
+import json
 import logging
 import multiprocessing
 import os
@@ -16,19 +17,20 @@ import pytest
 from dagster._core.utils import make_new_run_id
 
 from taxi_assets.defs import workers
-from taxi_assets.defs.instance import fail_dead_runs, open_instance, process_tags
-from taxi_assets.defs.jobs import LOAD_TRIPS
-from taxi_assets.defs.partitions import trip_partitions
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.graph import asset_key, job_name
+from taxi_assets.defs.instance import PROCESS_TAG, fail_dead_runs, open_instance, process_tags
+from taxi_assets.defs.partitions import month_partitions
 from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.defs.workers import run_months
 from taxi_assets.errors import StoreError
-from taxi_assets.news import News, RunNews
+from taxi_assets.news import ENDS, News, RunNews
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
 
 MONTHS = [TripMonth("fhv", f"2021-0{number}") for number in range(1, 5)]
-STATIONS = ("raw_trips", "clean_trips")
+ASSETS = ("raw_trips", "clean_trips")
 
 
 # As the command does it: workers then need not each import Dagster.
@@ -54,21 +56,30 @@ def _kill_worker(instance: dg.DagsterInstance, run_id: str) -> None:
     """Kill the process that a run is in."""
     run = instance.get_run_by_id(run_id)
     assert run
-    os.kill(int(run.tags["taxi/process"]), signal.SIGKILL)
+    os.kill(json.loads(run.tags[PROCESS_TAG])["pid"], signal.SIGKILL)
 
 
 def test_each_month_ends_once(instance: dg.DagsterInstance) -> None:
     """Every month that is asked for is told as started and as done, once, and both workers have their part."""
-    news = list(run_months(Settings.load(), MONTHS, Order(STATIONS), workers=2))
+    news = list(run_months(Settings.load(), MONTHS, Order(ASSETS), workers=2))
     for what in (News.started, News.done):
         assert sorted(told.month for told in news if told.what is what) == MONTHS
-    assert len({run.tags["taxi/process"] for run in instance.get_runs()}) == 2
+    assert len({json.loads(run.tags[PROCESS_TAG])["pid"] for run in instance.get_runs()}) == 2
+
+
+def test_runs_carry_the_tags_of_their_color(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that a command starts has the tags of its color's job, and `taxi/asked_by` is `cli`."""
+    monkeypatch.setenv("TAXI_RUN_TAGS", '{"fhv": {"team": "north"}, "green": {"team": "south"}}')
+    run_month(build_definitions(Settings.load()), instance, MONTHS[0], Order(ASSETS), lambda _: None)
+    [run] = instance.get_runs()
+    told = {"taxi/color": "fhv", "taxi/asked_by": "cli", "team": "north", "dagster/partition": MONTHS[0].month}
+    assert run.tags.items() >= told.items()
 
 
 def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> None:
     """When a worker is killed, its month fails with the reason, its run is marked, and the other months are done."""
     news: list[RunNews] = []
-    for told in run_months(Settings.load(), MONTHS[:2], Order(STATIONS), workers=1):
+    for told in run_months(Settings.load(), MONTHS[:2], Order(ASSETS), workers=1):
         news.append(told)
         if told.what is News.station_started and told.month == MONTHS[0]:
             _kill_worker(instance, told.run_id)
@@ -77,13 +88,13 @@ def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> 
     assert "its process was killed (signal 9): often too little memory" in ends[MONTHS[0]].error
     assert ends[MONTHS[1]].what is News.done
     statuses = {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
-    assert statuses["fhv|2021-01"] is dg.DagsterRunStatus.FAILURE
-    assert statuses["fhv|2021-02"] is dg.DagsterRunStatus.SUCCESS
+    assert statuses["2021-01"] is dg.DagsterRunStatus.FAILURE
+    assert statuses["2021-02"] is dg.DagsterRunStatus.SUCCESS
 
 
 def test_a_damaged_history_is_told_in_words(home: Path) -> None:
     """When the history cannot be used any more, months fail, and the command ends, with where it is and why."""
-    news = run_months(Settings.load(), MONTHS[:2], Order(STATIONS), workers=1)
+    news = run_months(Settings.load(), MONTHS[:2], Order(ASSETS), workers=1)
     next(told for told in news if told.what is News.station_started)
     with closing(sqlite3.connect(home / "dagster/history/runs.db", timeout=60)) as database:
         database.execute("DROP TABLE runs")
@@ -102,7 +113,7 @@ def test_a_worker_that_dies_before_its_month_fails_it(
     """A worker that cannot even begin fails its month with its status and its log, and says nothing on the terminal."""
     settings = Settings.load()
     monkeypatch.setenv("TAXI_NO_SUCH_SETTING", "1")
-    ends = [told for told in run_months(settings, MONTHS[:2], Order(STATIONS), workers=1) if told.what is News.failed]
+    ends = [told for told in run_months(settings, MONTHS[:2], Order(ASSETS), workers=1) if told.what is News.failed]
     assert [told.month for told in ends] == MONTHS[:2]
     assert all("its process ended with status 1" in told.error for told in ends)
     log = Path(ends[0].error.partition("What it said is in ")[2])
@@ -113,25 +124,35 @@ def test_a_worker_that_dies_before_its_month_fails_it(
 
 def test_a_failed_month_tells_its_whole_stack(home: Path) -> None:
     """A month that fails is told with what to read, and apart from that with the stack that led there."""
-    (home.parent / "source" / "fhv" / f"{MONTHS[0].stem}.csv.gz").unlink()
-    *_, last = run_months(Settings.load(), MONTHS[:1], Order(STATIONS), workers=1)
+    (home.parent / "source" / "fhv" / f"{MONTHS[0].stem}.csv.gz").write_text("<html>no trips here</html>")
+    *_, last = run_months(Settings.load(), MONTHS[:1], Order(ASSETS), workers=1)
     assert (last.what, last.station) == (News.failed, "raw_trips")
     assert "Traceback" not in last.error
-    assert "is not published" in last.trace
+    assert "is an HTML page" in last.error
+    assert "is an HTML page" in last.trace
     assert "in raw_trips\n" in last.trace
+
+
+def test_a_month_that_is_not_published_ends_as_such(home: Path, instance: dg.DagsterInstance) -> None:
+    """An unpublished month is neither done nor failed: its run succeeds, and the next month is loaded."""
+    (home.parent / "source" / "fhv" / f"{MONTHS[0].stem}.csv.gz").unlink()
+    news = list(run_months(Settings.load(), MONTHS[:2], Order(ASSETS), workers=1))
+    ends = {told.month: (told.what, told.error) for told in news if told.what in ENDS}
+    assert ends == {MONTHS[0]: (News.not_published, ""), MONTHS[1]: (News.done, "")}
+    assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
 def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
     """What a station, or a store, logs is told as progress or as a setback; what is meant for who debugs is not."""
 
-    @dg.asset(partitions_def=trip_partitions("2021-01"))
+    @dg.asset(key=asset_key("fhv", "raw_trips"), partitions_def=month_partitions(Settings.load(), "fhv"))
     def raw_trips(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         context.log.info("34 of 90 MB")
         context.log.debug("the 17th chunk")
         logging.getLogger("taxi_assets.stores.download").warning("try %d of %d", 2, 5)
         return dg.MaterializeResult(metadata={"dagster/partition_row_count": 7})
 
-    jobs = [dg.define_asset_job(LOAD_TRIPS, [raw_trips])]
+    jobs = [dg.define_asset_job(job_name("fhv"), [raw_trips])]
     definitions = dg.Definitions([raw_trips], jobs=jobs, executor=dg.in_process_executor)
     news: list[RunNews] = []
     with open_instance(tmp_path) as opened:
@@ -145,7 +166,7 @@ def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
 
 def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) -> None:
     """Whoever stops listening stops the work, and the run that was under way is marked as failed."""
-    for told in run_months(Settings.load(), MONTHS, Order(STATIONS), workers=1):
+    for told in run_months(Settings.load(), MONTHS, Order(ASSETS), workers=1):
         if told.what is News.station_started:
             break
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
@@ -168,10 +189,11 @@ def test_a_station_that_waits_to_be_tried_again_can_be_stopped(
     assert not list(home.rglob("*.staged"))
 
 
-def _run(instance: dg.DagsterInstance, **tags: str) -> str:
-    """A run that says that it is under way, in this process if no tags say otherwise."""
+def _run(instance: dg.DagsterInstance, **process: str | float) -> str:
+    """A run that says that it is under way, in this process but for what is said otherwise of it."""
     job, run_id = dg.GraphDefinition("nothing").to_job(), make_new_run_id()
-    tags = {**process_tags(run_id), **tags}
+    this = json.loads(process_tags(run_id)[PROCESS_TAG])
+    tags = {PROCESS_TAG: json.dumps({**this, **process})}
     instance.create_run_for_job(job, run_id=run_id, status=dg.DagsterRunStatus.STARTED, tags=tags)
     return run_id
 
@@ -179,10 +201,10 @@ def _run(instance: dg.DagsterInstance, **tags: str) -> str:
 def test_only_runs_of_dead_processes_are_failed(instance: dg.DagsterInstance) -> None:
     """A run is dead when its process is gone, or another has its number; not on another host, nor from the UI."""
     alive = _run(instance)
-    other_host = _run(instance, **{"taxi/host": "elsewhere", "taxi/process": "1"})
-    again_from_the_ui = _run(instance, **{"taxi/process_started": "1.00", "taxi/process_of": "its parent"})
-    gone = _run(instance, **{"taxi/process": str(_unused_process_id())})
-    reused = _run(instance, **{"taxi/process_started": "1.00"})
+    other_host = _run(instance, host="elsewhere", pid=1)
+    again_from_the_ui = _run(instance, started=1.0, run="its parent")
+    gone = _run(instance, pid=_unused_process_id())
+    reused = _run(instance, started=1.0)
     assert {run.run_id for run in fail_dead_runs(instance)} == {gone, reused}
     left = {run.run_id: run.status for run in instance.get_runs()}
     assert {left[run_id] for run_id in (alive, other_host, again_from_the_ui)} == {dg.DagsterRunStatus.STARTED}

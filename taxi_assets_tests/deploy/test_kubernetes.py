@@ -1,20 +1,25 @@
 """The values for Dagster's Helm chart, as its launcher will read them, are what that launcher takes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._config import process_config
 from dagster._config.evaluate_value_result import EvaluateValueResult
+from dagster._core.instance.config import PoolGranularity
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import get_user_defined_k8s_config
 from dagster_k8s.models import k8s_snake_case_dict
 from kubernetes import client
 
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.graph import job_name
 from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import COLORS
 
 VALUES = yaml.safe_load((Path(__file__).parent.parent.parent / "deploy" / "kubernetes" / "values.yaml").read_text())
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
@@ -68,6 +73,43 @@ def test_a_typing_error_is_refused() -> None:
         assert not _judged(LAUNCHER | wrong).success, wrong
 
 
+def _queue_as_the_chart_writes_it() -> dict[str, Any]:
+    """The queue's part of dagster.yaml, as the chart renders it. The chart's schema refuses unknown keys."""
+    coordinator, limits = VALUES["dagsterDaemon"]["runCoordinator"], VALUES["concurrency"]
+    assert limits.keys() == {"enabled", "pools", "runs"}
+    assert limits["enabled"]
+    assert limits["pools"].keys() <= {"granularity", "defaultLimit", "opGranularityRunBuffer"}
+    assert limits["runs"].keys() <= {"maxConcurrentRuns", "tagConcurrencyLimits"}
+    # With `concurrency` enabled, the chart renders no limits of the coordinator itself.
+    assert coordinator == {"enabled": True, "type": "QueuedRunCoordinator"}
+    return {
+        "run_coordinator": {
+            "module": "dagster.core.run_coordinator",
+            "class": coordinator["type"],
+            "config": {"dequeue_use_threads": True, "dequeue_num_workers": 4},
+        },
+        "concurrency": {part: _snake_case(limits[part]) for part in ("pools", "runs")},
+    }
+
+
+def _snake_case(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys of values as the chart writes them into dagster.yaml."""
+    return {re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", key): value for key, value in values.items()}
+
+
+def test_the_queue_has_limits_in_all_and_for_each_color(tmp_path: Path) -> None:
+    """Dagster, which refuses limits in two places, accepts them: in all, and per color in pools that count runs."""
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(_queue_as_the_chart_writes_it()))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        limits = instance.get_concurrency_config()
+    assert limits.run_queue_config
+    assert limits.run_queue_config.max_concurrent_runs == 12
+    assert limits.run_queue_config.should_block_op_concurrency_limited_runs
+    assert not limits.run_queue_config.tag_concurrency_limits
+    assert limits.pool_config.pool_granularity is PoolGranularity.RUN
+    assert limits.pool_config.default_pool_limit == 6
+
+
 def test_runs_write_to_scratch_space_only() -> None:
     """A run's root file system is read-only, and it has volumes of its own for TAXI_HOME and /tmp."""
     assert {mount["mountPath"] for mount in LAUNCHER["volumeMounts"]} == {
@@ -81,8 +123,8 @@ def test_each_color_gets_its_resources(monkeypatch: pytest.MonkeyPatch, tmp_path
     """The tags that the settings give a color are on the runs of its months, in words that the launcher reads."""
     for name, value in (SETTINGS | {"TAXI_HOME": str(tmp_path), "TAXI_LAKE_URL": "", "TAXI_WAREHOUSE_URL": ""}).items():
         monkeypatch.setenv(name, value)
-    job = build_definitions(Settings.load()).resolve_job_def("load_trips")
-    asked = {color: job.get_tags_for_partition_key(f"{color}|2021-01", None) for color in ("yellow", "green", "fhv")}
+    definitions = build_definitions(Settings.load())
+    asked = {color: definitions.resolve_job_def(job_name(color)).run_tags for color in COLORS}
     for color in ("yellow", "fhv"):
         config = get_user_defined_k8s_config(asked[color])
         assert config.container_config["resources"] == {

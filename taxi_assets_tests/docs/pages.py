@@ -1,4 +1,4 @@
-"""The pages that people read, and a terminal to type their sessions into. Shared by all tests of README and docs."""
+"""The pages of the documentation, and a shell that runs their sessions. Shared by the tests of README and docs."""
 
 import doctest
 import os
@@ -15,26 +15,26 @@ README = PROJECT / "README.md"
 PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
 
 Step = tuple[str, str]
-"""A command, and the output that is said to follow."""
+"""A command and its expected output."""
 
 
 def name_of(page: Path) -> str:
-    """A page's path in the checkout."""
+    """The path of a page in the checkout."""
     return page.relative_to(PROJECT).as_posix()
 
 
 def session_of(page: Path) -> list[Step]:
-    """The commands of all sessions of a page, in their order: the blocks marked `console`."""
+    """The commands of a page's sessions in order. A session is a block marked `console`."""
     blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     steps = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command, output) for command, _, output in (step.partition("\n") for step in steps)]
 
 
 def type_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None:
-    """Type a session into a terminal that stands in a checkout at `folder`; without a URL it has its own Postgres.
+    """Run a session in a shell in `folder`. Without `postgres_url`, the embedded Postgres is used.
 
-    Each command must succeed with the output that is said to follow. The length of lines, the seconds and what `...`
-    stands for may differ.
+    Each command must succeed with its expected output. The lengths of lines, the seconds and what `...` stands for may
+    differ.
     """
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(PROJECT / name, folder)
@@ -59,13 +59,13 @@ def _type(command: str, folder: Path, environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def _require_same(command: str, printed: str, said: str) -> None:
+def _require_same(command: str, printed: str, expected: str) -> None:
     same = doctest.OutputChecker().check_output(
-        _without_figures(said), _without_figures(printed), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        _without_figures(expected), _without_figures(printed), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     )
-    assert same, f"{command}\nprinted:\n{printed}\nis said to print:\n{said}"
+    assert same, f"{command}\nprinted:\n{printed}\nexpected:\n{expected}"
 
 
 def _without_figures(output: str) -> str:
-    """An output without the lengths of lines and the seconds, which differ from run to run."""
+    """Output without the lengths of lines and the seconds, which differ between runs."""
     return re.sub(r"\d+\.\d s\b|\b\d{1,4}\.\d[ ]*$|─+", "", output, flags=re.MULTILINE).strip()

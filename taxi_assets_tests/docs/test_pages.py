@@ -1,4 +1,4 @@
-"""What the pages show is there: their links, pictures, commands and settings; their sessions print what they say."""
+"""The pages are true: links, pictures, commands and settings exist, and sessions print what the pages show."""
 
 import re
 import shlex
@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from taxi_assets.cli import taxi
-from taxi_assets.settings import setting_names
+from taxi_assets.settings import PREFIX, Settings, setting_names
 from taxi_assets_tests.docs.pages import PAGES, PROJECT, README, name_of, session_of, type_session
 
 WITH_SESSIONS = [page for page in PAGES if page != README and session_of(page)]
 PICTURES = sorted((PROJECT / "docs" / "images").glob("*.png"))
 
 PICTURE_BYTES = 200_000
-"""A picture comes along with every clone, in each of its versions."""
+"""Every clone contains all versions of every picture."""
 
 
-def test_the_pages_that_the_program_tells_are_current() -> None:
-    """The pages of commands and settings are what `make docs` would write."""
+def test_generated_pages_are_current() -> None:
+    """The pages of commands and settings are what `make docs` writes."""
     words = [sys.executable, str(PROJECT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_stale_page_is_told_with_what_to_run(tmp_path: Path) -> None:
-    """Where the pages are not those of the program, `--check` fails and names them and `make docs`."""
+def test_check_reports_stale_pages(tmp_path: Path) -> None:
+    """If generated pages are not current, `--check` fails and names the pages and `make docs`."""
     (tmp_path / "generate.py").write_text((PROJECT / "docs" / "generate.py").read_text())
     (tmp_path / "settings.md").write_text("# Settings\n")
     words = [sys.executable, str(tmp_path / "generate.py")]
@@ -40,22 +40,22 @@ def test_a_stale_page_is_told_with_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", WITH_SESSIONS, ids=name_of)
-def test_the_sessions_print_what_they_say(page: Path, tmp_path: Path, postgres_url: str) -> None:
-    """Typed in order, each command of a page's sessions succeeds with the output that the page shows."""
+def test_sessions_print_what_the_page_shows(page: Path, tmp_path: Path, postgres_url: str) -> None:
+    """Run in order, each command of a page's sessions succeeds with the output that the page shows."""
     type_session(session_of(page), tmp_path, postgres_url)
 
 
 @pytest.mark.parametrize(("command", "output"), [("echo two", "one\n"), ("echo one; false", "one\n")])
-def test_a_session_that_goes_otherwise_is_noticed(command: str, output: str, tmp_path: Path) -> None:
-    """A command that prints something else than is said, or fails, fails the session's test."""
-    type_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path, "not asked")
+def test_sessions_with_other_output_fail(command: str, output: str, tmp_path: Path) -> None:
+    """A command that fails, or prints something else than the page shows, fails the test of the session."""
+    type_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path, "not used")
     with pytest.raises(AssertionError, match="echo"):
-        type_session([(command, output)], tmp_path, "not asked")
+        type_session([(command, output)], tmp_path, "not used")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every link into the checkout leads to a file, and to a heading where it names one; so does every picture."""
+def test_links_and_pictures_exist(page: Path) -> None:
+    """Every link into the checkout and every picture leads to a file, and to a heading if it names one."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -66,8 +66,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_that_are_shown_exist(page: Path) -> None:
-    """Every `taxi` command in code names a command and options that the program has."""
+def test_commands_exist(page: Path) -> None:
+    """Every `taxi` command on the page is a command of the program, with options that it has."""
     for line in _code(page):
         for shown in re.findall(r"(?:^|[ ])taxi ([a-z][^|;&#]*)", line):
             words = _words(shown)
@@ -78,28 +78,38 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_settings_that_are_shown_exist(page: Path) -> None:
-    """Every `TAXI_` name is a setting."""
+def test_settings_exist(page: Path) -> None:
+    """Every `TAXI_` name on the page is a setting."""
     assert set(re.findall(r"\bTAXI_[A-Z_]*[A-Z]\b", page.read_text())) <= set(setting_names())
+
+
+def test_the_example_describes_every_setting() -> None:
+    """The comment above each setting in `.env.example` is the setting's description."""
+    example = (PROJECT / ".env.example").read_text()
+    blocks = re.findall(rf"((?:^# .*\n)+?)^# {PREFIX}(\w+)=.*$", example, re.MULTILINE)
+    comments = {
+        name.lower(): " ".join(line.removeprefix("# ") for line in block.splitlines()) for block, name in blocks
+    }
+    assert comments == {name: field.description for name, field in Settings.model_fields.items()}
 
 
 @pytest.mark.parametrize(
     "target",
     ["demo", "test", "check", "docs", "screenshots", "help", "image", "up", "down", "logs", "lock", "test-stack"],
 )
-def test_targets_of_make_exist(target: str) -> None:
-    """What the pages tell people to make can be made, and `make help` says what it is."""
+def test_make_targets_exist(target: str) -> None:
+    """Every target that the pages name exists, and `make help` describes it."""
     assert re.search(rf"^{target}:.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_every_page_is_in_the_list() -> None:
-    """The list of pages names all of them."""
+    """`docs/README.md` links to every page."""
     listed = (PROJECT / "docs" / "README.md").read_text()
     assert all(f"({page.name})" in listed for page in PAGES if page.parent.name == "docs" and page.stem != "README")
 
 
 def test_every_picture_is_shown_and_small() -> None:
-    """No picture lies about unseen, is taken by nothing, or is larger than a page should be."""
+    """Every picture is on a page, is taken by `docs/screenshots.py`, and is below the size limit."""
     shown = (PROJECT / "docs" / "ui.md").read_text()
     taken = (PROJECT / "docs" / "screenshots.py").read_text()
     assert PICTURES
@@ -109,20 +119,20 @@ def test_every_picture_is_shown_and_small() -> None:
         assert picture.stat().st_size < PICTURE_BYTES, picture
 
 
-def test_no_page_names_a_machine() -> None:
-    """No page holds the path of the checkout that it was written in, or of somebody's home."""
+def test_pages_have_no_local_paths() -> None:
+    """No page contains the path of a checkout or of a home folder."""
     for page in PAGES:
         assert not re.search(rf"{re.escape(str(PROJECT))}\b|/home/\w|/Users/\w|/root/", page.read_text()), page
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that a page's headings have, as GitHub makes them."""
+    """The anchors that GitHub generates from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _code(page: Path) -> list[str]:
-    """What people type: in sessions, in blocks for a shell, in sentences."""
+    """The commands on a page: in sessions, in shell blocks, in sentences."""
     text = page.read_text()
     # In a numbered list, blocks are indented.
     fence = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

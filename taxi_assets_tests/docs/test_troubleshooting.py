@@ -1,4 +1,4 @@
-"""The page of messages and the program's messages are the same ones."""
+"""The troubleshooting page quotes the messages of the program, and all of them."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from taxi_assets import errors
 from taxi_assets_tests.docs.pages import PROJECT
 
 GAP = "\0"
-"""Stands for what a message is filled with; no quotation matches it."""
+"""Stands for a placeholder in a message. No quotation matches it."""
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 
@@ -18,11 +18,11 @@ SOURCES = {
     path.relative_to(PROJECT).as_posix(): list(ast.walk(ast.parse(path.read_text())))
     for path in sorted((PROJECT / "taxi_assets").rglob("*.py"))
 }
-"""The nodes of every file of the program."""
+"""The syntax nodes of every source file."""
 
 
 def _text(node: ast.AST) -> str:
-    """A string of the source, with gaps where it is filled in; nothing for what is no string."""
+    """The text of a string node, with gaps for its placeholders; empty for other nodes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -31,7 +31,7 @@ def _text(node: ast.AST) -> str:
 
 
 def _messages() -> dict[str, str]:
-    """The text of each message of an error, by where it is made; without those that are only made of other texts."""
+    """The text of each error message by its place in the source, except those that consist only of other texts."""
     made = {
         f"{path}:{node.lineno}": _text(node.args[0])
         for path, nodes in SOURCES.items()
@@ -45,22 +45,22 @@ def _called(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
-def test_what_is_quoted_is_said() -> None:
-    """Every quotation is a part of a text in the program, without what it is filled with."""
+def test_quotations_are_current() -> None:
+    """Every quotation is part of a text in the program, outside its placeholders."""
     said = [text for nodes in SOURCES.values() for node in nodes if (text := _text(node))]
     gone = [quoted for quoted in QUOTED if not any(quoted in text for text in said)]
-    assert not gone, "docs/troubleshooting.md quotes what no message says any more:\n" + "\n".join(gone)
+    assert not gone, "docs/troubleshooting.md quotes messages that no longer exist:\n" + "\n".join(gone)
 
 
 def test_every_message_is_explained() -> None:
-    """Every message of the project's errors is in the page, so that a search finds it there."""
+    """The page quotes a part of every error message, so that a search finds it."""
     said = _messages().items()
     missing = [f"{place}: {text}" for place, text in said if not any(quoted in text for quoted in QUOTED)]
     assert not missing, "add to docs/troubleshooting.md:\n" + "\n".join(missing).replace(GAP, "...")
 
 
 def test_messages_and_quotations_are_found() -> None:
-    """Messages are seen at all: those of every folder, with and without parts that are filled in."""
+    """The tests above find messages in every folder, with and without placeholders."""
     messages = _messages()
     assert len(messages) > 40
     assert len(QUOTED) > 40

@@ -1,6 +1,8 @@
 """What the tests of the commands share: a checkout of its own for each of their modules."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,14 +11,13 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from taxi_assets.defs.history import read_history
-from taxi_assets.defs.partitions import trip_partitions
+from taxi_assets.defs.history import months_of, read_history
 from taxi_assets.systems import open_postgres, open_warehouse
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import Installation
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.months import publish
-from taxi_assets_tests.program import run
+from taxi_assets_tests.program import BIN, run
 
 
 @dataclass
@@ -42,6 +43,17 @@ class Checkout:
         """What a `taxi` command prints."""
         return self.run("taxi", *words, status=status)
 
+    def type(self, line: str, status: int = 0) -> str:
+        """What a shell prints, errors too, when a line is typed into it as the pages have it."""
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **self.settings, "PATH": path}
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == status, f"{line}\n{said}"
+        return said
+
     def publish(self, rows: int, *months: TripMonth) -> None:
         """Let the source have months."""
         for month in months:
@@ -58,15 +70,26 @@ class Checkout:
                 yield installation
 
     def load(self, *months: TripMonth) -> None:
-        """Take months through all stations."""
+        """Load months in all assets."""
         with self.opened() as installation:
             installation.load(*months)
 
     def standings(self) -> dict[tuple[str, str], str]:
         """How each month stands in the history."""
         with self.opened() as installation:
-            told = read_history(installation.instance, trip_partitions(installation.settings.first_month))
-        return {(month.month.color, month.month.month): month.standing for month in told}
+            histories = read_history(installation.instance, installation.settings)
+        return {(history.month.color, history.month.month): history.standing for history in histories}
+
+    def runs(self, month: TripMonth) -> list[str]:
+        """The statuses of a month's runs, the newest first."""
+        with self.opened() as installation:
+            return [run.status.value for run in installation.instance.get_runs() if month in months_of(run)]
+
+    def log_of_newest_run(self) -> str:
+        """What the newest run logged, as the UI shows it."""
+        with self.opened() as installation:
+            [run] = installation.instance.get_runs(limit=1)
+            return "\n".join(entry.user_message for entry in installation.instance.all_logs(run.run_id))
 
     def count(self, color: str, *, postgres: bool = False) -> list[tuple[str, int]]:
         """Rows by month of a color's table in the warehouse, or in Postgres."""

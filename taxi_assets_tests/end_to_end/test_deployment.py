@@ -46,7 +46,7 @@ mutation ($backfill: LaunchBackfillParams!) { launchPartitionBackfill(backfillPa
 } }
 """
 CANCEL = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
-RUNS = "{ runsOrError { ... on Runs { results { runId status parentRunId tags { key value } } } } }"
+RUNS = "{ runsOrError { ... on Runs { results { runId jobName status parentRunId tags { key value } } } } }"
 EVENTS = """
 query ($run: ID!) { logsForRun(runId: $run) {
   ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } }
@@ -60,6 +60,7 @@ class Run:
     """A run, as the web API tells it."""
 
     id: str
+    job: str
     status: str
     parent: str | None
     tags: dict[str, str]
@@ -67,7 +68,7 @@ class Run:
     @property
     def month(self) -> tuple[str, str]:
         """Its color and month."""
-        return self.tags["dagster/partition/color"], self.tags["dagster/partition/month"]
+        return self.job.removeprefix("load_"), self.tags["dagster/partition"]
 
     @property
     def container(self) -> str:
@@ -100,27 +101,22 @@ class Deployment:
         return data
 
     def launch(self, color: str, month: str) -> str:
-        """Ask for a run of `load_trips` with the tags that the UI gives it; its id."""
-        tags = {
-            "dagster/partition": f"{color}|{month}",
-            "dagster/partition/color": color,
-            "dagster/partition/month": month,
-        }
+        """Ask for a run of a color's job with the tag that the UI gives it; its id."""
         launched = self.ask(
             LAUNCH,
             run={
-                "selector": {**_REPOSITORY, "jobName": "load_trips"},
+                "selector": {**_REPOSITORY, "jobName": f"load_{color}"},
                 "mode": "default",
-                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+                "executionMetadata": {"tags": [{"key": "dagster/partition", "value": month}]},
             },
         )
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
-    def backfill(self, partitions: list[str]) -> None:
-        """Ask for a backfill of `load_trips`."""
-        selector = {"partitionSetName": "load_trips_partition_set", "repositorySelector": _REPOSITORY}
-        launched = self.ask(BACKFILL, backfill={"selector": selector, "partitionNames": partitions})
+    def backfill(self, color: str, months: list[str]) -> None:
+        """Ask for a backfill of a color's job."""
+        selector = {"partitionSetName": f"load_{color}_partition_set", "repositorySelector": _REPOSITORY}
+        launched = self.ask(BACKFILL, backfill={"selector": selector, "partitionNames": months})
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
     def runs(self) -> list[Run]:
@@ -128,6 +124,7 @@ class Deployment:
         return [
             Run(
                 told["runId"],
+                told["jobName"],
                 told["status"],
                 told["parentRunId"],
                 {tag["key"]: tag["value"] for tag in told["tags"]},
@@ -309,6 +306,7 @@ def test_months_are_loaded_each_in_a_container(deployment: Deployment, source: P
     done = [deployment.wait_for(run, "SUCCESS") for run in runs]
     assert len({run.container for run in done}) == len(THREE)
     assert {run.tags["taxi/revision"] for run in done} == {"tested"}
+    assert [(run.tags["taxi/color"], run.tags["dagster/partition"]) for run in done] == list(THREE)
     for run in done:
         [told] = json.loads(_done(["docker", "inspect", run.container]))
         assert told["Config"]["Image"] == IMAGE
@@ -357,7 +355,7 @@ def test_a_backfill_goes_on_when_the_daemon_is_restarted(deployment: Deployment)
     """
     months = [("yellow", month) for month in SIX]
     with deployment.held("yellow"):
-        deployment.backfill([f"{color}|{month}" for color, month in months])
+        deployment.backfill("yellow", SIX)
         _until(lambda: deployment.statuses(*months) == ["QUEUED"] * 4 + ["STARTED"] * 2, "two of six to be started")
         deployment.compose("restart", "daemon")
         assert deployment.statuses(*months) == ["QUEUED"] * 4 + ["STARTED"] * 2

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from taxi_assets.defs.instance import PROCESS_TAG, open_instance
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.program import BIN, run, run_well
@@ -23,8 +24,10 @@ Ask = Callable[..., dict[str, Any]]
 
 RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
 PARTITION = """
-{ assetNodeOrError(assetKey: {path: ["clean_trips"]}) { ... on AssetNode {
-  assetMaterializations(partitions: ["fhv|2020-02"]) { metadataEntries { label } }
+{ assetNodeOrError(assetKey: {path: ["fhv", "clean_trips"]}) { ... on AssetNode {
+  groupName
+  partitionKeys
+  assetMaterializations(partitions: ["2020-02"]) { metadataEntries { label } }
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } }
 } } }
 """
@@ -108,18 +111,21 @@ def test_a_home_has_one_daemon(dev: Dev) -> None:
 
 
 def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:
-    """A month that the command loaded is materialized in the UI, with its metadata and its checks."""
+    """A month that the command loaded is a partition of its color's asset, with its metadata and its checks."""
     node = ask(PARTITION)["assetNodeOrError"]
+    assert node["groupName"] == "fhv"
+    assert node["partitionKeys"][0] == "2019-01"
+    assert "2020-02" in node["partitionKeys"]
     [materialization] = node["assetMaterializations"]
     assert {"raw_rows", "preview", "nulls_by_column"} <= {
         entry["label"] for entry in materialization["metadataEntries"]
     }
     checks = node["assetChecksOrError"]["checks"]
-    assert {check["name"] for check in checks} >= {"rows_add_up", "pickups_in_month"}
+    assert {check["name"] for check in checks} >= {"verified", "pickups_in_month", "rows_like_neighbors"}
     assert all(check["executionForLatestMaterialization"]["status"] == "SUCCEEDED" for check in checks)
 
 
-def test_a_run_of_the_command_can_be_run_again_from_the_ui(ask: Ask) -> None:
+def test_a_run_of_the_command_can_be_run_again_from_the_ui(dev: Dev, ask: Ask) -> None:
     """The UI finds the job of a run that the command made; its re-execution succeeds, and says where it was."""
     [first] = ask(RUNS)["runsOrError"]["results"]
     launched = ask(AGAIN, run=first["runId"])["launchRunReexecution"]
@@ -131,5 +137,11 @@ def test_a_run_of_the_command_can_be_run_again_from_the_ui(ask: Ask) -> None:
     _until(lambda: statuses() == ["SUCCESS", "SUCCESS"], "the second run")
     second, first = ask(RUNS)["runsOrError"]["results"]
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (first, second)]
-    assert [of_run["taxi/process_of"] for of_run in tags] == [first["runId"], second["runId"]]
-    assert tags[0]["taxi/process"] != tags[1]["taxi/process"]
+    assert {of_run["dagster/partition"] for of_run in tags} == {MONTH.month}
+    assert {of_run["taxi/color"] for of_run in tags} == {MONTH.color}
+    # What the project keeps books with is not among the tags that the UI lists.
+    assert not [name for of_run in tags for name in of_run if "process" in name or "alert" in name]
+    with open_instance(dev.folder / "home") as instance:
+        newest_first = [json.loads(run.tags[PROCESS_TAG]) for run in instance.get_runs()]
+    assert [process["run"] for process in newest_first] == [second["runId"], first["runId"]]
+    assert newest_first[0]["pid"] != newest_first[1]["pid"]

@@ -69,7 +69,7 @@ def _expected() -> dict[str, int]:
 
 
 def test_months_are_loaded_twice_and_are_there_once(machine: Machine) -> None:
-    """Through all five stations, two times: the same rows in BigQuery each time, and in the history."""
+    """Into all assets, two times: the same rows in BigQuery each time, and in the history."""
     for _ in range(2):
         machine.taxi("materialize", "--color", "green", "--months", "2020-03..2020-05")
         assert machine.counts() == _expected()

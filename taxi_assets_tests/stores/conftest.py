@@ -6,6 +6,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,9 @@ def emulated_warehouse(tmp_path: Path) -> BigQueryWarehouse:
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
         pytest.skip("no BigQuery server: BIGQUERY_EMULATOR_HOST is not set")
     dataset = f"test_{_short(str(tmp_path))}"
-    return BigQueryWarehouse(f"bigquery://nyc-trips/{dataset}", GoogleAccount().bigquery_client, patience=QUICK)
+    # The first job of a server that was just started takes more than half a second.
+    patience = replace(QUICK, give_up_s=30)
+    return BigQueryWarehouse(f"bigquery://nyc-trips/{dataset}", GoogleAccount().bigquery_client, patience=patience)
 
 
 @pytest.fixture

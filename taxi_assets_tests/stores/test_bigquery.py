@@ -21,6 +21,7 @@ from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount, Patience
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.google_server import Fault, GoogleServer, Json
 from taxi_assets_tests.months import write_month
@@ -113,6 +114,22 @@ def test_only_load_jobs(warehouse: BigQueryWarehouse, google: GoogleServer, gree
     assert asked
     assert all(sql.startswith("SELECT count(*)") for sql in asked)
     assert not google.asked("/upload/bigquery")
+
+
+def test_summary_asks_once(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
+    """A summary is one query for the month's partition; where the table does not exist, it is that of no rows."""
+    assert warehouse.summarize(MARCH) == no_rows(LAYOUTS["green"])
+    (asked,) = [request.json for request in google.asked(r"POST .*/queries")]
+    assert asked["query"].endswith(f"FROM `{TABLE}` WHERE file_month = @month")
+    assert asked["queryParameters"][0]["parameterValue"] == {"value": "2020-03-01"}
+
+
+def test_total_rows_are_not_billed(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
+    """The rows of a table are asked for without a filter, which BigQuery answers from metadata."""
+    assert warehouse.total_rows(MARCH) == 0
+    assert [request.json["query"] for request in google.asked(r"POST .*/queries")] == [
+        f"SELECT count(*) FROM `{TABLE}`"
+    ]
 
 
 def test_repeated(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:

@@ -65,6 +65,17 @@ def warehouse(tmp_path: Path) -> DuckDBWarehouse:
     return DuckDBWarehouse(tmp_path / "home" / "warehouse.duckdb", wait_s=20)
 
 
+@pytest.mark.parametrize(
+    "name", ["warehouse.duckdb", "my.house.duckdb", "bare", ".hidden.db", "a-b.db", "main.db", "temp", "system.duckdb"]
+)
+def test_table(name: str, tmp_path: Path) -> None:
+    """The name of a table begins with what DuckDB itself calls the database."""
+    warehouse = DuckDBWarehouse(tmp_path / name)
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 3), 3)
+    ((database,),) = warehouse.query("SELECT current_database()").rows
+    assert warehouse.table(JANUARY) == f"{database}.main.yellow_taxi_trips"
+
+
 def _object(folder: Path, month: TripMonth, rows: int, mark: int = 0, **columns: Any) -> LakeObject:
     """A month's Parquet file whose only values are `mark`, in the first location column, and `file_month`."""
     import pyarrow as pa

@@ -38,6 +38,7 @@ def test_object(lake: GCSLake, google: GoogleServer) -> None:
     """An object has its type, its checksum and its facts; what is given back has its generation."""
     put = lake.put(MONTH, _staged(lake))
     resource = google.objects[URI].resource
+    assert resource["metadata"]["version"] == put.version == ""
     assert resource["contentType"] == "application/vnd.apache.parquet"
     assert {name: resource["metadata"][name] for name in ("color", "month", "rows", "source_sha256")} == {
         "color": "green",

@@ -8,8 +8,11 @@ from taxi_assets.errors import MissingUpstream, StoreError
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.lake import FolderLake, Lake, LakeObject
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.parquet import read_row_groups, write_row_groups
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.months import write_month
+from taxi_assets_tests.tlc.sampled import write_clean
 
 MONTH = TripMonth("green", "2020-03")
 NEXT = TripMonth("green", "2020-04")
@@ -43,6 +46,26 @@ def test_put_and_find(lake: Lake) -> None:
     assert (put.month, put.rows, put.bytes) == (MONTH, 7, size)
     assert put.uri.endswith("/data/green/green_tripdata_2020-03.parquet")
     assert not staged.path.exists()
+
+
+@pytest.mark.parametrize("version", ["", "v-7"])
+def test_version(version: str, lake: Lake, tmp_path: Path) -> None:
+    """An object that is put and found has the version in its file's footer, empty where there is none."""
+    write_month(tmp_path / "month", MONTH, 3)
+    staged = lake.stage(MONTH)
+    write_row_groups(staged.path, LAYOUTS[MONTH.color], read_row_groups(tmp_path / "month"), version=version)
+    assert lake.put(MONTH, staged).version == version
+    assert lake.find(MONTH).version == version
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_summary(color: str, lake: Lake, tmp_path: Path) -> None:
+    """The figures of a month's object are those of the raw file it came from."""
+    month = TripMonth(color, "2020-03")
+    staged = lake.stage(month)
+    expected = write_clean(month, 3_000, staged.path, tmp_path)
+    lake.put(month, staged)
+    assert lake.summarize(month).differences(expected) == {}
 
 
 def test_put_in_chunks(lake: Lake) -> None:
@@ -89,8 +112,9 @@ def test_missing(lake: Lake) -> None:
     with pytest.raises(MissingUpstream, match=r"no object of green 2020-03: expected .*2020-03\.parquet.*lake_trips"):
         lake.find(MONTH)
     _put(lake, rows=3, month=NEXT)
-    with pytest.raises(MissingUpstream, match="no object of green 2020-03"):
-        lake.find(MONTH)
+    for look in (lake.find, lake.summarize):
+        with pytest.raises(MissingUpstream, match=r"no object of green 2020-03.*--select \+lake_trips"):
+            look(MONTH)
 
 
 def test_damaged(lake: Lake) -> None:
@@ -99,13 +123,27 @@ def test_damaged(lake: Lake) -> None:
     _damage(lake, put)
     with pytest.raises(StoreError, match=r"green_tripdata_2020-03\.parquet is no Parquet file.*lake_trips"):
         lake.find(MONTH)
+    with pytest.raises(StoreError, match=r"is no Parquet file.*lake_trips"):
+        lake.summarize(MONTH)
     _put(lake, rows=3)
     assert lake.find(MONTH).rows == 3
 
 
-def _damage(lake: Lake, put: LakeObject) -> None:
-    """Let an object be no Parquet file."""
-    content = b"PAR1 but no Parquet"
+def test_damaged_column(lake: Lake, tmp_path: Path) -> None:
+    """An object whose footer is whole and whose rows are not is the store's error once it is summarized."""
+    staged = lake.stage(MONTH)
+    write_clean(MONTH, 3_000, staged.path, tmp_path)
+    content = staged.path.read_bytes()
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    put = lake.put(MONTH, staged)
+    _damage(lake, put, content[:4] + bytes(len(content) - footer - 4) + content[-footer:])
+    assert lake.find(MONTH).rows == 3_000
+    with pytest.raises(StoreError, match=r"green_tripdata_2020-03\.parquet .*damaged.*lake_trips"):
+        lake.summarize(MONTH)
+
+
+def _damage(lake: Lake, put: LakeObject, content: bytes = b"PAR1 but no Parquet") -> None:
+    """Let an object have other bytes, which are no Parquet file if they are not given."""
     if isinstance(lake, FolderLake):
         Path(put.uri).write_bytes(content)
         return

@@ -23,8 +23,11 @@ from taxi_assets.errors import BadFile, BadQuery, CountMismatch, SettingsError, 
 from taxi_assets.stores import postgres
 from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.tlc.sampled import write_clean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,6 +149,104 @@ def test_columns(color: str, store: PostgresStore) -> None:
         f"WHERE attrelid = '{month.table}'::regclass AND attnum > 0 ORDER BY attnum"
     )
     assert list(found.rows) == [(column.name.lower(), column.meaning) for column in layout.table_columns]
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_summary(color: str, store: PostgresStore, tmp_path: Path) -> None:
+    """The figures of a month are those of its raw file, by canonical column names; other months do not count."""
+    for month, seed in ((TripMonth(color, "2021-01"), 1), (TripMonth(color, "2021-02"), 2)):
+        clean, rows = tmp_path / f"{seed}.parquet", 2_000 + seed
+        expected = write_clean(month, rows, clean, tmp_path, seed)
+        store.replace_month(month, read_row_groups(clean), rows)
+        assert store.summarize(month).differences(expected) == {}
+        assert store.summarize(month).differences(summarize_parquet(clean, LAYOUTS[color])) == {}
+
+
+def test_summary_of_no_rows(store: PostgresStore) -> None:
+    """A month without rows has the same summary before the table exists, in the table, and loaded without rows."""
+    assert store.summarize(JANUARY) == no_rows(LAYOUTS["yellow"])
+    _load(store, FEBRUARY, 3, mark=1)
+    assert store.summarize(JANUARY) == no_rows(LAYOUTS["yellow"])
+    _load(store, JANUARY, 0, mark=1)
+    assert store.summarize(JANUARY) == no_rows(LAYOUTS["yellow"])
+
+
+def _comment(store: PostgresStore, month: TripMonth) -> str | None:
+    """The comment on the partition of a month."""
+    ((comment,),) = store.query(f"SELECT obj_description('{month.table}_{month.month_id}'::regclass, 'pg_class')").rows
+    return None if comment is None else str(comment)
+
+
+def test_total_rows(store: PostgresStore) -> None:
+    """The rows of a table are those of all its months, and follow loads and removals; other colors do not count."""
+    assert store.total_rows(JANUARY) == 0
+    _load(store, JANUARY, 5, mark=1)
+    _load(store, FEBRUARY, 12_345, mark=2)
+    _load(store, JANUARY, 6, mark=3)
+    _load(store, TripMonth("fhv", "2021-01"), 3, mark=4)
+    assert store.total_rows(JANUARY) == store.total_rows(FEBRUARY) == 12_351
+    store.remove(FEBRUARY)
+    assert store.total_rows(FEBRUARY) == 6
+
+
+def test_comment_states_the_rows(store: PostgresStore) -> None:
+    """A partition's comment states the rows of its last load; a load that fails leaves it as it was."""
+    _load(store, JANUARY, 5, mark=1)
+    _load(store, JANUARY, 12_345, mark=2)
+    assert _comment(store, JANUARY) == "12,345 rows of yellow 2021-01, loaded by taxi_assets"
+    with pytest.raises(CountMismatch):
+        store.replace_month(JANUARY, [month_of(JANUARY, 4)], 5)
+    assert _comment(store, JANUARY) == "12,345 rows of yellow 2021-01, loaded by taxi_assets"
+
+
+def test_total_rows_are_not_scanned(store: PostgresStore) -> None:
+    """Partitions with a comment of this project are not read: rows that someone else deletes are still in the sum."""
+    _load(store, JANUARY, 12_345, mark=1)
+    _run(store, "DELETE FROM yellow_taxi_trips")
+    assert (store.count(JANUARY), store.total_rows(JANUARY)) == (0, 12_345)
+
+
+@pytest.mark.parametrize("comment", ["NULL", "'seen by Ann'", "'7 rows of something'"])
+def test_total_rows_of_an_earlier_release(comment: str, store: PostgresStore) -> None:
+    """Partitions without such a comment, or with another one, are counted."""
+    for month, rows in ((JANUARY, 5), (FEBRUARY, 4), (TripMonth("yellow", "2021-03"), 3)):
+        _load(store, month, rows, mark=1)
+    for month in (JANUARY, FEBRUARY):
+        _run(store, f"COMMENT ON TABLE {month.table}_{month.month_id} IS {comment}")
+    _run(store, "DELETE FROM yellow_taxi_trips WHERE file_month < DATE '2021-03-01' AND ctid = '(0,1)'")
+    assert store.total_rows(JANUARY) == 4 + 3 + 3
+
+
+def test_total_rows_while_a_month_is_removed(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that is about to be counted cannot be removed until the rows are counted."""
+    for month, rows in ((JANUARY, 5), (FEBRUARY, 4)):
+        _load(store, month, rows, mark=1)
+    _run(store, "COMMENT ON TABLE yellow_taxi_trips_202102 IS NULL")
+    monkeypatch.setattr(postgres, "_SWAP_TIMEOUT", "100ms")
+    impatient = PostgresStore(store._url, wait_s=0.2)
+    refused = []
+
+    class Removing:
+        """Reads comments as the store does, while another connection tries to remove a month."""
+
+        def fullmatch(self, comment: str) -> re.Match[str] | None:
+            with pytest.raises(StoreBusy) as raised:
+                impatient.remove(FEBRUARY)
+            refused.append(raised)
+            return stated_rows.fullmatch(comment)
+
+    stated_rows = postgres._STATED_ROWS
+    monkeypatch.setattr(postgres, "_STATED_ROWS", Removing())
+    assert store.total_rows(JANUARY) == 9
+    assert len(refused) == 2
+    assert len(impatient.remove(FEBRUARY)) == 1
+    impatient.engine().dispose()
+
+
+@pytest.mark.parametrize(("url", "database"), [("postgresql://ann@db/ny", "ny"), ("postgresql://ann@db", "ann")])
+def test_table(url: str, database: str) -> None:
+    """The name of a table begins with the database, which is the user's own where the URL names none."""
+    assert PostgresStore(url).table(JANUARY) == f"{database}.public.yellow_taxi_trips"
 
 
 def test_columns_go_by_name(store: PostgresStore) -> None:

@@ -10,8 +10,10 @@ from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.lake import FolderLake, Lake, LakeObject
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.months import location, write_month
+from taxi_assets_tests.tlc.sampled import write_clean
 
 MARCH = TripMonth("green", "2020-03")
 APRIL = TripMonth("green", "2020-04")
@@ -63,6 +65,48 @@ def test_load(color: str, warehouse: Warehouse, put: Put) -> None:
     answer = warehouse.query(f"SELECT * FROM {month.table} LIMIT 1")
     assert list(answer.columns) == [column.name for column in LAYOUTS[color].table_columns]
     assert answer.rows[0][-1] == month.first_day
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_summary(color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake], tmp_path: Path) -> None:
+    """The figures of a month are those of its raw file, and of the lake's object; other months do not count."""
+    for month, seed in ((TripMonth(color, "2020-02"), 1), (TripMonth(color, "2020-03"), 2)):
+        staged = system[1].stage(month)
+        expected = write_clean(month, 2_000 + seed, staged.path, tmp_path, seed)
+        warehouse.replace_month(month, system[1].put(month, staged), 2_000 + seed)
+        summary = warehouse.summarize(month)
+        assert summary.differences(expected) == {}
+        assert summary.differences(system[1].summarize(month)) == {}
+        assert (summary.total_amount is None) == (color == "fhv")
+
+
+def test_summary_of_no_rows(warehouse: Warehouse, put: Put) -> None:
+    """A month without rows has the same summary before the table exists, in the table, and loaded as an empty file."""
+    assert warehouse.summarize(MARCH) == no_rows(LAYOUTS["green"])
+    warehouse.replace_month(APRIL, put(APRIL, 3), 3)
+    assert warehouse.summarize(MARCH) == no_rows(LAYOUTS["green"])
+    warehouse.replace_month(MARCH, put(MARCH, 0), 0)
+    assert warehouse.summarize(MARCH) == no_rows(LAYOUTS["green"])
+
+
+def test_total_rows(warehouse: Warehouse, put: Put) -> None:
+    """The rows of a table are those of all its months, each as it was loaded last; other colors do not count."""
+    yellow = TripMonth("yellow", "2020-03")
+    assert warehouse.total_rows(MARCH) == 0
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    warehouse.replace_month(APRIL, put(APRIL, 4), 4)
+    warehouse.replace_month(MARCH, put(MARCH, 6), 6)
+    assert (warehouse.total_rows(MARCH), warehouse.total_rows(APRIL), warehouse.total_rows(yellow)) == (10, 10, 0)
+
+
+def test_table(warehouse: Warehouse, put: Put) -> None:
+    """The name of a table is fully qualified: a query finds the table by it."""
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    parts = warehouse.table(MARCH).split(".")
+    assert (len(parts), parts[-1]) == (3, "green_taxi_trips")
+    quote = '"' if isinstance(warehouse, DuckDBWarehouse) else "`"
+    name = ".".join(f"{quote}{part}{quote}" for part in parts)
+    assert list(warehouse.query(f"SELECT count(*) FROM {name}").rows) == [(5,)]
 
 
 def test_repeat_replaces(warehouse: Warehouse, put: Put) -> None:

@@ -169,7 +169,7 @@ ODD_REJECTS = [
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("block_bytes", [1, 60, 333, 1_000, 1 << 20])
-def test_rejects_keep_their_line_and_their_neighbours_whatever_the_blocks(
+def test_rejects_keep_their_line_and_their_neighbors_whatever_the_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, end: bytes
 ) -> None:
     """Wherever blocks end, each bad line is kept with its number, reason and text, and all others are rows."""

@@ -9,11 +9,14 @@ import pytest
 from pyarrow.parquet import ParquetFile
 
 from taxi_assets.tlc.parquet import (
+    Footer,
     count_rows,
+    read_footer,
     read_preview,
     read_row_groups,
     read_schema,
     read_source,
+    read_version,
     write_row_groups,
 )
 from taxi_assets.tlc.schema import LAYOUTS, Kind, Layout
@@ -121,6 +124,23 @@ def test_the_source_is_told(tmp_path: Path) -> None:
     write_row_groups(tmp_path / "told", GREEN, TABLES, "c0ffee")
     write_row_groups(tmp_path / "untold", GREEN, TABLES)
     assert (read_source(tmp_path / "told"), read_source(tmp_path / "untold")) == ("c0ffee", "")
+
+
+def test_the_version_is_stored(tmp_path: Path) -> None:
+    """The footer keeps the version beside the source; a file that was written without one has an empty version."""
+    write_row_groups(tmp_path / "both", GREEN, TABLES, "c0ffee", "v-7")
+    write_row_groups(tmp_path / "source", GREEN, TABLES, "c0ffee")
+    assert (read_version(tmp_path / "both"), read_source(tmp_path / "both")) == ("v-7", "c0ffee")
+    assert (read_version(tmp_path / "source"), read_source(tmp_path / "source")) == ("", "c0ffee")
+
+
+def test_footer_of_an_opened_file(tmp_path: Path) -> None:
+    """An opened file is read as its path is; a file that other programs wrote states neither source nor version."""
+    write_row_groups(tmp_path / "ours", GREEN, TABLES, "c0ffee", "v-7")
+    pa.parquet.write_table(TABLES[0], tmp_path / "other")
+    for name, footer in (("ours", Footer(151, "c0ffee", "v-7")), ("other", Footer(100, "", ""))):
+        with (tmp_path / name).open("rb") as file:
+            assert read_footer(file) == read_footer(tmp_path / name) == footer
 
 
 def test_same_tables_are_the_same_bytes(tmp_path: Path) -> None:

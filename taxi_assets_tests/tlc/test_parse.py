@@ -70,7 +70,7 @@ def _value(column: str, written: bytes, color: str = "yellow") -> Any:
 
 
 def _reason(line: bytes, color: str = "yellow") -> str:
-    """Why a line is no row. Its neighbours must be rows."""
+    """Why a line is no row. Its neighbors must be rows."""
     good = _line(color)
     rows, rejects = _parse([good, line, good, good], color)
     assert len(rows) == 3
@@ -318,7 +318,7 @@ class TestValues:
 
 
 class TestLines:
-    """What is wrong with a line as a whole, and what it does to its neighbours: nothing."""
+    """What is wrong with a line as a whole, and what it does to its neighbors: nothing."""
 
     @pytest.mark.parametrize(
         ("line", "reason"),

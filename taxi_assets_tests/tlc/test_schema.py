@@ -84,19 +84,53 @@ def test_columns_have_names_apart_in_any_case_and_meanings(layout: Layout) -> No
 
 @EVERY_LAYOUT
 def test_roles_are_columns_of_their_kind(layout: Layout) -> None:
-    """The pickup is a timestamp of the layout; passengers, where a color reports them, an integer of it."""
+    """Times are timestamps, zones and passengers integers, the total a decimal; fhv lacks the last two."""
     kinds = {column.name: column.kind for column in layout.columns}
-    assert kinds[layout.pickup] is Kind.timestamp
+    assert kinds[layout.pickup] is kinds[layout.dropoff] is Kind.timestamp
+    assert "pickup" in layout.pickup
+    assert "dropoff" in layout.dropoff.lower()
+    assert [name.lower() for name in layout.zones] == ["pulocationid", "dolocationid"]
+    assert all(kinds[name] is Kind.integer for name in layout.zones)
     assert layout.passengers == {"yellow": "passenger_count", "green": "passenger_count", "fhv": None}[layout.color]
     assert layout.passengers is None or kinds[layout.passengers] is Kind.integer
+    assert layout.total == {"yellow": "total_amount", "green": "total_amount", "fhv": None}[layout.color]
+    assert layout.total is None or kinds[layout.total] is Kind.decimal
+
+
+METERED_CODES: dict[str, set[int | str]] = {
+    "VendorID": {1, 2, 6, 7},
+    "RatecodeID": {1, 2, 3, 4, 5, 6, 99},
+    "store_and_fwd_flag": {"Y", "N"},
+    "payment_type": {0, 1, 2, 3, 4, 5, 6},
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "codes"), [(YELLOW, METERED_CODES), (GREEN, {**METERED_CODES, "trip_type": {1, 2}}), (FHV, {})]
+)
+def test_codes_are_those_of_the_data_dictionary(layout: Layout, codes: dict[str, set[int | str]]) -> None:
+    """Coded columns have the codes that the TLC defines, of the column's own kind."""
+    assert {column.name: set(column.codes) for column in layout.coded} == codes
+    types = {Kind.integer: int, Kind.text: str}
+    assert all(isinstance(code, types[column.kind]) for column in layout.coded for code in column.codes)
+
+
+@EVERY_LAYOUT
+def test_meaning_of_a_coded_column_lists_its_codes(layout: Layout) -> None:
+    """Whoever reads the meaning of a column, such as a comment in a database, sees what each code stands for."""
+    for column in layout.coded:
+        assert all(f" {code} {text}" in column.meaning for code, text in column.codes.items())
 
 
 def test_layouts_cannot_be_changed() -> None:
-    """What one part of the project reads about a color, no other part can have altered."""
+    """What one part of the project reads about a color, no other part can have altered; columns can be in a set."""
     with pytest.raises(FrozenInstanceError):
         YELLOW.pickup = "x"  # type: ignore[misc]
     with pytest.raises(TypeError):
         LAYOUTS["blue"] = YELLOW  # type: ignore[index]
+    with pytest.raises(TypeError):
+        YELLOW.coded[0].codes[4] = "x"  # type: ignore[index]
+    assert len(set(GREEN.columns)) == len(GREEN.columns)
 
 
 @EVERY_LAYOUT

@@ -1,0 +1,94 @@
+"""The check of a color that is not about one month: the newest month that the source has is loaded.
+
+The color's schedule evaluates it at each tick, and so does a load that the UI launches. Once the month that it missed
+is loaded, it passes. Not here: the checks of each month (`checks`).
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
+from taxi_assets.defs.graph import asset_key
+from taxi_assets.defs.history import read_history
+from taxi_assets.defs.partitions import recent_months
+from taxi_assets.defs.resources import SourceResource
+from taxi_assets.errors import BadFile, StoreError
+from taxi_assets.news import MonthHistory
+from taxi_assets.settings import Settings
+from taxi_assets.stores.source import Source
+from taxi_assets.tlc.trips import COLORS, TripMonth
+
+
+def build_newest_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The check `newest_month_loaded` of each color's warehouse table."""
+    return [_build(settings, color) for color in COLORS]
+
+
+def _build(settings: Settings, color: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(color, "warehouse_trips"),
+        name=NEWEST_MONTH_LOADED,
+        description="The newest month that the source has, among the last TAXI_LOOKBACK_MONTHS, is in the warehouse. "
+        "It asks the source. The color's schedule evaluates it at each tick, and the load of a month that was missing "
+        "lets it pass.",
+    )
+    def newest_month_loaded(context: dg.AssetCheckExecutionContext, source: SourceResource) -> dg.AssetCheckResult:
+        months = recent_months(settings, color, datetime.now(UTC))
+        try:
+            published = published_months(source.open(), months)
+        except StoreError as error:
+            # Dagster evaluates this after a load that the UI asks for, which needs no source.
+            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
+        found = judge_newest(color, published, read_history(context.instance, settings))
+        return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
+
+    return newest_month_loaded
+
+
+def published_months(source: Source, months: Iterable[TripMonth]) -> list[TripMonth]:
+    """The newest of the months that the source has, as a list of one or none. Raises StoreError."""
+    for month in sorted(months, reverse=True):
+        try:
+            if source.look(month):
+                return [month]
+        except BadFile:
+            continue
+    return []
+
+
+def judge_newest(
+    color: str, published: Iterable[TripMonth], histories: Iterable[MonthHistory]
+) -> dg.AssetCheckEvaluation:
+    """Whether the newest of these published months of a color is in the warehouse. None published is no failure."""
+    newest = max(published, default=None)
+    loaded = {history.month for history in histories if "warehouse_trips" in history.rows}
+    return _evaluation(color, newest.month if newest else _NONE, passed=newest is None or newest in loaded)
+
+
+def report_loaded(instance: dg.DagsterInstance, month: TripMonth) -> None:
+    """Let the check pass where this month, which is loaded now, was what its last evaluation missed.
+
+    A schedule judges before the runs that it asks for, and may not look again for a month.
+    """
+    key = dg.AssetCheckKey(asset_key(month.color, "warehouse_trips"), NEWEST_MONTH_LOADED)
+    evaluated = {AssetCheckExecutionRecordStatus.FAILED, AssetCheckExecutionRecordStatus.SUCCEEDED}
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=evaluated):
+        told = record.evaluation
+        if told and not told.passed and told.metadata.get(_NEWEST) == dg.MetadataValue.text(month.month):
+            instance.report_runless_asset_event(_evaluation(month.color, month.month, passed=True))
+
+
+def _evaluation(color: str, newest: str, *, passed: bool) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(color, "warehouse_trips"),
+        check_name=NEWEST_MONTH_LOADED,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={_NEWEST: newest},
+    )
+
+
+_NEWEST, _NONE = "newest_published_month", "none of the recent months"

@@ -1,0 +1,163 @@
+"""The counts of a clean month that the rules of `tlc.quality` need, by DuckDB from its Parquet file.
+
+Each rule of `quality.RULES` has its SQL here. What the counts mean for a month is in `tlc.quality`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from taxi_assets.errors import StoreError
+from taxi_assets.tlc import quality
+from taxi_assets.tlc.quality import Figures, Finding, Rule
+from taxi_assets.tlc.schema import ZONES, Column, Layout
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Memory does not grow with the month, and nothing is written: an empty temp_directory turns spilling to disk off.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "memory_limit": "192MB",
+    "threads": min(4, os.cpu_count() or 1),
+    "preserve_insertion_order": False,
+    "temp_directory": "",
+}
+
+_HASHED_ROWS = 2_000_000
+"""Rows that are searched for duplicates, at 8 bytes each; in a larger month, a sample of about this size."""
+
+_SHOWN = 5
+"""Undefined values of a column that a finding names, the most frequent first."""
+
+
+@dataclass(frozen=True)
+class MonthProfile:
+    """The rows of a month, and what each rule of its color found, by the rule's name."""
+
+    rows: int
+    findings: Mapping[str, Finding]
+
+
+def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile:
+    """Count the rows of the clean file `clean`, and those that break each rule of the month's color.
+
+    The file has the columns of `layout`, the month's. Details of the findings: `codes_in_dictionary` gives, by column,
+    the most frequent undefined values and the rows that have any; `pickups_in_month` gives `earliest_pickup` and
+    `latest_pickup`; `duplicates` gives `sample` if it read only a part of the rows.
+
+    Raises StoreError, naming the file, where it is missing, damaged or has other columns.
+    """
+    import duckdb
+
+    try:
+        with duckdb.connect(":memory:", config=_CONFIG) as database:
+            figures = _figures(layout, month)
+            sql = f"SELECT {', '.join(figures.values())} FROM read_parquet(?)"
+            [values] = database.execute(sql, [str(clean)]).fetchall()
+            answer = dict(zip(figures, values, strict=True))
+            duplicates = _find_duplicates(database, clean, layout, answer["rows"])
+    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where DuckDB's message quotes damaged bytes
+        reason = str(error).partition("\n")[0].rstrip(".!")
+        raise StoreError(
+            f'The clean file "{clean}" could not be read: {reason}. Expected a Parquet file with the columns of '
+            f"{month.color} months. Materialize clean_trips again for {month}"
+        ) from error
+    findings = {
+        rule.name: duplicates
+        if rule is quality.DUPLICATES
+        else Finding(answer["rows"], answer[rule.name], _details(rule, layout, answer))
+        for rule in quality.rules_of(layout)
+    }
+    return MonthProfile(answer["rows"], MappingProxyType(findings))
+
+
+def _find_duplicates(database: "duckdb.DuckDBPyConnection", clean: Path, layout: Layout, rows: int) -> Finding:
+    """The rows that repeat an earlier row of the file in all columns, by a 64-bit hash of each row.
+
+    Of a file with more than `_HASHED_ROWS` rows, only the rows whose hash falls into one of k buckets are compared.
+    Equal rows have the same hash, so that the sample has all copies of a row or none.
+    """
+    import numpy as np
+
+    buckets = max(1, ceil(rows / _HASHED_ROWS))
+    columns = ", ".join(f'"{name}"' for name in layout.names)
+    sql = f"SELECT hash({columns}) AS row_hash FROM read_parquet(?) WHERE row_hash % {buckets} = 0"
+    # To sort the hashes takes half the memory of DuckDB's count(DISTINCT).
+    hashes = np.asarray(database.execute(sql, [str(clean)]).fetchnumpy()["row_hash"])
+    hashes.sort()
+    repeats = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+    return Finding(len(hashes), repeats, {} if buckets == 1 else {"sample": f"1 in {buckets} rows"})
+
+
+def _figures(layout: Layout, month: TripMonth) -> dict[str, str]:
+    """The SQL expressions of a profile by name: the rows, one for each rule, named after it, and details."""
+    figures = {
+        "rows": "count(*)",
+        "earliest_pickup": f'min("{layout.pickup}")',
+        "latest_pickup": f'max("{layout.pickup}")',
+    }
+    for rule in quality.rules_of(layout):
+        if rule is not quality.DUPLICATES:
+            figures[rule.name] = f"count(*) FILTER ({_OFFENDING[rule.name](layout, month)})"
+    for column in layout.coded:
+        undefined = _undefined(column)
+        figures[f"{column.name} rows"] = f"count(*) FILTER ({undefined})"
+        # A list of bounded size, whatever the column holds.
+        figures[f"{column.name} values"] = f'approx_top_k("{column.name}", {_SHOWN}) FILTER ({undefined})'
+    return figures
+
+
+def _unknown_zones(layout: Layout, _: TripMonth) -> str:
+    return " OR ".join(f'"{name}" NOT BETWEEN {ZONES[0]} AND {ZONES[-1]}' for name in layout.zones)
+
+
+def _undefined_codes(layout: Layout, _: TripMonth) -> str:
+    return " OR ".join(_undefined(column) for column in layout.coded)
+
+
+def _undefined(column: Column) -> str:
+    codes = ", ".join(f"'{code}'" if isinstance(code, str) else str(code) for code in column.codes)
+    return f'"{column.name}" NOT IN ({codes})'
+
+
+def _early_dropoffs(layout: Layout, _: TripMonth) -> str:
+    return f'"{layout.dropoff}" < "{layout.pickup}"'
+
+
+def _negative_totals(layout: Layout, _: TripMonth) -> str:
+    return f'"{layout.total}" < 0'
+
+
+def _strays(layout: Layout, month: TripMonth) -> str:
+    return f"\"{layout.pickup}\" < DATE '{month.first_day}' OR \"{layout.pickup}\" >= DATE '{month.end}'"
+
+
+# The conditions that rows break a rule by. One with a missing value is not true: such a row does not break the rule.
+_OFFENDING: Mapping[str, Callable[[Layout, TripMonth], str]] = MappingProxyType(
+    {
+        quality.ZONES_KNOWN.name: _unknown_zones,
+        quality.CODES_IN_DICTIONARY.name: _undefined_codes,
+        quality.DROPOFF_NOT_BEFORE_PICKUP.name: _early_dropoffs,
+        quality.NEGATIVE_MONEY.name: _negative_totals,
+        quality.PICKUPS_IN_MONTH.name: _strays,
+    }
+)
+
+
+def _details(rule: Rule, layout: Layout, answer: Mapping[str, Any]) -> Figures:
+    if rule is quality.CODES_IN_DICTIONARY:
+        counted = {column.name: answer[f"{column.name} rows"] for column in layout.coded}
+        return {
+            name: f"{', '.join(map(str, answer[f'{name} values']))} ({rows} row{'' if rows == 1 else 's'})"
+            for name, rows in counted.items()
+            if rows
+        }
+    if rule is quality.PICKUPS_IN_MONTH:
+        return {name: str(answer[name]) for name in ("earliest_pickup", "latest_pickup") if answer[name] is not None}
+    return {}

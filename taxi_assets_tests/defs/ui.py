@@ -1,0 +1,102 @@
+"""Dagster's UI without a browser or a server: the same GraphQL requests, answered in this process."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceLoadTarget
+from dagster._utils.warnings import disable_dagster_warnings
+from dagster_graphql.schema import create_schema
+
+from taxi_assets.defs.build import build_definitions
+from taxi_assets.defs.runs import _MODULE
+from taxi_assets.settings import Settings
+
+_LAUNCH_RUN = """
+mutation LaunchPipelineExecution($params: ExecutionParams!) {
+  launched: launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { id } }
+    ... on Error { message }
+  }
+}
+"""
+
+_LAUNCH_BACKFILL = """
+mutation LaunchPartitionBackfill($params: LaunchBackfillParams!) {
+  launched: launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
+}
+"""
+
+
+class _ThisProcess(WorkspaceLoadTarget):
+    """The project's code location, loaded in this process."""
+
+    def create_origins(self) -> Sequence[CodeLocationOrigin]:
+        """The only code location."""
+        return [InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), location_name=_MODULE)]
+
+
+class UI:
+    """Dagster's UI on an instance."""
+
+    def __init__(self, workspace: WorkspaceProcessContext) -> None:
+        self._workspace = workspace
+        self._schema = create_schema()
+        self._graph: AssetGraph = build_definitions(Settings.load()).resolve_asset_graph()
+
+    def materialize(self, assets: Iterable[dg.AssetKey], month: str) -> str:
+        """Materialize one partition of assets with their checks, like the graph's button. Returns the run's id."""
+        keys = list(assets)
+        checks = [check for key in keys for check in self._graph.get(key).check_keys]
+        params = {
+            "mode": "default",
+            "runConfigData": "{}",
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": month}]},
+            "selector": {
+                "repositoryLocationName": _MODULE,
+                "repositoryName": SINGLETON_REPOSITORY_NAME,
+                "jobName": "__ASSET_JOB",
+                "assetSelection": [{"path": key.path} for key in keys],
+                "assetCheckSelection": [
+                    {"assetKey": {"path": check.asset_key.path}, "name": check.name} for check in checks
+                ],
+            },
+        }
+        run_id: str = self._launch(_LAUNCH_RUN, params)["run"]["id"]
+        return run_id
+
+    def backfill(self, assets: Iterable[dg.AssetKey], months: Sequence[str]) -> str:
+        """Materialize several partitions of assets, like the graph's button. Returns the backfill's id."""
+        selection = [{"path": key.path} for key in assets]
+        params = {"assetSelection": selection, "partitionNames": list(months)}
+        backfill_id: str = self._launch(_LAUNCH_BACKFILL, params)["backfillId"]
+        return backfill_id
+
+    def _launch(self, mutation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a mutation launched. Raises AssertionError if it is refused."""
+        context = self._workspace.create_request_context()
+        result = asyncio.run(self._schema.execute_async(mutation, variables={"params": params}, context=context))
+        assert result.data, result.errors
+        launched: dict[str, Any] = result.data["launched"]
+        assert "message" not in launched, launched
+        return launched
+
+
+@contextmanager
+def opened_ui(instance: dg.DagsterInstance) -> Iterator[UI]:
+    """The UI of an instance, with the settings of the environment."""
+    # Dagster itself uses what it deprecates.
+    with disable_dagster_warnings(), WorkspaceProcessContext(instance, _ThisProcess()) as workspace:
+        yield UI(workspace)

@@ -1,0 +1,33 @@
+"""The page about assets describes the assets, checks and limits that the program has."""
+
+import re
+
+import pytest
+
+from taxi_assets.defs.checks import NEWEST_MONTH_LOADED, descriptions
+from taxi_assets.defs.graph import SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, RULES
+from taxi_assets.tlc.trips import COLORS
+from taxi_assets_tests.docs.pages import PROJECT
+
+PAGE = (PROJECT / "docs" / "assets.md").read_text()
+
+
+def test_every_asset_has_a_row() -> None:
+    """The table of a color's assets lists the observed source and every trip asset in order."""
+    assert re.findall(r"^\| `green/(\w+)` \|", PAGE, re.MULTILINE) == [SOURCE_TRIPS, *TRIP_ASSETS]
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_every_check_is_described(color: str) -> None:
+    """The page names every check of a color's assets."""
+    names = {name for asset in TRIP_ASSETS for name in descriptions(color, asset)} | {NEWEST_MONTH_LOADED}
+    assert {name for name in names if f"`{name}`" not in PAGE} == set()
+
+
+def test_limits_are_those_of_the_rules() -> None:
+    """The table of quality checks has each rule with its limit, and no other row."""
+    limits = {rule.name: f"{100 * rule.limit:g}%" for rule in RULES}
+    limits[ROWS_LIKE_NEIGHBORS.name] = f"factor {ROWS_LIKE_NEIGHBORS.factor:g}"
+    table = PAGE.partition("| check | rule | limit |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", table, re.MULTILINE)) == limits

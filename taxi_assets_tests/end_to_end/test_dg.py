@@ -1,0 +1,39 @@
+"""Dagster's `dg` works in the checkout: it loads the definitions, lists them, and launches months."""
+
+import json
+import shutil
+from pathlib import Path
+
+from taxi_assets.defs.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.docs.pages import PROJECT
+from taxi_assets_tests.end_to_end.conftest import Checkout
+from taxi_assets_tests.program import run, run_well
+
+ROWS = 300
+
+
+def test_the_definitions_load(tmp_path: Path) -> None:
+    """`dg check defs` finds the project and nothing wrong with it."""
+    done = run("dg", "check", "defs", settings={"TAXI_HOME": str(tmp_path)}, folder=PROJECT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_asset_job_and_schedule_is_listed(tmp_path: Path) -> None:
+    """`dg list defs` has each color's assets, its job and its schedule, and describes each asset."""
+    listed = json.loads(run_well("dg", "list", "defs", "--json", settings={"TAXI_HOME": str(tmp_path)}, folder=PROJECT))
+    assets = {asset["asset_key"]: asset for asset in listed["assets"]}
+    assert set(assets) == {f"{color}/{name}" for color in COLORS for name in (SOURCE_TRIPS, *TRIP_ASSETS)}
+    assert all(asset["description"] and asset["kinds"] for asset in assets.values())
+    assert {job["name"] for job in listed["jobs"]} >= set(JOBS)
+    assert {schedule["name"] for schedule in listed["schedules"]} == set(JOBS)
+
+
+def test_a_month_is_launched(checkout: Checkout) -> None:
+    """`dg launch` with a job and a month loads that month, which `taxi status` then shows."""
+    shutil.copy(PROJECT / "pyproject.toml", checkout.folder)
+    month = TripMonth("green", "2020-03")
+    checkout.publish(ROWS, month)
+    checkout.run("dg", "launch", "--job", "load_green", "--partition", "2020-03")
+    assert checkout.count("green") == [("2020-03", ROWS)]
+    assert checkout.standings() == {("green", "2020-03"): "loaded"}

@@ -1,0 +1,126 @@
+"""The rules of data quality: which color has which, and when a month passes."""
+
+import pytest
+
+from taxi_assets.tlc.quality import (
+    CODES_IN_DICTIONARY,
+    DUPLICATES,
+    NEGATIVE_MONEY,
+    ROWS_LIKE_NEIGHBORS,
+    RULES,
+    Finding,
+    Rule,
+    compare_with_neighbors,
+    judge,
+    rules_of,
+)
+from taxi_assets.tlc.schema import LAYOUTS, Layout
+
+EVERY_RULE = pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
+EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def test_rules_have_different_names_and_a_description() -> None:
+    """A rule's name identifies its check; its description is in sentences."""
+    names = [*(rule.name for rule in RULES), ROWS_LIKE_NEIGHBORS.name]
+    assert len(set(names)) == len(names)
+    assert all(rule.description.endswith(".") for rule in RULES)
+    assert ROWS_LIKE_NEIGHBORS.description.endswith(".")
+
+
+@pytest.mark.parametrize("color", ["yellow", "green"])
+def test_metered_colors_have_every_rule(color: str) -> None:
+    """Yellow and green months report codes and money, so that every rule applies."""
+    assert rules_of(LAYOUTS[color]) == RULES
+
+
+def test_fhv_has_no_rule_about_what_it_does_not_report() -> None:
+    """FHV months have no coded columns and no total: the rules about them do not apply, all others do."""
+    missing = {CODES_IN_DICTIONARY, NEGATIVE_MONEY}
+    assert rules_of(LAYOUTS["fhv"]) == tuple(rule for rule in RULES if rule not in missing)
+
+
+@EVERY_LAYOUT
+def test_rules_read_columns_of_the_layout(layout: Layout) -> None:
+    """What a rule reads are columns of the file; duplicates are rows that are equal in all of them."""
+    for rule in rules_of(layout):
+        assert set(rule.columns(layout)) <= set(layout.names)
+    assert DUPLICATES.columns(layout) == layout.names
+
+
+@EVERY_RULE
+def test_month_passes_up_to_the_limit(rule: Rule) -> None:
+    """A share of rows equal to the limit passes, one row more fails, and so does a month in which all rows offend."""
+    at_limit = round(100_000 * rule.limit)
+    assert 0 < at_limit < 100_000
+    assert judge(rule, Finding(100_000, 0)).passed
+    assert judge(rule, Finding(100_000, at_limit)).passed
+    assert not judge(rule, Finding(100_000, at_limit + 1)).passed
+    assert not judge(rule, Finding(100_000, 100_000)).passed
+
+
+def test_verdict_has_the_figures_behind_it() -> None:
+    """The verdict gives the rows, those that offend, their share, the limit and the details of the finding."""
+    verdict = judge(CODES_IN_DICTIONARY, Finding(200, 50, {"VendorID": "4 (50 rows)"}))
+    limit = CODES_IN_DICTIONARY.limit
+    assert verdict.figures == {
+        "rows": 200,
+        "offending": 50,
+        "share": 0.25,
+        "limit": limit,
+        "VendorID": "4 (50 rows)",
+    }
+
+
+@EVERY_RULE
+def test_month_without_rows_passes(rule: Rule) -> None:
+    """No rows, no offending rows: the share is 0."""
+    verdict = judge(rule, Finding(0, 0))
+    assert verdict.passed
+    assert verdict.figures["share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "neighbors", "passed"),
+    [
+        pytest.param(50, {"2021-01": 100}, True, id="half of the month before"),
+        pytest.param(49, {"2021-01": 100}, False, id="less than half of the month before"),
+        pytest.param(200, {"2021-01": 100}, True, id="twice the month before"),
+        pytest.param(201, {"2021-01": 100}, False, id="more than twice the month before"),
+        pytest.param(100, {"2021-03": 150}, True, id="like the month after"),
+        pytest.param(100, {"2021-03": 300}, False, id="unlike the month after"),
+        pytest.param(100, {"2021-03": 100, "2021-01": 300}, False, id="unlike the month before, like the one after"),
+        pytest.param(100, {"2021-03": 300, "2021-01": 100}, True, id="like the month before, unlike the one after"),
+        pytest.param(100, {"2020-12": 100, "2021-02": 300}, True, id="the month before is of another year"),
+        pytest.param(100, {"2021-01": 0, "2021-03": 300}, False, id="the month before is empty"),
+        pytest.param(0, {"2021-01": 100}, False, id="no rows"),
+        pytest.param(398_632, {"2020-01": 447_770, "2020-03": 223_406}, True, id="real green 2020-02"),
+        pytest.param(223_406, {"2020-02": 398_632, "2020-04": 35_612}, True, id="real green 2020-03"),
+        pytest.param(35_612, {"2020-03": 223_406, "2020-05": 57_360}, False, id="real green 2020-04, the pandemic"),
+        pytest.param(57_360, {"2020-04": 35_612, "2020-06": 63_109}, True, id="real green 2020-05"),
+    ],
+)
+def test_month_has_about_the_rows_of_a_neighbor(rows: int, neighbors: dict[str, int], *, passed: bool) -> None:
+    """A month passes with half to twice the rows of the month before, or of the month after if only that is known."""
+    assert compare_with_neighbors(rows, neighbors).passed is passed
+
+
+@pytest.mark.parametrize("neighbors", [{}, {"2021-01": 0}])
+def test_month_without_known_neighbors_passes(neighbors: dict[str, int]) -> None:
+    """The first month that is loaded has nothing to be compared with; an empty month says nothing."""
+    verdict = compare_with_neighbors(100, neighbors)
+    assert verdict.passed
+    assert verdict.figures == {"rows": 100}
+
+
+def test_comparison_names_the_neighbor() -> None:
+    """The verdict gives the month that was compared, its rows, the ratio and the limits."""
+    verdict = compare_with_neighbors(75, {"2021-03": 80, "2021-01": 100})
+    assert verdict.figures == {
+        "rows": 75,
+        "compared_with": "2021-01",
+        "compared_rows": 100,
+        "ratio": 0.75,
+        "lowest_ratio": 0.5,
+        "highest_ratio": 2.0,
+    }

@@ -1,0 +1,163 @@
+"""Summaries of months: what a Parquet file holds, and what differs between two stores."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet, summarize_tables, write_row_groups
+from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary, figures, from_values, no_rows
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.tlc.sampled import write_clean
+
+GREEN = LAYOUTS["green"]
+NOON = datetime.fromisoformat("2020-03-07T12:00:00.000001")
+SUMMARY = MonthSummary(7, 12.5, NOON, NOON + timedelta(days=3), dict.fromkeys(GREEN.names, 2))
+
+
+def _write_groups(path: Path, color: str, groups: int, rows: int, rejects: Path) -> MonthSummary:
+    """Write a clean sample month in several row groups, and return what its raw file holds."""
+    whole = path.with_suffix(".whole")
+    expected = write_clean(TripMonth(color, "2020-03"), groups * rows, whole, rejects)
+    table = pq.read_table(whole)
+    write_row_groups(path, LAYOUTS[color], [table.slice(start, rows) for start in range(0, groups * rows, rows)])
+    return expected
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("groups", [1, 5])
+def test_parquet_agrees_with_the_raw_file(groups: int, color: str, tmp_path: Path) -> None:
+    """The figures of a clean file are those of the CSV it came from, in however many row groups."""
+    expected = _write_groups(tmp_path / "month.parquet", color, groups, 700, tmp_path)
+    summary = summarize_parquet(tmp_path / "month.parquet", LAYOUTS[color])
+    assert summary.total_amount == pytest.approx(expected.total_amount, abs=1e-6)
+    assert replace(summary, total_amount=None) == replace(expected, total_amount=None)
+    tables = read_row_groups(tmp_path / "month.parquet")
+    assert summarize_tables(tables, LAYOUTS[color]).differences(expected) == {}
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_parquet_without_statistics(color: str, tmp_path: Path) -> None:
+    """A file without statistics has the same figures, read from its columns."""
+    expected = _write_groups(tmp_path / "month.parquet", color, 2, 700, tmp_path)
+    bare = tmp_path / "bare.parquet"
+    pq.write_table(pq.read_table(tmp_path / "month.parquet"), bare, write_statistics=False, row_group_size=300)
+    assert pq.read_metadata(bare).row_group(0).column(1).statistics is None
+    assert summarize_parquet(bare, LAYOUTS[color]).differences(expected) == {}
+
+
+def test_parquet_reads_little(tmp_path: Path) -> None:
+    """An opened file is summarized from its footer and one column: most of its bytes are not read."""
+
+    class Counted(FileIO):
+        """A file that counts the bytes that are read."""
+
+        count = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            content = super().read(size)
+            self.count += len(content)
+            return content
+
+    path = tmp_path / "month.parquet"
+    expected = _write_groups(path, "yellow", 4, 25_000, tmp_path)
+    with Counted(path) as file:
+        assert summarize_parquet(file, LAYOUTS["yellow"]).differences(expected) == {}
+        assert not file.closed
+        assert 0 < file.count < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_parquet_without_values(statistics: bool, tmp_path: Path) -> None:  # noqa: FBT001  # a parameter
+    """Row groups of missing values alone have no pickup times; a row group with one has the only one."""
+    fields = GREEN.arrow_schema()
+    nulls = pa.table([pa.nulls(3, field.type) for field in fields], schema=fields)
+    pq.write_table(nulls, tmp_path / "nulls", write_statistics=statistics)
+    expected = MonthSummary(3, 0.0, None, None, dict.fromkeys(GREEN.names, 3))
+    assert summarize_parquet(tmp_path / "nulls", GREEN) == expected
+    at = fields.get_field_index(GREEN.pickup)
+    one = nulls.set_column(at, fields.field(at), [pa.array([None, NOON, None], fields.field(at).type)])
+    pq.write_table(pa.concat_tables([nulls, one]), tmp_path / "one", row_group_size=3, write_statistics=statistics)
+    summary = summarize_parquet(tmp_path / "one", GREEN)
+    assert (summary.rows, summary.first_pickup, summary.last_pickup) == (6, NOON, NOON)
+    assert summary.nulls == {name: 5 if name == GREEN.pickup else 6 for name in GREEN.names}
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_parquet_without_rows(color: str, tmp_path: Path) -> None:
+    """A month of no rows, with or without a row group, has the same summary as one that was never loaded."""
+    layout = LAYOUTS[color]
+    for tables in ([], [layout.arrow_schema().empty_table()]):
+        write_row_groups(tmp_path / "none", layout, tables)
+        assert summarize_parquet(tmp_path / "none", layout) == no_rows(layout)
+        assert summarize_tables(tables, layout) == no_rows(layout)
+
+
+def test_parquet_of_another_color(tmp_path: Path) -> None:
+    """A file that lacks columns of its color is refused with their names."""
+    write_row_groups(tmp_path / "month", LAYOUTS["fhv"], [])
+    with pytest.raises(pa.ArrowInvalid, match="green months are missing: VendorID, lpep_pickup_datetime"):
+        summarize_parquet(tmp_path / "month", GREEN)
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_values_are_the_declared_figures(color: str) -> None:
+    """A summary has a value for each declared figure, in that order, and can be made from them."""
+    layout = LAYOUTS[color]
+    summary = no_rows(layout)
+    assert list(summary.values()) == [figure.name for figure in figures(layout)]
+    assert from_values(layout, summary.values()) == summary
+    assert ("total_amount" in summary.values()) == (color != "fhv")
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"rows": 8}, {"rows": (7, 8)}),
+        ({"total_amount": 12.52}, {"total_amount": (12.5, 12.52)}),
+        ({"total_amount": None}, {"total_amount": (12.5, None)}),
+        ({"total_amount": float("nan")}, {"total_amount": (12.5, pytest.approx(float("nan"), nan_ok=True))}),
+        ({"first_pickup": None}, {"first_pickup": (NOON, None)}),
+        (
+            {"last_pickup": NOON + timedelta(microseconds=1)},
+            {"last_pickup": (NOON + timedelta(days=3), NOON + timedelta(microseconds=1))},
+        ),
+        ({"nulls": {**SUMMARY.nulls, "extra": 0}}, {"nulls.extra": (2, 0)}),
+        (
+            {"rows": 0, "nulls": {**SUMMARY.nulls, "new": 1}},
+            {"rows": (7, 0), "nulls.new": (None, 1)},
+        ),
+    ],
+)
+def test_differences(change: dict[str, Any], difference: dict[str, Any]) -> None:
+    """Each figure that differs is named, with both values; no other is."""
+    assert SUMMARY.differences(SUMMARY) == {}
+    assert SUMMARY.differences(replace(SUMMARY, **change)) == difference
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (0.1 + 0.2, 0.3, True),
+        (100.0, 100.009, True),
+        (100.0, 100.011, False),
+        (-100.0, -100.011, False),
+        (0.0, -0.0, True),
+        (3e10, 3e10 + 29, True),
+        (3e10, 3e10 + 31, False),
+        (float("nan"), float("nan"), True),
+        (float("inf"), float("inf"), True),
+        (float("inf"), 1e308, False),
+    ],
+)
+def test_money_is_compared_with_a_tolerance(one: float, other: float, equal: bool) -> None:  # noqa: FBT001  # as above
+    """Sums of money agree within a cent, or within a billionth where they are large."""
+    pair = replace(SUMMARY, total_amount=one), replace(SUMMARY, total_amount=other)
+    assert (pair[0].differences(pair[1]) == {}) is equal
+    assert (pair[1].differences(pair[0]) == {}) is equal

@@ -1,0 +1,207 @@
+"""Versions of data change with what came in, with the rules, and with code that makes something else of the same."""
+
+import gzip
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from taxi_assets.tlc import versions
+from taxi_assets.tlc.clean import clean_month
+from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers, drop_zero_passengers, fill_missing_passengers
+from taxi_assets.tlc.schema import LAYOUTS, Kind, Layout
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.versions import (
+    CODE_VERSIONS,
+    clean_version,
+    lake_version,
+    postgres_version,
+    warehouse_version,
+)
+
+RECORDED: dict[str, tuple[str, dict[str, str]]] = {
+    "clean_trips": ("1", {"yellow": "5e42b261f7103acb", "green": "493f9b3857ba1929", "fhv": "774e8b62d6f0eb26"}),
+    "lake_trips": ("1", {"yellow": "2ec0e287b0e87788", "green": "5f92818d3d0fa262", "fhv": "605d92e79206b155"}),
+    "postgres_trips": ("1", {"yellow": "1783955d96aa27ea", "green": "e257a27d8f144d66", "fhv": "605d92e79206b155"}),
+}
+"""The code version of each asset, and the fingerprint of what that code makes of the sample of each color."""
+
+VALUES = {
+    Kind.integer: ["1", "0", "", "2.0", "-3", "265"],
+    Kind.decimal: ["0.5", "-2.75", "", "12", "1e3"],
+    Kind.text: ["N", "", '"a, b"', " Y", "café"],
+    Kind.timestamp: ["2021-03-01 00:00:00", "2021-03-31 23:59:59", "", "2009-01-01 00:00:00", "2021-04-01 00:00:00"],
+}
+"""How the values of the sample are spelled, by their kind."""
+
+TYPED: dict[Kind, list[Any]] = {
+    Kind.integer: [1, 0, None, 2, -3],
+    Kind.decimal: [0.5, -2.75, None],
+    Kind.text: ["N", None, "a, b"],
+    Kind.timestamp: [datetime(2021, 3, 1, 12), None, datetime(2009, 1, 1)],  # noqa: DTZ001  # the TLC's have no zone
+    Kind.date: [date(2021, 3, 1)],
+}
+"""Values of clean rows, by their kind."""
+
+ROWS = 60
+
+
+def _sample(layout: Layout) -> bytes:
+    """A raw month with values of all kinds, empty ones, blank lines, and lines that are no rows."""
+    kinds = [column.kind for column in layout.columns]
+    rows = [
+        ",".join(VALUES[kind][(row + at) % len(VALUES[kind])] for at, kind in enumerate(kinds)) for row in range(ROWS)
+    ]
+    plain = ",".join("" for _ in kinds)
+    broken = ["not,a,trip", f"{plain},", ",".join("x" for _ in kinds), f'"{plain}', f"\0{plain}", f"\ufeff{plain}"]
+    header = ",".join(f" {name.upper()} " if at % 2 else f'"{name}"' for at, name in enumerate(layout.names))
+    lines = [header, *rows[: ROWS // 2], "", broken[0], plain, *broken[1:], *rows[ROWS // 2 :]]
+    return "\r\n".join([*lines, ""]).encode()
+
+
+def _fingerprint(tables: Iterable[pa.Table]) -> str:
+    """A hash of names, types and values, whatever the file they are in looks like."""
+    told = [
+        [
+            (name, str(table.schema.field(name).type), repr(table.column(name).to_pylist()))
+            for name in table.column_names
+        ]
+        for table in tables
+    ]
+    return sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _clean(layout: Layout, folder: Path) -> list[pa.Table]:
+    """What the cleaning makes of the sample: its rows, and the lines that are no rows."""
+    raw, clean, rejected = (folder / name for name in ("raw.csv.gz", "clean.parquet", "rejected.parquet"))
+    raw.write_bytes(gzip.compress(_sample(layout)))
+    report = clean_month(TripMonth(layout.color, "2021-03"), raw, clean, rejected, reject_limit=1)
+    assert (report.raw_rows, report.rejected_rows) == (ROWS + 7, 6)
+    # Why a line is no row is told in words, which may be put better.
+    return [pq.read_table(clean), pq.read_table(rejected).select(["line", "text"])]
+
+
+def _typed(layout: Layout) -> pa.Table:
+    """Clean rows, whatever the cleaning is."""
+    columns = {
+        column.name: [TYPED[column.kind][(row + at) % len(TYPED[column.kind])] for row in range(ROWS)]
+        for at, column in enumerate(layout.table_columns)
+    }
+    return pa.table(columns, layout.arrow_schema())
+
+
+OUTPUTS: dict[str, Callable[[Layout, Path], list[pa.Table]]] = {
+    "clean_trips": _clean,
+    "lake_trips": lambda layout, _: [
+        fill_missing_passengers(_typed(layout), layout, rule) for rule in MissingPassengers
+    ],
+    "postgres_trips": lambda layout, _: [drop_zero_passengers(_typed(layout), layout, rule) for rule in ZeroPassengers],
+}
+"""What the code of each asset makes of the sample, under each rule that it knows."""
+
+
+@pytest.mark.parametrize(("asset", "color"), list(product(RECORDED, COLORS)))
+def test_code_that_makes_something_else_has_another_version(asset: str, color: str, tmp_path: Path) -> None:
+    """What is made of a fixed sample is what was made of it when the version of the code was recorded."""
+    recorded, fingerprints = RECORDED[asset]
+    made, now = _fingerprint(OUTPUTS[asset](LAYOUTS[color], tmp_path)), CODE_VERSIONS[asset]
+    if now != recorded:
+        pytest.fail(
+            f"CODE_VERSIONS[{asset!r}] is {now!r}, and {recorded!r} is recorded. Record the version in RECORDED, and "
+            f"{made!r} as what it makes of {color}."
+        )
+    if made != fingerprints.get(color):
+        pytest.fail(
+            f"{asset} makes other rows, columns or values of the same {color} month than its version {recorded!r} did. "
+            f"If that is meant, raise CODE_VERSIONS[{asset!r}] in taxi_assets/tlc/versions.py, so that months which "
+            f"the old code made become stale. Then record the new version in RECORDED here, and {made!r} as what it "
+            f"makes of {color}. If only the color is new, record that."
+        )
+
+
+def test_a_fingerprint_is_of_content_alone() -> None:
+    """Names, types, values and their order count; how rows are divided in memory does not."""
+    table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+    same = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    others = [
+        table.rename_columns(["a", "c"]),
+        table.select(["b", "a"]),
+        table.set_column(0, "a", pa.array([1.0, 2.0, 3.0])),
+        table.set_column(0, "a", pa.array([1, 2, 4])),
+        table.take([0, 2, 1]),
+        table.slice(1),
+        table.slice(0, 0),
+    ]
+    assert _fingerprint([same]) == _fingerprint([table])
+    assert len({_fingerprint([other]) for other in (table, *others)}) == 1 + len(others)
+
+
+def test_every_asset_with_code_of_its_own_is_recorded() -> None:
+    """What only moves rows has no fingerprint: the raw file is the source's, and the warehouse's rows the object's."""
+    assert set(RECORDED) == set(OUTPUTS) == set(CODE_VERSIONS) - {"raw_trips", "warehouse_trips"}
+
+
+RULES = tuple(product(MissingPassengers, ZeroPassengers))
+
+
+def _chain(color: str, raw: str, missing: MissingPassengers, zero: ZeroPassengers) -> dict[str, str]:
+    """The versions of a month from its raw file on."""
+    layout, clean = LAYOUTS[color], clean_version(raw)
+    lake = lake_version(clean, layout, missing)
+    return {
+        "clean_trips": clean,
+        "lake_trips": lake,
+        "warehouse_trips": warehouse_version(lake),
+        "postgres_trips": postgres_version(clean, layout, zero),
+    }
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_the_same_input_under_the_same_rules_has_the_same_version(color: str) -> None:
+    """Versions of a month are the same wherever it is made, short, and different for each asset."""
+    first, again = (_chain(color, "a" * 64, MissingPassengers.zero, ZeroPassengers.drop) for _ in range(2))
+    assert first == again
+    assert len(set(first.values())) == len(first)
+    assert {len(version) for version in first.values()} == {16}
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_another_raw_file_changes_every_version(color: str) -> None:
+    """What is made from other bytes has another version at each step."""
+    one, other = (_chain(color, raw, MissingPassengers.zero, ZeroPassengers.drop) for raw in ("a" * 64, "b" * 64))
+    assert not set(one.values()) & set(other.values())
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_a_rule_changes_the_versions_of_what_it_shapes(color: str) -> None:
+    """The lake's rule is in its version and in the warehouse's, Postgres' in its own; of fhv no rule is in any."""
+    made = {rules: _chain(color, "a" * 64, *rules) for rules in RULES}
+    distinct = {name: len({versions[name] for versions in made.values()}) for name in made[RULES[0]]}
+    shaped = 2 if LAYOUTS[color].passengers else 1
+    assert distinct == {"clean_trips": 1, "lake_trips": shaped, "warehouse_trips": shaped, "postgres_trips": shaped}
+
+
+@pytest.mark.parametrize(
+    ("asset", "changed"),
+    [
+        ("raw_trips", set()),
+        ("clean_trips", {"clean_trips", "lake_trips", "warehouse_trips", "postgres_trips"}),
+        ("lake_trips", {"lake_trips", "warehouse_trips"}),
+        ("warehouse_trips", {"warehouse_trips"}),
+        ("postgres_trips", {"postgres_trips"}),
+    ],
+)
+def test_code_of_another_version_changes_what_follows(
+    asset: str, changed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the code of an asset is another, so are the versions of its months and of what is made from them."""
+    before = _chain("green", "a" * 64, MissingPassengers.zero, ZeroPassengers.drop)
+    monkeypatch.setattr(versions, "CODE_VERSIONS", {**CODE_VERSIONS, asset: "another"})
+    after = _chain("green", "a" * 64, MissingPassengers.zero, ZeroPassengers.drop)
+    assert {name for name in before if before[name] != after[name]} == changed
