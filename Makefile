@@ -37,6 +37,7 @@ check: install ## Check format, lint, types, and that Dagster loads the definiti
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose
 	$(BIN)/dg check defs
 
 .PHONY: format

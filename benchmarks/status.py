@@ -13,9 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from taxi_assets.defs.graph import TRIP_ASSETS, asset_key
-from taxi_assets.defs.instance import open_instance
 from taxi_assets.defs.metadata import column_schema
+from taxi_assets.graph import TRIP_ASSETS, asset_key
+from taxi_assets.instance.opening import open_instance
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
 
@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         remember(home, runs)
-        status = seconds(sys.executable, "-m", "taxi_assets.cli", "status", home=home)
+        status = seconds(sys.executable, "-m", "taxi_assets.cli.main", "status", home=home)
         bare = seconds(sys.executable, "-c", "import dagster", home=home)
     print(f"{len(MONTHS)} partitions, {runs} runs of each: taxi status {status:.2f} s")
     print(f"import dagster {bare:.2f} s, ratio {status / bare:.2f}")

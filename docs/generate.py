@@ -12,7 +12,7 @@ import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from taxi_assets.cli import taxi
+from taxi_assets.cli.main import taxi
 from taxi_assets.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parent

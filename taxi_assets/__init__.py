@@ -1,5 +1,6 @@
-"""New York's taxi trips as Dagster assets: one partition a color and a month.
+"""New York taxi trips as Dagster assets, with one partition for each color and month.
 
-`tlc` knows what the taxi commission publishes, `stores` knows the systems that months come from and go to, `defs` is
-all that is Dagster. Imports run one way: `tlc` <- `stores` <- `defs` <- `definitions` and `cli`.
+`tlc` describes the data that the Taxi and Limousine Commission (TLC) publishes. `stores` reads from and writes to
+external systems. `defs` contains the Dagster definitions. `operations` runs and manages partitions, and `cli` is the
+command line. Imports run one way: `tlc` <- `stores` <- `defs` <- `definitions` <- `operations` <- `cli`.
 """

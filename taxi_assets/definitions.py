@@ -1,4 +1,4 @@
-"""What Dagster loads: the definitions under this machine's settings, made when they are asked for."""
+"""The module that Dagster loads: the definitions for this machine's settings, built on request."""
 
 import dagster as dg
 

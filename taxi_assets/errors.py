@@ -1,31 +1,31 @@
-"""Every error that this project raises on purpose. What is not here is a bug.
+"""Every error that this project raises on purpose. Any other exception is a bug.
 
 TaxiAssetsError
-├── SettingsError            a setting that cannot be used
-├── UnknownMonth             a color or month that is no partition here
-├── BadSelection             words that select no station
-├── UnknownBackfill          an id that no backfill has here
-├── BadInput                 what came in is not a month of trips
-│   ├── NotPublished         the source has no such month
-│   ├── BadHeader            the columns are not this color's
-│   ├── BadFile              cut short, corrupt, empty, or no CSV at all
-│   └── TooManyRejects       more rows than allowed do not parse
-├── MissingUpstream          the station before this one has not run here
-├── CountMismatch            two counts that must agree do not
-├── SchemaMismatch           a file that was written has other columns than it must have
-└── StoreError               a system refused, or cannot be reached
-    ├── StoreUnreachable     it did not answer, or not to the end
-    │   └── SourceUnreachable    the source, of months, did not
-    ├── StoreBusy            another writer held it for too long
-    └── BadQuery             the SQL asked of it is wrong
+├── SettingsError            a setting has an invalid name or value
+├── UnknownMonth             a color or month that is not a partition
+├── BadSelection             a selection that matches no asset
+├── UnknownBackfill          a backfill ID that does not exist
+├── BadInput                 the input is not a month of trips
+│   ├── NotPublished         the source does not have this month
+│   ├── BadHeader            the columns do not match the color
+│   ├── BadFile              truncated, corrupt, empty, or not a CSV
+│   └── TooManyRejects       more rows than allowed fail to parse
+├── MissingUpstream          the output of an upstream asset does not exist
+├── CountMismatch            two counts that must be equal differ
+├── SchemaMismatch           a file was written with the wrong columns or types
+└── StoreError               a system rejected a request or is unreachable
+    ├── StoreUnreachable     no response, or the connection broke
+    │   └── SourceUnreachable    the same, for the source of the raw files
+    ├── StoreBusy            another writer held a lock for too long
+    └── BadQuery             the SQL of a query is invalid
 
-A message says what was seen, what was expected and what to do. What may pass by itself, so that the same may be tried
-again, is in `MAY_PASS`.
+A message states what happened, what was expected, and what to do. `MAY_PASS` lists the transient errors, which are
+worth a retry.
 """
 
 
 class TaxiAssetsError(Exception):
-    """Base of all errors of this project; `facts` are the figures that were seen, by name."""
+    """Base class of all errors in this project. `facts` maps names to the values that caused the error."""
 
     def __init__(self, message: str = "", **facts: str | float) -> None:
         super().__init__(message)
@@ -33,23 +33,23 @@ class TaxiAssetsError(Exception):
 
 
 class SettingsError(TaxiAssetsError):
-    """A setting has a name or a value that cannot be used."""
+    """A setting has an invalid name or value."""
 
 
 class UnknownMonth(TaxiAssetsError):
-    """A color or a month that does not exist, or not yet, or not here."""
+    """The color or month does not exist, does not exist yet, or is not a partition."""
 
 
 class BadSelection(TaxiAssetsError):
-    """The words given to --select name no station."""
+    """The value of --select matches no asset."""
 
 
 class UnknownBackfill(TaxiAssetsError):
-    """No backfill has this id here."""
+    """No backfill in this instance has this ID."""
 
 
 class BadInput(TaxiAssetsError):
-    """What the source holds is not a month of trips of this color."""
+    """The source file is not a month of trips of this color."""
 
 
 class NotPublished(BadInput):
@@ -57,48 +57,48 @@ class NotPublished(BadInput):
 
 
 class BadHeader(BadInput):
-    """The file's columns are not those of its color."""
+    """The columns of the file do not match its color."""
 
 
 class BadFile(BadInput):
-    """The file is cut short, corrupt, empty, or no CSV."""
+    """The file is truncated, corrupt, empty, or not a CSV."""
 
 
 class TooManyRejects(BadInput):
-    """More rows were rejected than the setting allows."""
+    """More rows were rejected than TAXI_REJECT_LIMIT allows."""
 
 
 class MissingUpstream(TaxiAssetsError):
-    """The file that an earlier station makes is not here."""
+    """The file that an upstream asset writes does not exist."""
 
 
 class CountMismatch(TaxiAssetsError):
-    """Two counts of the same rows disagree: rows were lost or doubled."""
+    """Two counts of the same rows differ: rows were lost or duplicated."""
 
 
 class SchemaMismatch(TaxiAssetsError):
-    """A file that was just written does not have the columns and types that are declared for its color."""
+    """A newly written file does not have the columns and types declared for its color."""
 
 
 class StoreError(TaxiAssetsError):
-    """A store refused the work or could not be reached."""
+    """A store rejected a request or could not be reached."""
 
 
 class StoreUnreachable(StoreError):
-    """A store did not answer, answered that it cannot now, or broke off."""
+    """A store did not respond, was temporarily unavailable, or closed the connection early."""
 
 
 class SourceUnreachable(StoreUnreachable):
-    """The source did not answer, answered that it cannot now, or broke off."""
+    """The source did not respond, was temporarily unavailable, or closed the connection early."""
 
 
 class StoreBusy(StoreError):
-    """Another writer held the store's lock for longer than the wait."""
+    """Another writer held the lock of the store past the timeout."""
 
 
 class BadQuery(StoreError):
-    """The SQL asked of a store is wrong."""
+    """The SQL of a query is invalid."""
 
 
 MAY_PASS = (StoreUnreachable, StoreBusy)
-"""What another try, a little later, may not meet. Nothing else is worth one."""
+"""Transient errors, which a retry may resolve. No other error is worth a retry."""

@@ -1,18 +1,18 @@
-"""What is told of months and of systems: between those who run, remember and try them, and those who show them.
+"""Data classes shared by the code that runs months and checks systems and the code that displays the results.
 
-Not here: Dagster, and how anything looks.
+Not here: Dagster, and how results are displayed (`cli`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from taxi_assets.stores.holdings import Holding
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.tlc.trips import TripMonth
 
 
-class News(StrEnum):
-    """What can be told of a month."""
+class Progress(StrEnum):
+    """Kinds of progress events of a month."""
 
     started = "started"
     station_started = "station_started"
@@ -25,20 +25,19 @@ class News(StrEnum):
     failed = "failed"
 
 
-ENDS = frozenset({News.done, News.not_published, News.failed})
-"""The news after which nothing more happens to a month."""
+ENDS = frozenset({Progress.done, Progress.not_published, Progress.failed})
+"""The final events of a month."""
 
 
 @dataclass(frozen=True)
-class RunNews:
-    """Something that happened to a month: at which station, how many rows it has there, or what went wrong.
+class ProgressEvent:
+    """A progress event of a month: the step, its row count, or an error.
 
-    `detail` says how far the station under way is, or when it is tried again, in words; `trace` is the whole stack of
-    what went wrong.
+    `detail` describes the progress of the current step or its next retry; `trace` is the full traceback of an error.
     """
 
     month: TripMonth
-    what: News
+    what: Progress
     station: str = ""
     rows: int | None = None
     seconds: float = 0.0
@@ -48,8 +47,8 @@ class RunNews:
     trace: str = ""
 
 
-class Standing(StrEnum):
-    """How a month stands, judged by its newest run and by the stations it ever passed."""
+class PartitionStatus(StrEnum):
+    """The status of a month, derived from its latest run and the assets that were ever materialized."""
 
     waiting = "waiting"
     running = "running"
@@ -59,20 +58,21 @@ class Standing(StrEnum):
     partly = "partly"
 
 
-UNDER_WAY = frozenset({Standing.running, Standing.waiting})
-"""How a month stands that a run puts somewhere sooner or later."""
+UNDER_WAY = frozenset({PartitionStatus.running, PartitionStatus.waiting})
+"""Statuses of months that have a queued or active run."""
 
 
 @dataclass(frozen=True)
-class MonthHistory:
-    """How a month stands, and its rows at each station it passed, in their order.
+class MonthStatus:
+    """The status of a month and the row count of each materialized asset, in pipeline order.
 
-    Of one that failed also its run, the station it failed at, and why; both empty where the run did not tell.
-    `is_partition` is false for a month that TAXI_FIRST_MONTH left out since: it cannot be run again.
+    For a failed month, `run_id` is its run, and `failed_at` and `error` are the failed step and the reason; both are
+    empty if the run did not record them. `is_partition` is false for a month that TAXI_FIRST_MONTH now excludes: it
+    cannot be run again.
     """
 
     month: TripMonth
-    standing: Standing
+    standing: PartitionStatus
     rows: Mapping[str, int]
     run_id: str = ""
     failed_at: str = ""
@@ -82,9 +82,10 @@ class MonthHistory:
 
 @dataclass(frozen=True)
 class Plan:
-    """The months to load, in order, each with its bytes at the source, None where that is not known.
+    """The months to load and the months to skip.
 
-    And the months that are left out, each with why.
+    `wanted` maps each month, in load order, to its size at the source in bytes, or None if the size is not known.
+    `left_out` maps each skipped month to the reason.
     """
 
     wanted: dict[TripMonth, int | None] = field(default_factory=dict)
@@ -92,17 +93,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Lot:
-    """What a store holds of a month, or held until it was removed; or why the store could not tell, or remove it."""
+class StoredMonth:
+    """The items of a month in one store, either found or just deleted, or the error of the lookup or deletion."""
 
     month: TripMonth
     store: str
-    held: Sequence[Holding] = ()
+    held: Sequence[StoredItem] = ()
     error: str = ""
 
 
 class Verdict(StrEnum):
-    """Whether a system is fit for a run: it is, it may not be for long, or something has to be mended first."""
+    """The result of a system check: ready, ready with a warning, or in need of a fix before a run."""
 
     ok = "ok"
     warn = "warn"
@@ -111,7 +112,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen of a system, and, where that is not as it should be, what to do."""
+    """What a system check found and, if something is wrong, how to fix it."""
 
     system: str
     verdict: Verdict

@@ -1,6 +1,6 @@
-"""The systems that the settings name, opened: which store each URL means, and what it is given besides.
+"""Open the systems that the settings configure: choose the store for each URL and pass its options.
 
-Not here: how a store works (`stores`), and how Dagster's runs are given theirs (`defs.resources`).
+Not here: how a store works (`stores`), and the resources of Dagster runs (`defs.resources`).
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 from taxi_assets.stores.gcs import GCSLake
 from taxi_assets.stores.google_cloud import GoogleAccount
-from taxi_assets.stores.holdings import Holder
 from taxi_assets.stores.home import Home
+from taxi_assets.stores.inventory import Inventory
 from taxi_assets.stores.lake import Lake, open_folder
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.stores.source import Source
@@ -24,12 +24,12 @@ from taxi_assets.stores.warehouse import Warehouse
 
 
 def open_source(settings: Settings) -> Source:
-    """The source of months. Raises SettingsError."""
+    """Open the source of the raw files. Raises SettingsError."""
     return Source(settings.source_url)
 
 
 def open_lake(settings: Settings) -> Lake:
-    """The lake, not asked yet. Raises SettingsError."""
+    """Open the lake without connecting to it. Raises SettingsError."""
     if not is_bucket(settings):
         return open_folder(settings.lake_url)
     return GCSLake(
@@ -43,7 +43,10 @@ def open_lake(settings: Settings) -> Lake:
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
-    """The warehouse, not asked yet. Raises SettingsError, also for one that cannot load from the lake."""
+    """Open the warehouse without connecting to it.
+
+    Raises SettingsError, also for a warehouse that cannot load from the configured lake.
+    """
     opened = _open_bigquery(settings) if is_bigquery(settings) else open_duckdb(settings.warehouse_url)
     if is_bucket(settings) != is_bigquery(settings):
         raise SettingsError(
@@ -60,13 +63,16 @@ def _open_bigquery(settings: Settings) -> BigQueryWarehouse:
 
 
 def open_postgres(settings: Settings) -> PostgresStore:
-    """The database; the server that comes along is started if there is no other. Raises SettingsError, StoreError."""
+    """Open the Postgres database, and start the embedded server if TAXI_POSTGRES_URL is not set.
+
+    Raises SettingsError and StoreError.
+    """
     url = settings.postgres_url.get_secret_value() if settings.postgres_url else ""
     return postgres.open_postgres(url, settings.home / "postgres", settings.postgres_port)
 
 
 def open_channels(settings: Settings) -> Channels:
-    """The channels of alerts. Raises SettingsError, also where there are none."""
+    """Open the alert channels. Raises SettingsError, also if none are configured."""
     if settings.alert_urls is None:
         raise SettingsError(
             "TAXI_ALERT_URLS is not set, so there is nowhere to send alerts: set it to addresses of Apprise, such as "
@@ -75,19 +81,19 @@ def open_channels(settings: Settings) -> Channels:
     return Channels(settings.alert_urls.get_secret_value())
 
 
-def open_holder(settings: Settings, store: str) -> Holder:
-    """One of `STORES`, as a wipe sees it. Raises SettingsError, StoreError."""
+def open_inventory(settings: Settings, store: str) -> Inventory:
+    """Open the inventory of one of `STORES` for a wipe. Raises SettingsError and StoreError."""
     home = Home(settings.home, raw_suffix="")
     match store:
         case "raw":
-            return Holder(home.held_raw, home.remove_raw)
+            return Inventory(home.held_raw, home.remove_raw)
         case "clean":
-            return Holder(home.held_clean, home.remove_clean)
+            return Inventory(home.held_clean, home.remove_clean)
         case "postgres" if not settings.postgres_url and not EmbeddedPostgres(settings.home / "postgres").has_data():
-            # To make a server, only to find nothing in it, would take a while.
-            return Holder(lambda _: [], lambda _: [])
+            # Creating a server only to find it empty would take too long.
+            return Inventory(lambda _: [], lambda _: [])
     opened = _OPENERS[store](settings)
-    return Holder(opened.held, opened.remove)
+    return Inventory(opened.held, opened.remove)
 
 
 _OPENERS: dict[str, Callable[[Settings], Lake | Warehouse | PostgresStore]] = {
@@ -98,13 +104,13 @@ _OPENERS: dict[str, Callable[[Settings], Lake | Warehouse | PostgresStore]] = {
 
 
 def google_account(settings: Settings) -> GoogleAccount:
-    """In whose name Google is asked: the key of the settings, and the project of the warehouse, if it is BigQuery."""
+    """The Google account: the configured key, and the project of the warehouse if it is BigQuery."""
     key = settings.gcp_credentials.get_secret_value() if settings.gcp_credentials else ""
     return GoogleAccount(key, google_project(settings))
 
 
 def google_project(settings: Settings) -> str:
-    """The project that jobs and a new bucket belong to; empty for that of the credentials."""
+    """The Google Cloud project for jobs and new buckets; empty to use the project of the credentials."""
     return split_url(settings.warehouse_url)[0] if is_bigquery(settings) else ""
 
 

@@ -35,9 +35,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 INTEGRATION = (
     "end_to_end/",
-    "defs/test_adopt.py",
-    "defs/test_daemon.py",
-    "defs/test_retention.py",
+    "operations/test_adoption.py",
+    "operations/test_daemon.py",
+    "instance/test_retention.py",
     "defs/test_staleness.py",
     "docs/test_pages.py::test_sessions",
 )
@@ -70,7 +70,7 @@ def postgres_url(postgres_server: str) -> str:
 @pytest.fixture(scope="session")
 def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `dagster` folder of a home where nothing has run, to be copied: to make its tables takes Dagster a while."""
-    from taxi_assets.defs.instance import open_instance
+    from taxi_assets.instance.opening import open_instance
 
     home = tmp_path_factory.mktemp("empty")
     with open_instance(home):
@@ -91,3 +91,21 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serve() as server:
         yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path, empty_history: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with nothing loaded, beside a folder `source`, on the tests' Postgres: all of it in the environment."""
+    shutil.copytree(empty_history, tmp_path / "home" / "dagster")
+    monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def web_source(home: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> WebServer:
+    """The same home with a web server as its source, which has nothing yet."""
+    assert home.exists()
+    monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
+    return web

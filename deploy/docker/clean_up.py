@@ -11,8 +11,8 @@ from pathlib import Path
 
 import docker
 
-from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.retention import remove_old_runs
+from taxi_assets.instance.opening import open_instance
+from taxi_assets.instance.retention import remove_old_runs
 
 DAY_S = 86_400
 

@@ -1,4 +1,5 @@
-"""All that is Dagster, and nothing that is not: partitions, resources, IO managers, assets, checks, jobs, runs.
+"""The definitions that Dagster loads: assets, asset checks, I/O managers, resources, jobs, schedules, and sensors.
 
-Not here: how a month is cleaned (`tlc`) or stored (`stores`).
+Not here: how a month is cleaned (`tlc`) or stored (`stores`), what the Dagster instance records (`instance`), and what
+runs the definitions (`operations`).
 """

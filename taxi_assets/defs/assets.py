@@ -1,6 +1,9 @@
-"""The assets of a color. Each is a few lines: which month, one call, one result with its version, checks and metadata.
+"""The five assets of each color: the compute functions and how they become Dagster asset definitions.
 
-Not here: the work itself (`tlc`, `stores`), publishing (`io_managers`), and which assets there are (`graph`).
+A compute function gets the month of its partition, calls `tlc` and `stores` to do the work, and yields a
+MaterializeResult with the data version, checks, and metadata.
+
+Not here: the work itself (`tlc`, `stores`), publishing (`io_managers`), and the list of assets (`graph`).
 """
 
 from collections.abc import Callable, Iterator
@@ -14,17 +17,17 @@ import dagster as dg
 from pydantic import Field
 
 from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
-from taxi_assets.defs.fetches import fetch_metadata, last_fetched
-from taxi_assets.defs.graph import SOURCE_TRIPS, UPSTREAM, asset_key
-from taxi_assets.defs.instance import claim_run
 from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
 from taxi_assets.defs.newest import report_loaded
-from taxi_assets.defs.partitions import month_of, month_partitions
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
 from taxi_assets.defs.retries import retry_tags, tried_again
 from taxi_assets.defs.source_trips import observe_fetched, observe_not_published
 from taxi_assets.errors import NotPublished, StoreBusy, TaxiAssetsError
+from taxi_assets.graph import SOURCE_TRIPS, UPSTREAM, asset_key
+from taxi_assets.instance.downloads import fetch_metadata, last_fetched
+from taxi_assets.instance.processes import claim_run
+from taxi_assets.partitions import month_of, month_partitions
 from taxi_assets.settings import Settings
 from taxi_assets.stores.home import Home, StagedClean
 from taxi_assets.stores.lake import LakeObject
@@ -48,17 +51,20 @@ from taxi_assets.tlc.versions import CODE_VERSIONS, lake_version, postgres_versi
 Value = TypeVar("Value")
 
 Results: TypeAlias = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
-"""What an asset gives: the month, which is published as soon as it is given; then what the store says of it."""
+"""What a compute function yields: the MaterializeResult, whose value is published at once, then check results.
+
+The later check results come from querying the store after the load, or from inspecting the published trips.
+"""
 
 
 class RawConfig(dg.Config):
-    """Whether this run downloads again what it has."""
+    """Whether this run downloads the month again even if the source has not changed."""
 
     fresh: bool = Field(default=False, description="Download the month even if the source has not changed")
 
 
 class CleanConfig(dg.Config):
-    """How many rows this run may reject."""
+    """The share of rows that this run may reject."""
 
     reject_limit: float | None = Field(
         None, description="The share of rows that may be rejected. Default: TAXI_REJECT_LIMIT"
@@ -66,7 +72,7 @@ class CleanConfig(dg.Config):
 
 
 class LakeConfig(dg.Config):
-    """What this run does with a missing passenger_count."""
+    """How this run handles a missing `passenger_count`."""
 
     missing_passengers: MissingPassengers | None = Field(
         None, description="`zero` or `keep`. Default: TAXI_MISSING_PASSENGERS"
@@ -74,7 +80,7 @@ class LakeConfig(dg.Config):
 
 
 class PostgresConfig(dg.Config):
-    """What this run does with rows of 0 passengers."""
+    """How this run handles rows with `passenger_count = 0`."""
 
     zero_passengers: ZeroPassengers | None = Field(None, description="`drop` or `keep`. Default: TAXI_ZERO_PASSENGERS")
 
@@ -82,13 +88,13 @@ class PostgresConfig(dg.Config):
 def raw_trips(
     context: dg.AssetExecutionContext, config: RawConfig, source: SourceResource, raw_files: dg.ResourceParam[RawFiles]
 ) -> Results:
-    """A month of trips as the TLC published it: a CSV, byte for byte.
+    """One month of trips as a CSV file, byte for byte as the TLC published it.
 
-    It is not downloaded again while the source has the same version of it. A month that the source does not have is not
-    materialized, and neither is what is made from it.
+    The file is downloaded again only if the source has a new version of it. If the source does not have the month,
+    neither this asset nor its downstream assets are materialized.
 
-    Source: New York City Taxi and Limousine Commission (TLC), trip record data; public. One file a month, about two
-    months after the month.
+    **Source:** trip record data of the New York City Taxi and Limousine Commission (TLC). The data is public. The TLC
+    publishes one file per month, about two months after the month ends.
     """
     started, (month, _) = perf_counter(), _month(context)
     home, opened = raw_files.home(), source.open()
@@ -117,9 +123,11 @@ def clean_trips(
     clean_files: dg.ResourceParam[CleanFiles],
     defaults: RuleDefaults,
 ) -> Results:
-    """The rows of the month that parse, typed, as Parquet. Rejected lines are kept in a file beside it, with reasons.
+    """The rows of the month that parse, with typed columns, as a Parquet file.
 
-    Columns have the TLC's names, in its order, then `file_month`. Times are New York wall-clock times.
+    Rejected lines are saved in a separate file next to it, each with the reason for the rejection.
+
+    The columns have the TLC's names and order, followed by `file_month`. Times are New York wall-clock times.
     """
     started, (month, layout) = perf_counter(), _month(context)
     home, limit = clean_files.home(), _or_default(config.reject_limit, defaults.reject_limit)
@@ -161,9 +169,9 @@ def lake_trips(
     lake: dg.ResourceParam[LakeObjects],
     defaults: RuleDefaults,
 ) -> Results:
-    """The month as an object of the lake, ready for a plain load into the warehouse.
+    """The month as an object in the lake. The warehouse loads it without further transformation.
 
-    A missing passenger_count becomes 0, unless the rule is `keep`.
+    A missing `passenger_count` is replaced with 0, unless the rule is `keep`.
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
@@ -199,7 +207,7 @@ def warehouse_trips(
     lake: dg.ResourceParam[LakeObjects],
     warehouse: WarehouseResource,
 ) -> Results:
-    """The month as a partition of the color's table in the warehouse, loaded from the lake's object."""
+    """The month as a partition of the color's warehouse table, loaded from the object in the lake."""
     started, (month, layout) = perf_counter(), _month(context)
     opened = warehouse.open()
     rows = opened.replace_month(month, lake_trips, lake_trips.rows)
@@ -225,9 +233,10 @@ def postgres_trips(
     postgres: PostgresResource,
     defaults: RuleDefaults,
 ) -> Results:
-    """The month as a partition of the color's table in Postgres, column names in lower case.
+    """The month as a partition of the color's Postgres table. Column names are in lowercase.
 
-    Rows that report 0 passengers are dropped, unless the rule is `keep`; rows that report none stay.
+    Rows with `passenger_count = 0` are dropped, unless the rule is `keep`. Rows with a missing `passenger_count` are
+    always kept.
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule, opened = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
@@ -255,14 +264,14 @@ def postgres_trips(
 
 @dataclass(frozen=True)
 class _Asset:
-    """What an asset is beside what it does."""
+    """A compute function and the properties of the asset that is built from it."""
 
     compute: Callable[..., Results]
     kind: str
     layer: str
     io_manager: str | None = None
     spelled: Callable[[str], str] = str
-    """How its columns are spelled."""
+    """Converts the declared column names to those of the asset: Postgres uses lowercase names."""
 
     @property
     def name(self) -> str:
@@ -270,7 +279,7 @@ class _Asset:
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The five assets of every color under these settings."""
+    """Return the five assets of every color under these settings."""
     assets = (
         _Asset(raw_trips, "csv", "raw", "raw_files"),
         _Asset(clean_trips, "parquet", "clean", "clean_files"),
@@ -288,7 +297,7 @@ def _build_asset(settings: Settings, color: str, asset: _Asset) -> dg.AssetsDefi
         key=asset_key(color, asset.name),
         deps=[asset_key(color, upstream)] if from_source else (),
         ins={} if from_source else {upstream: dg.AssetIn(key=asset_key(color, upstream))},
-        # A month that is not published is no output.
+        # If the month is not published, `raw_trips` yields no output and the downstream steps are skipped.
         output_required=not from_source,
         partitions_def=partitions,
         check_specs=check_specs(color, asset.name, partitions),
@@ -300,17 +309,20 @@ def _build_asset(settings: Settings, color: str, asset: _Asset) -> dg.AssetsDefi
         owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
         metadata={} if from_source else column_schema(LAYOUTS[color], asset.spelled),
         code_version=CODE_VERSIONS[asset.name],
-        # The queue counts the runs of a color by this.
+        # The pool limits how many runs of a color run at the same time.
         pool=color,
         op_tags=retry_tags(settings),
     )(_as_step(asset.compute))
 
 
 def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
-    """What every asset does besides its work, while it runs as a step."""
+    """Wrap a compute function in what every step needs: claiming the run, retries, and error translation.
+
+    A transient error requests a retry of the step. Any other TaxiAssetsError becomes a Failure that is not retried.
+    """
 
     @wraps(compute)
-    def step(context: dg.AssetExecutionContext, **given: Any) -> Results:  # noqa: ANN401  # each asset's own
+    def step(context: dg.AssetExecutionContext, **given: Any) -> Results:  # noqa: ANN401  # differs by asset
         claim_run(context.instance, context.run)
         try:
             with tried_again(context.get_step_execution_context()):
@@ -327,13 +339,16 @@ def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
 
 
 def _require_passed(result: dg.AssetCheckResult) -> None:
-    """Fail the step at a check that is not passed and does not only warn; Dagster would name no more than the check."""
+    """Raise Failure with the check's description if a check with severity ERROR did not pass.
+
+    Dagster's own error would only name the check.
+    """
     if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
         raise dg.Failure(result.description, metadata=result.metadata, allow_retries=False)
 
 
 def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.AssetCheckResult]:
-    """What the rules of quality say of the clean month, and of its rows beside those of its neighbors."""
+    """Evaluate the quality rules on the clean month, and compare its row count with those of the adjacent months."""
     clean = home.find_clean(month)
     profile = profile_month(clean, layout, month)
     for rule in rules_of(layout):
@@ -344,7 +359,7 @@ def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.As
 
 
 def _require_unchanged(loaded: LakeObject, now: LakeObject) -> None:
-    """Raise StoreBusy where the object that was to be loaded is another one by now, which may be what was loaded."""
+    """Raise StoreBusy if the lake object was replaced during the load: the table may contain either version."""
     if now != loaded:
         raise StoreBusy(
             f"{loaded.month}: {loaded.uri} was replaced while it was loaded, so that the table may hold either. "
@@ -357,6 +372,6 @@ def _or_default(said: Value | None, default: Value) -> Value:
 
 
 def _month(context: dg.AssetExecutionContext) -> tuple[TripMonth, Layout]:
-    """The month of this run's partition, and the columns of its color."""
+    """Return the month of this run's partition and the column layout of its color."""
     month = month_of(context.asset_key, context.partition_key)
     return month, LAYOUTS[month.color]

@@ -1,18 +1,20 @@
-"""Asset checks: one status a month, of what an asset holds once it is published.
+"""Asset checks that have one status per partition.
 
-`verified` tells what held before the month was published. The others ask the store after it was loaded, or look at the
-trips themselves. Not here: the rules about trips and their limits (`tlc.quality`), and how a store is asked (`stores`).
+`verified` reports what was verified before the month was published. (`warehouse_trips` in BigQuery is the exception:
+its rows are counted after the load.) The other checks query the store after the load or inspect the trips.
+
+Not here: the quality rules and their limits (`tlc.quality`), how a store is queried (`stores`), and the check that the
+newest month is loaded (`newest`).
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import dagster as dg
-from dagster._core.definitions.metadata import RawMetadataValue
-from dagster._utils.warnings import disable_dagster_warnings
 
-from taxi_assets.defs.graph import asset_key
 from taxi_assets.errors import CountMismatch, SchemaMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.graph import asset_key
+from taxi_assets.instance._dagster import RawMetadataValue, disable_dagster_warnings
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, Verdict, rules_of
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
@@ -23,7 +25,7 @@ VERIFIED = "verified"
 NEWEST_MONTH_LOADED = "newest_month_loaded"
 
 NOT_VERIFIED = (CountMismatch, SchemaMismatch, TooManyRejects)
-"""The errors that keep a month from being published because it is not what it must be."""
+"""The errors that prevent a month from being published because it failed verification."""
 
 _RECONCILED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -32,7 +34,7 @@ _RECONCILED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "postgres_trips": ("matches_clean", "The table, asked by Postgres, has the clean rows that the rule keeps"),
     }
 )
-"""The check of each store, asked after the load."""
+"""The name and description of each store's check, by asset. The check queries the store after the load."""
 
 _FIGURES = ", sum of total_amount, first and last pickup and missing values by column."
 
@@ -50,9 +52,9 @@ _VERIFIED: Mapping[str, str] = MappingProxyType(
 
 
 def check_specs(color: str, asset: str, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
-    """The checks that an asset of a color evaluates for each month, in the order in which the UI shows them."""
+    """Return the specs of the checks that a color's asset evaluates per month, in the order shown in the UI."""
     key, described = asset_key(color, asset), descriptions(color, asset)
-    # The status of each month is a preview of Dagster's, which is pinned.
+    # Partitioned checks are a preview feature of Dagster. The Dagster version is pinned, so hide the warning.
     with disable_dagster_warnings():
         return [
             dg.AssetCheckSpec(name, asset=key, description=text, blocking=name in _BLOCKING, partitions_def=partitions)
@@ -61,7 +63,7 @@ def check_specs(color: str, asset: str, partitions: dg.PartitionsDefinition[str]
 
 
 def descriptions(color: str, asset: str) -> dict[str, str]:
-    """What each check of an asset of a color says, by its name."""
+    """Return the description of each check of a color's asset, by check name."""
     described = {VERIFIED: _VERIFIED[asset]} if asset in _VERIFIED else {}
     if asset in _RECONCILED:
         name, text = _RECONCILED[asset]
@@ -73,22 +75,27 @@ def descriptions(color: str, asset: str) -> dict[str, str]:
 
 
 _BLOCKING = frozenset({VERIFIED, *(name for name, _ in _RECONCILED.values())})
-"""Checks that keep what is downstream from running. The others are about the trips as the TLC published them: they
-warn."""
+"""The checks that block downstream assets when they fail.
+
+The other checks are about the trips as the TLC published them, so they only warn.
+"""
 
 
 def verified(**figures: RawMetadataValue) -> dg.AssetCheckResult:
-    """What was verified before the month was published, with the figures."""
+    """Return a passed `verified` check with the figures that were verified as metadata."""
     return dg.AssetCheckResult(check_name=VERIFIED, passed=True, metadata=figures)
 
 
 def not_verified(error: TaxiAssetsError) -> dg.AssetCheckResult:
-    """Why the month was not published, with the figures that were seen."""
+    """Return a failed `verified` check that explains why the month was not published, with the observed figures."""
     return dg.AssetCheckResult(check_name=VERIFIED, passed=False, description=str(error), metadata=error.facts)
 
 
 def reconciled(month: TripMonth, asset: str, seen: MonthSummary, expected: MonthSummary) -> dg.AssetCheckResult:
-    """Whether a store has what it was given: each figure that differs, with both values; else the figures."""
+    """Return the check result of comparing what a store contains with what was loaded into it.
+
+    If they differ, the metadata has each figure that differs, with both values. Otherwise it has all figures.
+    """
     differences, name = seen.differences(expected), _RECONCILED[asset][0]
     shown = {
         figure: f"{_shown(ours)} in the store, expected {_shown(theirs)}"
@@ -108,11 +115,11 @@ def reconciled(month: TripMonth, asset: str, seen: MonthSummary, expected: Month
 
 
 _LISTED = 5
-"""Figures in a message: a month has one for each column."""
+"""The maximum number of figures in a message, because a month has at least one for each column."""
 
 
 def judged(name: str, verdict: Verdict) -> dg.AssetCheckResult:
-    """Whether the trips of the month are within a rule's limit."""
+    """Return the result of a quality rule for a month. If the trips exceed the rule's limit, the check only warns."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=verdict.passed,
@@ -122,5 +129,5 @@ def judged(name: str, verdict: Verdict) -> dg.AssetCheckResult:
 
 
 def _shown(value: object) -> int | float | str:
-    """A figure for people: sums of money to the cent."""
+    """Format a figure for the UI, with floats such as sums of money rounded to two decimal places."""
     return round(value, 2) if isinstance(value, float) else value if isinstance(value, int) else str(value)

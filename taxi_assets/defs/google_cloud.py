@@ -1,6 +1,9 @@
-"""The lake in a bucket and the warehouse in BigQuery: dagster-gcp's resources give the clients, the transport is ours.
+"""Resources for a lake in a Cloud Storage bucket and a warehouse in BigQuery.
 
-Imported only where a setting names one of them: Google's clients take longer to import than Dagster.
+They extend the resources of dagster-gcp. Import this module only if a setting refers to one of these services, because
+Google's client libraries take longer to import than Dagster.
+
+Not here: uploads, load jobs, and queries (`stores.gcs`, `stores.bigquery`), and credentials (`stores.google_cloud`).
 """
 
 from collections.abc import Iterator
@@ -22,30 +25,30 @@ from taxi_assets.systems import google_project
 
 
 class StorageClients(GCSResource):
-    """Clients of Cloud Storage: the course's GcpCredentials block."""
+    """Cloud Storage clients. They replace the `GcpCredentials` block of the Data Engineering Zoomcamp."""
 
     key: str = Field(description="TAXI_GCP_CREDENTIALS; empty for Google's application defaults")
 
     def get_client(self) -> storage.Client:
-        """A client in the name of the key."""
+        """Return a client that is authenticated with the key."""
         return GoogleAccount(self.key, self.project or "").storage_client()
 
 
 class BigQueryClients(BigQueryResource):
-    """Clients of BigQuery: the course's GcpCredentials block."""
+    """BigQuery clients. They replace the `GcpCredentials` block of the Data Engineering Zoomcamp."""
 
     def client(self) -> bigquery.Client:
-        """A client in the name of the key, for jobs at the location."""
+        """Return a client that is authenticated with the key and runs jobs in the location."""
         return GoogleAccount(self.gcp_credentials or "", self.project or "").bigquery_client(self.location)
 
     @contextmanager
     def get_client(self) -> Iterator[bigquery.Client]:
-        """The same, as dagster-gcp gives it."""
+        """Yield the same client, as a context manager like that of dagster-gcp."""
         yield self.client()
 
 
 class BucketObjects(LakeObjects):
-    """Months as objects of a bucket: the course's GcsBucket block."""
+    """Stores months as objects in a bucket. It replaces the `GcsBucket` block of the Data Engineering Zoomcamp."""
 
     gcs: dg.ResourceDependency[StorageClients]
     staging_folder: str = Field(description="Where a month's file lies before it is sent")
@@ -54,7 +57,7 @@ class BucketObjects(LakeObjects):
     timeout_s: float = Field(description="TAXI_UPLOAD_TIMEOUT_S")
 
     def lake(self) -> GCSLake:
-        """The bucket of this URL."""
+        """Return the lake in the bucket at `url`."""
         return GCSLake(
             self.url,
             self.gcs.get_client,
@@ -66,18 +69,18 @@ class BucketObjects(LakeObjects):
 
 
 class BigQueryTables(WarehouseResource):
-    """Where tables are asked for answers: a BigQuery dataset."""
+    """The warehouse: a BigQuery dataset."""
 
     bigquery: dg.ResourceDependency[BigQueryClients]
     location: str = Field(description="TAXI_BIGQUERY_LOCATION")
 
     def open(self) -> BigQueryWarehouse:
-        """The dataset of this URL."""
+        """Return the warehouse in the dataset at `url`."""
         return BigQueryWarehouse(self.url, self.bigquery.client, location=self.location)
 
 
 def bucket_objects(settings: Settings) -> BucketObjects:
-    """The lake of these settings, which is a bucket."""
+    """Return the I/O manager for these settings, whose lake is a bucket."""
     return BucketObjects(
         url=settings.lake_url,
         gcs=StorageClients(project=google_project(settings), key=_key(settings)),
@@ -89,7 +92,7 @@ def bucket_objects(settings: Settings) -> BucketObjects:
 
 
 def bigquery_tables(settings: Settings) -> BigQueryTables:
-    """The warehouse of these settings, which is BigQuery."""
+    """Return the warehouse resource for these settings, whose warehouse is BigQuery."""
     location = settings.bigquery_location
     clients = BigQueryClients(
         project=google_project(settings), location=location, gcp_credentials=_key(settings) or None
@@ -98,5 +101,5 @@ def bigquery_tables(settings: Settings) -> BigQueryTables:
 
 
 def _key(settings: Settings) -> str:
-    # A variable's name, not its value: the UI shows what a resource is given.
+    # Pass the name of the environment variable, not its value, because the UI shows the configuration of resources.
     return dg.EnvVar("TAXI_GCP_CREDENTIALS") if settings.gcp_credentials else ""

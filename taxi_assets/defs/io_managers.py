@@ -1,8 +1,9 @@
-"""IO managers: they publish what a station staged, and give the next station what was published.
+"""I/O managers: they publish the file that a step staged, and load published files for downstream steps.
 
-A store that may do it later is tried again with its station, as at work.
-A station writes its file to the end and holds it against its limits before it returns: what comes here is whole.
-Not here: where files lie and how they appear (`stores`).
+A step writes its file completely and verifies it before it yields the file, so an I/O manager only receives complete
+files. A transient error of a store retries the step, just like a transient error in the step's own code.
+
+Not here: where files are stored and how they are published (`stores`).
 """
 
 from abc import abstractmethod
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.context.system import StepExecutionContext
 from pydantic import Field
 
 from taxi_assets.defs.metadata import file_metadata, size_metadata
-from taxi_assets.defs.partitions import month_of
 from taxi_assets.defs.retries import tried_again
+from taxi_assets.instance._dagster import StepExecutionContext
+from taxi_assets.partitions import month_of
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.gcs import console_link
 from taxi_assets.stores.home import Home, StagedClean
@@ -25,80 +26,80 @@ from taxi_assets.tlc.trips import TripMonth
 
 
 class StationOutputs(dg.ConfigurableIOManager):
-    """What a kind of station leaves: how it is published and found is each kind's own."""
+    """Base of the I/O managers. A subclass implements how a month is published and found."""
 
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401  # each kind's own
-        """Publish what the station staged."""
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401  # differs by subclass
+        """Publish what the step staged. A transient error retries the step."""
         with tried_again(context.step_context):
             self.publish(context, obj)
 
     def load_input(self, context: dg.InputContext) -> object:
-        """What is published of the upstream partition."""
+        """Return what is published for the upstream partition. Raises MissingUpstream if nothing is."""
         month = month_of(context.asset_key, context.asset_partition_key)
         with tried_again(_step(context)):
             return self.find(month)
 
     @abstractmethod
     def publish(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401
-        """Let what was staged appear."""
+        """Publish the staged value, and add its location and size to the output's metadata."""
 
     @abstractmethod
     def find(self, month: TripMonth) -> object:
-        """What is published of a month."""
+        """Return what is published for a month. Raises MissingUpstream if nothing is."""
 
 
 class RawFiles(StationOutputs):
-    """Raw months in TAXI_HOME."""
+    """Stores raw files in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
     raw_suffix: str = Field(description="The suffix of the source's files")
 
     def home(self) -> Home:
-        """The folder that the months lie in."""
+        """Return the folder that contains the files."""
         return Home(Path(self.folder), self.raw_suffix)
 
     def publish(self, context: dg.OutputContext, obj: StagedFile | Path) -> None:
-        """Let the raw file appear; a path is that of one that is there already."""
+        """Publish a staged raw file. A path means that the file is unchanged and already published."""
         with obj if isinstance(obj, StagedFile) else nullcontext():
             path = self.home().publish_raw(_output_month(context), obj) if isinstance(obj, StagedFile) else obj
         context.add_output_metadata(file_metadata(path))
 
     def find(self, month: TripMonth) -> Path:
-        """The raw file of a month."""
+        """Return the path of a month's raw file. Raises MissingUpstream if it does not exist."""
         return self.home().find_raw(month)
 
 
 class CleanFiles(StationOutputs):
-    """Clean months, and the lines rejected from them, in TAXI_HOME."""
+    """Stores clean files, and the files with rejected lines, in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
 
     def home(self) -> Home:
-        """The folder that the months lie in."""
+        """Return the folder that contains the files."""
         return Home(Path(self.folder), raw_suffix="")
 
     def publish(self, context: dg.OutputContext, obj: StagedClean) -> None:
-        """Let the clean rows and the rejected lines appear."""
+        """Publish the files with the clean rows and the rejected lines."""
         with obj.rows, obj.rejected or nullcontext():
             path = self.home().publish_clean(_output_month(context), obj)
         context.add_output_metadata(file_metadata(path))
 
     def find(self, month: TripMonth) -> Path:
-        """The clean file of a month."""
+        """Return the path of a month's clean file. Raises MissingUpstream if it does not exist."""
         return self.home().find_clean(month)
 
 
 class LakeObjects(StationOutputs):
-    """Months as objects of a lake: the course's GcsBucket block."""
+    """Stores months as objects in a lake. It replaces the `GcsBucket` block of the Data Engineering Zoomcamp."""
 
     url: str = Field(description="TAXI_LAKE_URL")
 
     def lake(self) -> Lake:
-        """The lake of this URL."""
+        """Return the lake in the folder at `url`."""
         return open_folder(self.url)
 
     def publish(self, context: dg.OutputContext, obj: StagedFile) -> None:
-        """Put the object into the lake."""
+        """Upload the staged file to the lake as the month's object."""
         with obj:
             put = self.lake().put(_output_month(context), obj)
         uri = put.uri if put.uri.startswith("gs://") else Path(put.uri).as_uri()
@@ -108,7 +109,10 @@ class LakeObjects(StationOutputs):
             context.add_output_metadata({"generation": str(put.generation), "console": link})
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The object of a month."""
+        """Return a month's object.
+
+        Raises MissingUpstream if it does not exist, and StoreError if it is not a Parquet file.
+        """
         return self.lake().find(month)
 
 
@@ -117,7 +121,7 @@ def _output_month(context: dg.OutputContext) -> TripMonth:
 
 
 def _step(context: dg.InputContext) -> StepExecutionContext | None:
-    """The step that loads; None where nothing runs, as in a notebook."""
+    """Return the step that loads the input, or None outside of a run, such as in a notebook."""
     try:
         return context.step_context
     except dg.DagsterInvariantViolationError:

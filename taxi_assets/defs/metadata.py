@@ -1,12 +1,12 @@
-"""Metadata: how figures of a partition look in the UI, under the names that Dagster and catalogs know."""
+"""Metadata of partitions for the UI. It uses Dagster's standard keys, which catalogs also recognize."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.metadata import RawMetadataValue
 
-from taxi_assets.stores.download import said_size
+from taxi_assets.instance._dagster import RawMetadataValue
+from taxi_assets.stores.download import format_size
 from taxi_assets.tlc.parquet import read_preview
 from taxi_assets.tlc.schema import Kind, Layout
 
@@ -22,7 +22,7 @@ _TYPES = {
 
 
 def work_metadata(rows: int, seconds: float) -> dict[str, RawMetadataValue]:
-    """The rows of a partition, how long the work took, and its pace."""
+    """Return the row count of a partition, the duration in seconds, and the rows per second."""
     return {
         "dagster/partition_row_count": rows,
         "seconds": round(seconds, 3),
@@ -31,28 +31,28 @@ def work_metadata(rows: int, seconds: float) -> dict[str, RawMetadataValue]:
 
 
 def size_metadata(size: int) -> dict[str, RawMetadataValue]:
-    """The bytes of a file, as a number for plots and as people read it."""
-    return {"bytes": size, "size": said_size(size)}
+    """Return the size of a file, both as a number of bytes for plots and as readable text."""
+    return {"bytes": size, "size": format_size(size)}
 
 
 def file_metadata(path: Path) -> dict[str, RawMetadataValue]:
-    """Where a file is, and how large."""
+    """Return the location and the size of a file."""
     return {"dagster/uri": path.as_uri(), "path": dg.MetadataValue.path(path), **size_metadata(path.stat().st_size)}
 
 
 def table_metadata(name: str, total_rows: int) -> dict[str, RawMetadataValue]:
-    """A table, named `database.schema.table`, and its rows of all months."""
+    """Return the name of a table, `database.schema.table`, and its row count for all months."""
     return {"dagster/table_name": name, "dagster/row_count": total_rows}
 
 
 def column_schema(layout: Layout, spelled: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
-    """The columns with their types and meanings, each name as it is `spelled` there."""
+    """Return the columns with their types and descriptions. `spelled` converts each name to that of the asset."""
     columns = [dg.TableColumn(spelled(c.name), _TYPES[c.kind], description=c.meaning) for c in layout.table_columns]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
 def counts_table(what: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
-    """Named counts as a table with columns `what` and rows, the largest first."""
+    """Return named counts as a table with the columns `what` and `rows`, largest count first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return dg.MetadataValue.table(
         [dg.TableRecord({what: name, "rows": count}) for name, count in ordered],
@@ -61,7 +61,7 @@ def counts_table(what: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
 
 
 def preview(path: Path, layout: Layout) -> dg.TableMetadataValue:
-    """The first rows of a month's Parquet file."""
+    """Return the first PREVIEW_ROWS rows of a month's Parquet file as a table."""
     rows = read_preview(path, PREVIEW_ROWS).to_pylist()
     return dg.MetadataValue.table(
         [dg.TableRecord({name: _shown(value) for name, value in row.items()}) for row in rows],

@@ -1,29 +1,31 @@
-"""The check of a color that is not about one month: the newest month that the source has is loaded.
+"""The check `newest_month_loaded`: the newest month that the source has is in the color's warehouse table.
 
-The color's schedule evaluates it at each tick, and so does a load that the UI launches. Once the month that it missed
-is loaded, it passes. Not here: the checks of each month (`checks`).
+It is the only check that is not partitioned. The color's schedule evaluates it on each tick, and so does a load that is
+launched from the UI. After a failure, the check passes as soon as the missing month is loaded.
+
+Not here: the checks of each month (`checks`).
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
-from taxi_assets.defs.graph import asset_key
-from taxi_assets.defs.history import read_history
-from taxi_assets.defs.partitions import recent_months
 from taxi_assets.defs.resources import SourceResource
 from taxi_assets.errors import BadFile, StoreError
-from taxi_assets.news import MonthHistory
+from taxi_assets.graph import asset_key
+from taxi_assets.instance._dagster import AssetCheckExecutionRecordStatus
+from taxi_assets.instance.partition_status import read_history
+from taxi_assets.news import MonthStatus
+from taxi_assets.partitions import recent_months
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import Source
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 def build_newest_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The check `newest_month_loaded` of each color's warehouse table."""
+    """Return the check `newest_month_loaded` of each color's warehouse table."""
     return [_build(settings, color) for color in COLORS]
 
 
@@ -40,7 +42,7 @@ def _build(settings: Settings, color: str) -> dg.AssetChecksDefinition:
         try:
             published = published_months(source.open(), months)
         except StoreError as error:
-            # Dagster evaluates this after a load that the UI asks for, which needs no source.
+            # Dagster also evaluates this check after a load from the UI, which may not need the source. Only warn.
             return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
         found = judge_newest(color, published, read_history(context.instance, settings))
         return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
@@ -49,7 +51,10 @@ def _build(settings: Settings, color: str) -> dg.AssetChecksDefinition:
 
 
 def published_months(source: Source, months: Iterable[TripMonth]) -> list[TripMonth]:
-    """The newest of the months that the source has, as a list of one or none. Raises StoreError."""
+    """Return the newest of these months that the source has, as a list with one month or none.
+
+    Raises StoreError if the source cannot be reached.
+    """
     for month in sorted(months, reverse=True):
         try:
             if source.look(month):
@@ -60,18 +65,21 @@ def published_months(source: Source, months: Iterable[TripMonth]) -> list[TripMo
 
 
 def judge_newest(
-    color: str, published: Iterable[TripMonth], histories: Iterable[MonthHistory]
+    color: str, published: Iterable[TripMonth], histories: Iterable[MonthStatus]
 ) -> dg.AssetCheckEvaluation:
-    """Whether the newest of these published months of a color is in the warehouse. None published is no failure."""
+    """Evaluate whether the newest of these published months of a color is in the warehouse.
+
+    The check passes if no month is published.
+    """
     newest = max(published, default=None)
     loaded = {history.month for history in histories if "warehouse_trips" in history.rows}
     return _evaluation(color, newest.month if newest else _NONE, passed=newest is None or newest in loaded)
 
 
 def report_loaded(instance: dg.DagsterInstance, month: TripMonth) -> None:
-    """Let the check pass where this month, which is loaded now, was what its last evaluation missed.
+    """Report the check as passed if its last evaluation failed because this month, now loaded, was missing.
 
-    A schedule judges before the runs that it asks for, and may not look again for a month.
+    A schedule evaluates the check before the runs that it requests, and its next tick may be a month away.
     """
     key = dg.AssetCheckKey(asset_key(month.color, "warehouse_trips"), NEWEST_MONTH_LOADED)
     evaluated = {AssetCheckExecutionRecordStatus.FAILED, AssetCheckExecutionRecordStatus.SUCCEEDED}

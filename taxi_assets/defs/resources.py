@@ -1,6 +1,6 @@
-"""Resources: the systems that assets use, each chosen by its URL. They take the place of the course's blocks.
+"""Resources: the systems that assets use, each selected by its URL.
 
-Not here: how a system is used (`stores`).
+They replace the blocks of the Data Engineering Zoomcamp. Not here: how a system is used (`stores`).
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RuleDefaults(dg.ConfigurableResource[None]):
-    """The limits and rules of a run that does not say otherwise in its config."""
+    """The default limits and rules, which the config of a run can override."""
 
     reject_limit: float = Field(description="TAXI_REJECT_LIMIT")
     missing_passengers: MissingPassengers = Field(description="TAXI_MISSING_PASSENGERS")
@@ -29,47 +29,47 @@ class RuleDefaults(dg.ConfigurableResource[None]):
 
 
 class SourceResource(dg.ConfigurableResource[Source]):
-    """Where months are published: the mirror, another server, or a folder."""
+    """The source of the TLC's files: the mirror on GitHub, another web server, or a folder."""
 
     url: str = Field(description="TAXI_SOURCE_URL")
 
     def open(self) -> Source:
-        """The source of this URL."""
+        """Return the source at `url`."""
         return Source(self.url)
 
 
 class WarehouseResource(dg.ConfigurableResource[Warehouse]):
-    """Where tables are asked for answers: a DuckDB file."""
+    """The warehouse: a DuckDB file."""
 
     url: str = Field(description="TAXI_WAREHOUSE_URL")
 
     def open(self) -> Warehouse:
-        """The warehouse of this URL."""
+        """Return the warehouse at `url`."""
         return open_duckdb(self.url)
 
 
 class PostgresResource(dg.ConfigurableResource[PostgresStore]):
-    """A Postgres server: the one of the URL, or, where that is empty, one of this project's own in a folder."""
+    """A Postgres server: the server at `url`, or, if `url` is empty, an embedded server with its data in `folder`."""
 
     url: str = Field(description="TAXI_POSTGRES_URL")
     folder: str = Field(description="The data of the server that is used without a URL")
     port: int | None = Field(description="TAXI_POSTGRES_PORT")
 
     def open(self) -> PostgresStore:
-        """The store of this server, which is started if it is the project's own."""
+        """Return the store on this server. Starts the embedded server if it is used and not running."""
         return open_postgres(self.url, Path(self.folder), self.port)
 
     def engine(self) -> "sqlalchemy.Engine":
-        """A SQLAlchemy engine of this server."""
+        """Return a SQLAlchemy engine for this server. Starts the embedded server as `open` does."""
         return self.open().engine()
 
 
 class AlertsResource(dg.ConfigurableResource[Channels]):
-    """Where people are told of failed runs and finished backfills: Slack, mail, webhooks and others."""
+    """The channels to notify about failed runs and finished backfills, such as Slack, email, and webhooks."""
 
     urls: str = Field(description="TAXI_ALERT_URLS")
     ui_url: str = Field(description="TAXI_UI_URL")
 
     def open(self) -> Channels:
-        """The channels of these addresses."""
+        """Return the channels at these Apprise URLs."""
         return Channels(self.urls)

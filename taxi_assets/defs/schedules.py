@@ -1,7 +1,9 @@
-"""Schedules, one a color: each asks the source for the recent months, and asks for runs of those that are to be loaded.
+"""Schedules, one per color: each checks the source for the recent months and requests runs of those to load.
 
-A month is to be loaded where it is published, and is not loaded whole, or was published again since. One that failed is
-not loaded: it is asked for again at each tick. Not here: what the source is asked (`stores.source`).
+A month needs loading if it is published and is either not fully loaded or was published again since it was loaded. A
+failed month counts as not loaded, so every tick requests it again.
+
+Not here: how the source is queried (`stores.source`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +12,19 @@ from itertools import groupby
 from operator import attrgetter
 
 import dagster as dg
-from dagster._utils.schedules import is_valid_cron_schedule
 
-from taxi_assets.defs.fetches import remembered
-from taxi_assets.defs.graph import job_name
-from taxi_assets.defs.history import read_history
-from taxi_assets.defs.instance import fail_dead_runs
-from taxi_assets.defs.jobs import ASKED_BY_TAG
 from taxi_assets.defs.newest import judge_newest
-from taxi_assets.defs.partitions import TIMEZONE, recent_months
 from taxi_assets.defs.resources import SourceResource
 from taxi_assets.defs.source_trips import look
 from taxi_assets.errors import SettingsError
-from taxi_assets.news import UNDER_WAY, Standing
+from taxi_assets.graph import job_name
+from taxi_assets.instance._dagster import is_valid_cron_schedule
+from taxi_assets.instance.downloads import remembered
+from taxi_assets.instance.partition_status import read_history
+from taxi_assets.instance.processes import fail_dead_runs
+from taxi_assets.instance.tags import ASKED_BY_TAG
+from taxi_assets.news import UNDER_WAY, PartitionStatus
+from taxi_assets.partitions import TIMEZONE, recent_months
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import Source
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
@@ -30,9 +32,10 @@ from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
 
 @dataclass(frozen=True)
 class _Finding:
-    """What a tick found of a month, in words; and the version that is to be loaded, empty for none.
+    """What a tick found out about a month.
 
-    `published` is false where the source does not have the month, or was not asked.
+    `said` describes it in words. `to_load` is the source version to load, or "" if there is nothing to load.
+    `published` is false if the source does not have the month or was not queried.
     """
 
     month: TripMonth
@@ -42,7 +45,10 @@ class _Finding:
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The schedules `load_yellow`, `load_green` and `load_fhv` under these settings. Raises SettingsError."""
+    """Return the schedules `load_yellow`, `load_green`, and `load_fhv` under these settings.
+
+    Raises SettingsError if TAXI_SCHEDULE_CRON is not a valid cron expression.
+    """
     if not is_valid_cron_schedule(settings.schedule_cron):
         raise SettingsError(
             f"TAXI_SCHEDULE_CRON={settings.schedule_cron} is no time: expected the five fields of a cron line, minute, "
@@ -66,7 +72,7 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
     def tick(context: dg.ScheduleEvaluationContext, source: SourceResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now, opened = context.scheduled_execution_time, source.open()
         months = recent_months(settings, color, now)
-        # A month of a process that is gone would be under way for ever.
+        # Otherwise a month whose run process no longer exists would stay in progress forever.
         fail_dead_runs(context.instance)
         histories = read_history(context.instance, settings)
         standings = {history.month: history.standing for history in histories}
@@ -79,7 +85,7 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
         for finding in wanted:
             yield dg.RunRequest(
                 partition_key=finding.month.month,
-                # Within a tick a month is asked for once a version; the next tick may ask for the same again.
+                # A tick requests each version of a month once. The next tick may request the same version again.
                 run_key=f"{finding.month} {finding.to_load}",
                 tags={ASKED_BY_TAG: "schedule"},
             )
@@ -90,16 +96,16 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
 
 
 def _judge(
-    instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, Standing]
+    instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, PartitionStatus]
 ) -> _Finding:
-    """What is to be said of a month. Raises StoreError where the source cannot be asked."""
+    """Return whether and why a month needs loading. Raises StoreError if the source cannot be reached."""
     standing = standings.get(month)
     if standing in UNDER_WAY:
         return _Finding(month, f"{standing} already", published=False)
     published = look(source, month)
     if isinstance(published, str):
         return _Finding(month, published, published=False)
-    if standing is not Standing.loaded:
+    if standing is not PartitionStatus.loaded:
         return _Finding(month, f"published, {standing or 'not loaded'}", published.fingerprint)
     fetched = remembered(instance, month)
     if fetched is None or fetched.fingerprint != published.fingerprint:
@@ -108,7 +114,7 @@ def _judge(
 
 
 def _summary(findings: Sequence[_Finding]) -> str:
-    """The months by what was found of them, such as `2021-05 loaded; 2021-06..2021-07 not published`."""
+    """Return the findings as text, grouped, such as `2021-05 loaded; 2021-06..2021-07 not published`."""
     if not findings:
         return "there are no partitions yet: see TAXI_FIRST_MONTH"
     by_words = attrgetter("said")

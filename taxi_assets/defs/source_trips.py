@@ -1,29 +1,31 @@
-"""What the source has published, as an asset that is only observed: its versions make `raw_trips` stale.
+"""The observable source asset `source_trips`: what the source has published. A new version makes `raw_trips` stale.
 
-Not here: fetching a month (`assets`), and asking for runs (`schedules`).
+Not here: downloading a month (`assets`), and requesting runs (`schedules`).
 """
 
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.definitions.external_asset import create_external_asset_from_source_asset
-from dagster._utils.warnings import disable_dagster_warnings
 
-from taxi_assets.defs.graph import SOURCE_TRIPS, asset_key, run_colors
-from taxi_assets.defs.instance import claim_run
-from taxi_assets.defs.jobs import NOT_PUBLISHED, RESULT_TAG, color_result_tag
-from taxi_assets.defs.partitions import month_partitions, recent_months
 from taxi_assets.defs.resources import SourceResource
 from taxi_assets.defs.retries import retry_tags, tried_again
 from taxi_assets.errors import BadFile, NotPublished
+from taxi_assets.graph import SOURCE_TRIPS, asset_key, run_colors
+from taxi_assets.instance._dagster import (
+    DATA_VERSION_TAG,
+    create_external_asset_from_source_asset,
+    disable_dagster_warnings,
+)
+from taxi_assets.instance.processes import claim_run
+from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
+from taxi_assets.partitions import month_partitions, recent_months
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source import Publication, Source
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 def build_source_trips(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The asset `source_trips` of each color under these settings."""
+    """Return the asset `source_trips` of each color under these settings."""
     return [_build(settings, color) for color in COLORS]
 
 
@@ -49,7 +51,8 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
         with disable_dagster_warnings():
             return dg.DataVersionsByPartition(versions)
 
-    # It is in beta, and Dagster itself uses what it deprecates: both are said at each start. Its release is pinned.
+    # This API is in beta and uses deprecated parts of Dagster, so Dagster would warn at every start. The version of
+    # Dagster is pinned, so hide the warnings.
     with disable_dagster_warnings():
         observable = dg.observable_source_asset(
             key=asset_key(color, SOURCE_TRIPS),
@@ -64,7 +67,10 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
 
 
 def look(source: Source, month: TripMonth) -> Publication | str:
-    """What the source has of a month; or, in words, why there is nothing to load. Raises StoreError."""
+    """Return the version of a month that the source has, or a text that says why there is nothing to load.
+
+    Raises StoreError if the source cannot be reached.
+    """
     try:
         return source.look(month) or "not published"
     except BadFile as error:
@@ -72,21 +78,21 @@ def look(source: Source, month: TripMonth) -> Publication | str:
 
 
 def observe_fetched(context: dg.AssetExecutionContext, month: TripMonth, fingerprint: str) -> None:
-    """Remember what was fetched as what the source has, so that what was made of it is not stale."""
+    """Record the fetched version as the current version of the source, so that `raw_trips` is not stale."""
     key = asset_key(month.color, SOURCE_TRIPS)
     context.log_event(dg.AssetObservation(key, partition=month.month, tags={DATA_VERSION_TAG: fingerprint}))
     context.log_event(_published(month))
-    # Dagster has read already which observation this step comes after, and would hold it against the new one.
+    # Dagster has already recorded an earlier observation as this step's input, which would make the asset stale.
     context.get_step_execution_context().wipe_input_asset_version_info(key)
 
 
 def _published(month: TripMonth) -> dg.AssetMaterialization:
-    """What lets the UI count a month among those that the source has: an observation does not."""
+    """Return an event that makes the UI count a month as available at the source. An observation does not."""
     return dg.AssetMaterialization(asset_key(month.color, SOURCE_TRIPS), partition=month.month)
 
 
 def observe_not_published(context: dg.AssetExecutionContext, month: TripMonth, error: NotPublished) -> None:
-    """Let the run, its log and the asset say why the run materializes nothing."""
+    """Record in the log, on the asset, and in the run's tags why the run materializes nothing."""
     context.log.info("%s", error)
     context.log_event(
         dg.AssetObservation(
@@ -100,16 +106,8 @@ def observe_not_published(context: dg.AssetExecutionContext, month: TripMonth, e
     context.instance.add_run_tags(context.run.run_id, {tag: NOT_PUBLISHED})
 
 
-def observed_versions(instance: dg.DagsterInstance, color: str) -> dict[str, str]:
-    """The fingerprint that the source was last seen to have of a color's months, by partition key."""
-    told = instance.event_log_storage.get_latest_tags_by_partition(
-        asset_key(color, SOURCE_TRIPS), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION_TAG]
-    )
-    return {key: tags[DATA_VERSION_TAG] for key, tags in told.items()}
-
-
 def _months_to_observe(instance: dg.DagsterInstance, settings: Settings, color: str) -> list[TripMonth]:
-    """The months that were ever fetched and still are partitions, and the recent ones of the color."""
+    """Return the recent months of a color, and all its partitions that have ever been fetched."""
     keys = month_partitions(settings, color).get_partition_keys()
     fetched = set(instance.get_materialized_partitions(asset_key(color, "raw_trips")))
     months = {TripMonth(color, key) for key in keys if key in fetched}

@@ -1,5 +1,5 @@
-"""The systems a month comes from and goes to, one file a system: plain classes that take a `TripMonth`.
+"""Connectors for the systems that months are read from and written to: one module per system, plain classes.
 
-Here: how to be atomic, repeatable and alone with each system.
-Not here: Dagster, settings, what is inside a month of trips.
+Here: atomicity, idempotence and locking for each system.
+Not here: Dagster, settings, the content of a month of trips.
 """

@@ -1,6 +1,7 @@
-"""Channels that messages go to: Slack, mail, webhooks and whatever else Apprise knows.
+"""Notification channels: Slack, email, webhooks and every other service that Apprise supports.
 
-An address holds secrets: of a channel nothing is told but its kind. Not here: what a message says, and when it is sent.
+Apprise URLs contain secrets, so logs and errors show only the kind of a channel.
+Not here: the text of a message, and when it is sent.
 """
 
 import logging
@@ -17,23 +18,29 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 PATIENCE_S = 8.0
-"""How long a message may take to reach all channels, in seconds. Dagster gives a sensor a minute for some of them."""
+"""Time limit for sending a message to all channels, in seconds.
+
+A Dagster sensor evaluation times out after a minute, and may send several messages.
+"""
 
 _AT_ONCE_S = 2.0
-"""A channel that refused a message within these seconds has not taken it, and is asked once more."""
+"""A send that fails within this time, in seconds, is retried once: the channel cannot have accepted the message."""
 
 _PAUSE_S = 1.0
-"""The time between the two tries, in seconds."""
+"""Delay before the retry, in seconds."""
 
 _BETWEEN_ADDRESSES = re.compile(r"[\s,;]+(?=[a-z0-9]+://)|\s+", re.IGNORECASE)
-"""Spaces and new lines; as in Apprise also commas, which may be a part of an address, if another one follows."""
+"""Separators between URLs: whitespace, and, as in Apprise, commas and semicolons.
+
+A comma or semicolon can also be part of a URL, so it separates only if another URL follows it.
+"""
 
 _LOGIN = re.compile(r"://\S*@")
 
 
 @dataclass(frozen=True)
 class Message:
-    """What people are told; `good` where nothing went wrong."""
+    """A notification. `good` is true if it reports a success."""
 
     title: str
     text: str
@@ -41,9 +48,9 @@ class Message:
 
 
 class Channels:
-    """The channels of TAXI_ALERT_URLS, each of a kind, which is the scheme of its address, such as `slack`.
+    """The channels in TAXI_ALERT_URLS. The kind of a channel is the scheme of its URL, such as `slack`.
 
-    Raises SettingsError for an address that Apprise cannot read.
+    Raises SettingsError if Apprise cannot parse a URL.
     """
 
     def __init__(self, urls: str) -> None:
@@ -54,14 +61,15 @@ class Channels:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kind of each channel, in their order."""
+        """The kind of each channel, in the order of the setting."""
         return tuple(service.schema for service in self._services)
 
     def send(self, message: Message) -> None:
-        """Send a message to all channels at once, without logins and addresses of channels, if it quotes any.
+        """Send a message to all channels in parallel, with any logins and channel URLs in its text removed.
 
-        One that refuses it at once is asked once more. One that was silent may have taken it: it is not asked again,
-        nor for any later message. Raises StoreError, once the others have it, where a channel did not take it.
+        A send that fails immediately is retried once. A channel that does not respond in time may have accepted the
+        message, so it is not retried, and it is skipped for all later messages. Raises StoreError if a channel fails,
+        after all other channels have been tried.
         """
         deadline = monotonic() + PATIENCE_S
         message = replace(message, text=self._without_secrets(message.text))
@@ -91,7 +99,10 @@ class Channels:
 
 
 class _Delivery(threading.Thread):
-    """One message on its way to one channel, from the start; `said` is what the channel answered, if it did."""
+    """A thread that sends one message to one channel and starts immediately.
+
+    `said` is the error that the channel returned, if it returned one.
+    """
 
     def __init__(self, service: "NotifyBase", message: Message) -> None:
         super().__init__(name=_THREAD, daemon=True)
@@ -118,7 +129,7 @@ class _Delivery(threading.Thread):
                 notify_type=NotifyType.SUCCESS if self._message.good else NotifyType.FAILURE,
                 body_format=NotifyFormat.TEXT,
             )
-        except Exception as error:  # noqa: BLE001  # what a channel dies of concerns it alone, and may quote its address
+        except Exception as error:  # noqa: BLE001  # one channel must not stop the others; its error may show its URL
             self.said = type(error).__name__
 
 
@@ -126,9 +137,9 @@ _THREAD = "taxi-alert"
 
 
 class _Mute(logging.Filter):
-    """Lets nothing out that is logged while an address is read or a message sent: it may quote the address.
+    """Drops all log records of Apprise, and those of urllib3 while a message is sent: they may contain a channel's URL.
 
-    The status that a server answered is kept for who sent the message.
+    Stores the HTTP status code of a failed request in the delivery, so that its error can include the code.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -145,11 +156,11 @@ _MUTE = _Mute()
 
 
 def _open(address: str, place: str) -> "NotifyBase":
-    """The channel of an address; `place` says which of them it is. Raises SettingsError."""
+    """Create the channel for a URL. `place` is its position for errors, such as `1 of 2`. Raises SettingsError."""
     for name in (_APPRISE, "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_MUTE)
     with warnings.catch_warnings():
-        # Of modules that Python will drop: it loads all its kinds to know one.
+        # Apprise imports all of its plugins, and some of them use modules that are deprecated in Python.
         warnings.simplefilter("ignore", DeprecationWarning)
         from apprise import Apprise, AppriseAsset
         from apprise.plugins import N_MGR

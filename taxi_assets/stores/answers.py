@@ -1,4 +1,4 @@
-"""What a store answers to a query: names of columns and rows of plain values. The same for every store."""
+"""The result of a query: column names and rows of plain Python values. Every store returns the same class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """A table that fits in memory: what a person asked to see."""
+    """A query result that fits in memory."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]

@@ -1,9 +1,9 @@
-"""Months in BigQuery: a table a color, partitioned by the file's month, where a month is replaced by one load job.
+"""The BigQuery warehouse: one table per color, partitioned by the file's month. One load job replaces a month.
 
-A LOAD job from the lake's object into `table$YYYYMM` replaces that partition and nothing else, all or nothing, costs
-nothing, and moves no byte through this program. Nothing is deleted or inserted by SQL, which projects without billing
-may not do.
-Not here: the object (`gcs`), and what is in it.
+A load job from the lake object into `table$YYYYMM` atomically replaces that partition and nothing else. It is free, and
+the data does not pass through this process. There are no DML statements, because projects without billing cannot run
+them.
+Not here: the lake object (`gcs`) and its content.
 """
 
 import logging
@@ -29,7 +29,7 @@ from taxi_assets.errors import (
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, patiently, schema
 from taxi_assets.stores.google_cloud import PASSING_REASONS, QUOTA_REMEDY, Patience, google_errors, reason, said
-from taxi_assets.stores.holdings import Holding, hold_rows
+from taxi_assets.stores.inventory import StoredItem, hold_rows
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS
@@ -51,33 +51,33 @@ _log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 500
 
 TRIES = 4
-"""Load jobs of a month in one run, before it is given up."""
+"""Maximum number of load jobs for a month in one run."""
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a load job failed: Google's word for it, and what it says, for people."""
+    """Why a load job failed: `reason` is Google's error reason, `said` its message."""
 
     reason: str
     said: str
 
     @property
     def can_pass(self) -> bool:
-        """Whether another load job may succeed, once the table is there."""
+        """Whether a new load job may succeed, after the table has been created if it is missing."""
         return self.reason in PASSING_REASONS or (self.reason == "notFound" and not self.of_object)
 
     @property
     def of_object(self) -> bool:
-        """Whether it is about the object's address."""
+        """Whether the lake object was not found, rather than the table."""
         return "gs://" in self.said and self.reason == "notFound"
 
 
 @dataclass(eq=False)
 class BigQueryWarehouse:
-    """The tables of a dataset, `url` being `bigquery://project/dataset`.
+    """A warehouse in the dataset at `url`, which is `bigquery://project/dataset`.
 
-    `client_factory` gives a client of BigQuery, whose project the jobs belong to. A missing dataset is made at
-    `location`. Load jobs are waited for `longest_job_s` seconds.
+    `client_factory` returns a BigQuery client; jobs run in its project. If the dataset does not exist, it is created in
+    `location`. `longest_job_s` is the maximum time to wait for a job, in seconds.
     """
 
     url: str
@@ -90,11 +90,11 @@ class BigQueryWarehouse:
         self._project, self._dataset = split_url(self.url)
 
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
-        """Make the object's rows the month's only ones, by one load job; gives their count, asked of the table.
+        """Replace the month with the rows of the lake object, in one load job, and return the row count of the table.
 
-        Raises StoreError where the table is not one of this project's, or the job fails: the month then stays as it
-        was. Raises CountMismatch where the count is not `rows`: BigQuery cannot be held to one version of an object, so
-        that the month then is what the object was at that time.
+        Raises StoreError if an existing table is incompatible (see `BigQueryTables.ensure`), or if the job fails; the
+        month is then unchanged. Raises CountMismatch if the count differs from `rows`. A load job cannot be pinned to
+        one generation of an object, so in that case the month contains whatever the object contained when the job ran.
         """
         if not lake_object.uri.startswith("gs://"):
             raise SettingsError(
@@ -114,11 +114,11 @@ class BigQueryWarehouse:
         return loaded
 
     def table(self, month: TripMonth) -> str:
-        """The fully qualified name of the month's table, with its project and dataset."""
+        """Return the fully qualified name of the month's table: project, dataset, table."""
         return f"{self._project}.{self._dataset}.{month.table}"
 
     def count(self, month: TripMonth) -> int:
-        """The rows of the month; 0 where it was never loaded."""
+        """Return the number of rows of the month, or 0 if it was never loaded."""
         from google.api_core.exceptions import NotFound
 
         with self._errors(f"{month} was not counted"):
@@ -128,7 +128,7 @@ class BigQueryWarehouse:
                 return 0
 
     def total_rows(self, month: TripMonth) -> int:
-        """The rows of all months in the month's table; 0 where the table does not exist. Google does not bill it."""
+        """Return the row count of the month's table, over all months, or 0 if it does not exist. The query is free."""
         from google.api_core.exceptions import NotFound
 
         with self._errors(f"the rows of {self.table(month)} were not counted"):
@@ -139,7 +139,7 @@ class BigQueryWarehouse:
             return int(next(iter(rows))[0])
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month, from one query; those of no rows where it was never loaded.
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows.
 
         Google bills the query as a scan of all columns of the month's partition.
         """
@@ -153,15 +153,15 @@ class BigQueryWarehouse:
                 return no_rows(layout)
             return from_row(layout, next(iter(rows)).values())
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The rows of the month, if there are any."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
         return hold_rows(self._said(month), self.count(month))
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Delete the month's partition, which is no SQL and costs nothing; gives what went.
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's partition and return what was deleted. The API call is free and runs no SQL.
 
-        BigQuery's time travel keeps it for a week. Raises StoreError where the table is not one of this project's, and
-        StoreBusy where the month has rows again.
+        BigQuery's time travel keeps the data for a week. Raises StoreError if the table is incompatible, and StoreBusy
+        if the month has rows after the deletion.
         """
         held = self.held(month)
         with self._errors(f"{month} was not removed"):
@@ -174,7 +174,10 @@ class BigQueryWarehouse:
         return held
 
     def query(self, sql: str) -> Answer:
-        """What BigQuery answers to a SELECT. Raises BadQuery for other or wrong SQL, MissingUpstream for no table."""
+        """Run a SELECT statement and return its result.
+
+        Raises BadQuery for any other statement or invalid SQL, and MissingUpstream if a table does not exist.
+        """
         from google.api_core.exceptions import BadRequest, NotFound
 
         with self._errors("the query was not answered"):
@@ -191,14 +194,14 @@ class BigQueryWarehouse:
             return Answer([field.name for field in rows.schema], [row.values() for row in rows])
 
     def probe(self) -> str:
-        """Try a query, and to make a table, and leave nothing; what was seen, in a sentence. Raises StoreError."""
+        """Dry-run a query, create and delete a test table, and return the status in one sentence. Raises StoreError."""
         with self._errors("the warehouse cannot be used"):
             brief = self.patience.brief()
             self._require_select("SELECT 1", brief)
             return self._tables(brief).probe()
 
     def _load(self, month: TripMonth, lake_object: LakeObject) -> None:
-        """Load, and load again where a job met what can pass, or where the table was deleted meanwhile."""
+        """Load the month. Retries after a transient error, and if the table was deleted in the meantime."""
         for tried in count(1):
             self._tables().ensure(month)
             failure = self._try_load(month, lake_object)
@@ -218,35 +221,36 @@ class BigQueryWarehouse:
             time.sleep(self.patience.pause_s(tried))
 
     def _try_load(self, month: TripMonth, lake_object: LakeObject) -> _Failure | None:
-        """One load job, waited for; None where the month is loaded."""
+        """Run one load job to its end. Returns None if it succeeds."""
         from google.api_core.exceptions import BadRequest, NotFound
 
         try:
             self._let_others_end(month, lake_object)
             job = self._start(month, lake_object)
             self._wait(job)
-        except (BadRequest, NotFound) as error:  # refused before it became a job, or not found yet under its id
+        except (BadRequest, NotFound) as error:  # the request was rejected, or the new job's ID is not visible yet
             return _Failure(reason(error), said(error))
         return _failure(job)
 
     def _let_others_end(self, month: TripMonth, lake_object: LakeObject) -> None:
-        """Wait for jobs that load another version of the month: one that ended after ours would undo it.
+        """Wait for jobs that load another version of the month: a job that finishes after ours would overwrite it.
 
-        A run that was killed leaves its job running. Jobs of other accounts are not seen.
+        The load job of a killed run keeps running. Jobs of other accounts are not visible.
         """
         from google.api_core.exceptions import Forbidden
 
         ours, partition = self._job_id(month, lake_object), self._tables().partition(month)
-        with suppress(Forbidden):  # who may start jobs may not always list them
+        with suppress(Forbidden):  # permission to create jobs does not imply permission to list them
             for state in ("pending", "running"):
                 for job in self._client.list_jobs(state_filter=state, **self._patiently()):
                     if getattr(job, "destination", None) == partition and not str(job.job_id).startswith(ours):
                         self._wait(job)
 
     def _start(self, month: TripMonth, lake_object: LakeObject) -> "bigquery.LoadJob":
-        """Start the next load job of this object, or join one that still runs, of a run that was killed or lost it.
+        """Start the next load job for this object, or return one that is still running.
 
-        A job's id can be used once, so a request whose answer was lost cannot load twice when it is sent again.
+        Such a job was left by a run that was killed or lost its connection. BigQuery accepts each job ID only once, so
+        resending a request whose response was lost cannot load the data twice.
         """
         from google.api_core.exceptions import Forbidden, NotFound
 
@@ -254,7 +258,7 @@ class BigQueryWarehouse:
             job_id = f"{self._job_id(month, lake_object)}-{attempt}"
             try:
                 job = self._get_job(job_id)
-            except Forbidden:  # another account's, which this one may not look at
+            except Forbidden:  # it belongs to another account
                 continue
             except NotFound:
                 job = self._insert(job_id, month, lake_object)
@@ -269,9 +273,9 @@ class BigQueryWarehouse:
         )
 
     def _job_id(self, month: TripMonth, lake_object: LakeObject) -> str:
-        """The id of today's load jobs of an object, without the number of the attempt.
+        """Return the ID prefix of today's load jobs for an object, without the attempt number.
 
-        With the day in it, the numbers begin anew each day, and stay few however often a month is loaded.
+        It contains the date, so the attempt numbers restart every day and stay low however often a month is loaded.
         """
         today = f"{datetime.now(UTC):%Y%m%d}"
         parts = ("taxi_assets", self._dataset, month.color, month.month_id, lake_object.generation or 0, today)
@@ -281,9 +285,9 @@ class BigQueryWarehouse:
         return self._client.get_job(job_id, location=self.location, **self._patiently())
 
     def _insert(self, job_id: str, month: TripMonth, lake_object: LakeObject) -> "AnyJob":
-        """Start a job; or find the one of this id, which came to be just now.
+        """Start a job, or return the existing job if one with this ID was just created.
 
-        That is our own, where the answer to the request was lost, or that of another run.
+        That job is ours if the response to our request was lost; otherwise it belongs to another run.
         """
         from google.api_core.exceptions import Conflict
         from google.cloud import bigquery
@@ -291,7 +295,8 @@ class BigQueryWarehouse:
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=schema(month.color),
-            # The table is there; where it was deleted since, BigQuery would make one with other partitions.
+            # The table exists. If it is deleted before the job runs, BigQuery must not recreate it: the new table
+            # would be partitioned differently.
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             labels={**LABELS, "color": month.color, "month": month.month},
@@ -309,7 +314,7 @@ class BigQueryWarehouse:
             return self._get_job(job_id)
 
     def _wait(self, job: "AnyJob") -> None:
-        """Wait for a job to end, asking less and less often."""
+        """Poll a job until it ends, with increasing intervals. Raises StoreBusy after `longest_job_s` seconds."""
         began = time.monotonic()
         end = began + self.longest_job_s
         for asked in count():
@@ -328,18 +333,18 @@ class BigQueryWarehouse:
         return int(next(iter(self._ask_month(month, "count(*)")))[0])
 
     def _ask_month(self, month: TripMonth, selected: str) -> "bigquery.table.RowIterator":
-        """Run a query that selects from the rows of one month."""
+        """Run a query on the rows of one month. `selected` is its select list."""
         from google.cloud.bigquery import ScalarQueryParameter
 
         sql = f"SELECT {selected} FROM `{self.table(month)}` WHERE {FILE_MONTH.name} = @month"
         return self._ask(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])
 
     def _require_select(self, sql: str, patience: Patience | None = None) -> None:
-        """Let BigQuery plan the query, which costs nothing. Raises BadQuery where it would change something."""
+        """Check the statement type with a dry run, which is free. Raises BadQuery if it is not a SELECT."""
         from google.cloud.bigquery import QueryJobConfig
 
         config = QueryJobConfig(default_dataset=self._tables().reference(), dry_run=True)
-        # Without job_retry=None, the client begins anew for ten minutes where nothing answers.
+        # Without job_retry=None, the client keeps restarting the query for ten minutes if the server does not respond.
         kind = self._client.query(sql, job_config=config, job_retry=None, **self._patiently(patience)).statement_type
         if kind not in (None, "SELECT"):
             raise BadQuery(f"BigQuery is asked here, not changed: expected a SELECT, this is {kind}")
@@ -379,7 +384,7 @@ class BigQueryWarehouse:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """The project and the dataset of `bigquery://project/dataset`. Raises SettingsError."""
+    """Split `bigquery://project/dataset` into project and dataset. Raises SettingsError if it has another form."""
     found = re.fullmatch(r"bigquery://([\w.:-]+)/(\w+)/?", url, re.ASCII)
     if not found:
         raise SettingsError(
@@ -390,14 +395,14 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def _is_load(job: object, uri: str, partition: "bigquery.TableReference") -> "TypeGuard[bigquery.LoadJob]":
-    """Whether a job loads this object into this partition: what else runs in the project may have used its id."""
+    """Whether a job loads this object into this partition: other software in the project may have used its ID."""
     from google.cloud.bigquery import LoadJob
 
     return isinstance(job, LoadJob) and job.source_uris == [uri] and job.destination == partition
 
 
 def _failure(job: "bigquery.LoadJob") -> _Failure | None:
-    """Why a job failed; None where it did not."""
+    """Return why a finished job failed, or None if it succeeded."""
     if not job.error_result:
         return None
     errors: Sequence[dict[str, str]] = [job.error_result, *(job.errors or [])]
@@ -407,14 +412,14 @@ def _failure(job: "bigquery.LoadJob") -> _Failure | None:
 
 
 _SHOWN = 3
-"""Messages of a job that are shown: one with a bad column has one for each file, row or worker."""
+"""Maximum number of messages of a job to show: a bad column causes one message per file, row or worker."""
 
 _ROW = re.compile(r"\b(?:row|line_number|line|position)\b[:\s]*(?:starting at position )?(\d+)", re.IGNORECASE)
 _COLUMN = re.compile(r"\b(?:column_name|column|field)\b:?\s*['\"`]?([A-Za-z_]\w*)['\"`]?", re.IGNORECASE)
 
 
 def _where(text: str) -> str:
-    """The row and the column that a message is about, such as `row 5, column VendorID: `."""
+    """Extract the row and column from an error message, as a prefix such as `row 5, column VendorID: `."""
     row, column = _ROW.search(text), _COLUMN.search(text)
     places = [f"{what} {found[1]}" for what, found in (("row", row), ("column", column)) if found]
     return f"{', '.join(places)}: " if places else ""

@@ -1,4 +1,4 @@
-"""The tables of a BigQuery dataset: made where they are missing, checked, widened where that is safe.
+"""The tables of a BigQuery dataset: creates missing tables, validates their schema, adds missing columns.
 
 Not here: their rows (`bigquery`).
 """
@@ -26,17 +26,17 @@ TYPES = {
 }
 
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-"""BigQuery answers with the older names of its types."""
+"""BigQuery's API returns the legacy SQL names of these types."""
 
 REQUEST_S = 60.0
-"""How long a request may take, in seconds."""
+"""Timeout of a request, in seconds."""
 
 LABELS = {"made_by": "taxi_assets"}
 
 
 @dataclass(frozen=True)
 class BigQueryTables:
-    """The tables of a dataset, one a color. A missing dataset is made at `location`."""
+    """The tables of a dataset, one per color. If the dataset does not exist, it is created in `location`."""
 
     client: "bigquery.Client"
     project: str
@@ -45,23 +45,24 @@ class BigQueryTables:
     patience: Patience
 
     def name(self, month: TripMonth) -> str:
-        """The month's table, for SQL and for people."""
+        """Return the name of the month's table, for SQL and for messages: project, dataset, table."""
         return f"{self.project}.{self.dataset}.{month.table}"
 
     def partition(self, month: TripMonth) -> "bigquery.TableReference":
-        """The month's partition, as a load job names it."""
+        """Return a reference to the month's partition (`table$YYYYMM`), the destination of a load job."""
         return self.reference().table(f"{month.table}${month.month_id}")
 
     def reference(self) -> "bigquery.DatasetReference":
-        """The dataset."""
+        """Return a reference to the dataset."""
         from google.cloud.bigquery import DatasetReference
 
         return DatasetReference(self.project, self.dataset)
 
     def ensure(self, month: TripMonth) -> None:
-        """Make the month's table where it is missing, and add to it what columns it lacks.
+        """Create the month's table if it does not exist, and add any missing columns.
 
-        Raises StoreError where it is not one of this project's, or would not keep the month.
+        Raises StoreError if the table is incompatible (partitioning, columns, location), or if its partition expiration
+        would immediately delete the month.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -70,20 +71,20 @@ class BigQueryTables:
         _require_lasting(month, table)
         if lacking:
             table.schema = [*table.schema, *map(_field, lacking)]
-            with suppress(PreconditionFailed):  # another run was faster
+            with suppress(PreconditionFailed):  # another run has just added them
                 self.client.update_table(table, ["schema"], **self._patiently())
 
     def remove(self, month: TripMonth) -> None:
-        """Delete the month's partition, if it is there. Raises StoreError for a table that is not this project's."""
+        """Delete the month's partition if it exists. Raises StoreError if the table is incompatible."""
         table = self._find(month.table)
         if table is not None:
             self._require_ours(month.color, table)
             self.client.delete_table(self.partition(month), not_found_ok=True, **self._patiently())
 
     def probe(self) -> str:
-        """Make a table and remove it, and look at the months' tables; what was seen, in a sentence.
+        """Create and delete a test table, validate the tables of all colors, and return the status in one sentence.
 
-        Raises StoreError, also where a table is not one of this project's.
+        Raises StoreError if any of this fails, or if a table is incompatible.
         """
         from google.api_core.exceptions import NotFound
 
@@ -104,7 +105,7 @@ class BigQueryTables:
         )
 
     def _try_table(self) -> None:
-        """Make a table and remove it; one that a killed process leaves goes within the hour."""
+        """Create and delete a test table. It expires after an hour, in case this process is killed in between."""
         from google.cloud import bigquery
 
         name = f"taxi_doctor_{secrets.token_hex(4)}"
@@ -154,7 +155,7 @@ class BigQueryTables:
             ) from error
 
     def _require_ours(self, color: str, table: "bigquery.Table") -> list[Column]:
-        """The columns that the table lacks and can be given. Raises StoreError, with the difference, for others."""
+        """Return the missing columns, which can be added. Raises StoreError if the table differs in any other way."""
         self._require_location(table.location)
         differences = _shape_differences(table) or _column_differences(color, table)
         if differences:
@@ -174,7 +175,7 @@ class BigQueryTables:
             )
 
     def _require_lasting(self, dataset: "bigquery.Dataset") -> None:
-        """Raise StoreError where what is made in the dataset is forgotten after a while, as without billing it is."""
+        """Raise StoreError if new tables or partitions in the dataset expire, as in projects without billing."""
         limits = (dataset.default_table_expiration_ms, dataset.default_partition_expiration_ms)
         kept_ms = min((int(limit) for limit in limits if limit is not None), default=None)
         if kept_ms is not None:
@@ -190,12 +191,12 @@ class BigQueryTables:
 
 
 def patiently(patience: Patience) -> dict[str, Any]:
-    """How a request is made: tried again, each try no longer than all of them may take."""
+    """Return the retry and timeout arguments of a request. An attempt has at most the time limit of all attempts."""
     return {"retry": patience.retry(), "timeout": min(REQUEST_S, patience.give_up_s)}
 
 
 def schema(color: str) -> list["bigquery.SchemaField"]:
-    """The columns of a color's table, typed and described; each may be null."""
+    """Return the schema of a color's table, with column types and descriptions. All columns are NULLABLE."""
     return [_field(column) for column in LAYOUTS[color].table_columns]
 
 
@@ -206,7 +207,7 @@ def _field(column: Column) -> "bigquery.SchemaField":
 
 
 def _shape_differences(table: "bigquery.Table") -> list[str]:
-    """What is wrong with a table apart from its columns."""
+    """Return what is wrong with a table apart from its columns: its type or its partitioning."""
     if table.table_type != "TABLE":
         return [f"it is a {table.table_type}, expected a TABLE"]
     by = table.time_partitioning
@@ -217,7 +218,7 @@ def _shape_differences(table: "bigquery.Table") -> list[str]:
 
 
 def _column_differences(color: str, table: "bigquery.Table") -> list[str]:
-    """What is wrong with a table's columns, and cannot be mended by adding some; other nullable ones do no harm."""
+    """Return the column differences that adding columns cannot fix. Extra NULLABLE columns are allowed."""
     ours = {column.name.lower(): column for column in LAYOUTS[color].table_columns}
     differences = []
     for field in table.schema:
@@ -231,7 +232,7 @@ def _column_differences(color: str, table: "bigquery.Table") -> list[str]:
 
 
 def _require_lasting(month: TripMonth, table: "bigquery.Table") -> None:
-    """Raise StoreError where the table's partitions expire before the month would be seen."""
+    """Raise StoreError if the table's partition expiration is so short that the month would already be expired."""
     kept_ms = table.time_partitioning.expiration_ms
     end = datetime(month.end.year, month.end.month, 1, tzinfo=UTC)
     if kept_ms is not None and end + timedelta(milliseconds=int(kept_ms)) < datetime.now(UTC):

@@ -1,7 +1,7 @@
-"""A file from a web server, however long it takes: resumed where it broke off, tried again where that can help.
+"""HTTP downloads that resume after an interruption and retry transient errors.
 
-Here: which answers are worth another try, how long to wait for it, and when what has come so far may be kept.
-Not here: which file, and what is in it.
+Here: which responses to retry, the delays between attempts, and when a partial download may be resumed.
+Not here: which file to download, and its content.
 """
 
 import logging
@@ -24,24 +24,27 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = (10.0, 60.0)
-"""Seconds to connect, and from one byte to the next. The whole may take as long as it takes."""
+"""Connect timeout and read timeout between bytes, in seconds. The total time of a download is unlimited."""
 
 ASK_TIMEOUT_S = (10.0, 30.0)
-"""The same for the start of a file: who asks for that waits for the answer."""
+"""The same for `ask`, which reads only the start of a file, often while a user waits."""
 
 TRIES = 5
-"""Tries in a row which together bring the download no further, before it is given up."""
+"""Maximum number of consecutive attempts that together make no progress."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Between tries: doubled each time, and up to a second more by chance, so that not all come back at once."""
+"""First and longest delay between attempts, in seconds.
+
+The delay doubles each time. A random jitter of up to a second prevents all clients from retrying at the same moment.
+"""
 
 LONGEST_RETRY_AFTER_S = 300.0
-"""A server may ask for a longer pause than ours; for one longer than this nobody waits."""
+"""The longest Retry-After delay to wait for, in seconds. If a server asks for more, the download fails."""
 
 _TELL_EVERY_S = 5.0
 
 _STEP_BYTES = 1 << 16
-"""What a row of tries must bring at least, to count as having got further."""
+"""Minimum number of bytes that TRIES attempts must add to count as progress."""
 
 _START_BYTES = 64
 
@@ -58,42 +61,42 @@ _PASSING = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""Answers that another try may change. All others are for good."""
+"""HTTP status codes of transient errors. All other error codes are permanent."""
 
 _log = logging.getLogger(__name__)
 
 _AS_IT_IS = {"Accept-Encoding": "identity"}
-"""The files are compressed already: a server must not compress them again, and what it sends is kept as it is."""
+"""The files are stored exactly as sent, so the server must not apply a content encoding."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """What tells a file from an earlier one at the same address: its ETag, its HTTP date of change."""
+    """The version of the file at a URL: its ETag and Last-Modified headers. Each is None if the server omits it."""
 
     etag: str | None = None
     last_modified: str | None = None
 
     def fingerprint(self, size: int | None) -> str:
-        """What changes when a file of this size, in bytes, is published again: its ETag, else its size and date."""
-        # The same ETag comes weak or strong by the way that the file took.
+        """Return a string that changes when the file is republished: its ETag, or else its size (bytes) and date."""
+        # A proxy or CDN may turn a strong ETag into a weak one.
         return self.etag.removeprefix("W/") if self.etag else f"{size} bytes, {self.last_modified or 'no date'}"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a server tells of a file: its size in bytes, None where it does not tell, its version, its first bytes."""
+    """A server's response about a file: `start` is its first bytes; `size`, in bytes, is None if it is not sent."""
 
     size: int | None
     version: Version
     start: bytes
 
 
-class NotFound(Exception):  # as in `errors`
-    """The server has no such file. For the caller, who knows what that means."""
+class NotFound(Exception):  # no Error suffix, as in `errors`
+    """The file does not exist on the server (404 or 410). The caller decides what that means."""
 
 
 class _Broken(Exception):
-    """A try that failed in a way that may pass; `pause_s` is what the server asked for."""
+    """A transient error in an attempt. `pause_s` is the Retry-After delay that the server asked for, in seconds."""
 
     def __init__(self, said: str, pause_s: float = 0) -> None:
         super().__init__(said)
@@ -101,11 +104,11 @@ class _Broken(Exception):
 
 
 class Download:
-    """The file at `address`, on its way into `file`, which is empty and stays open.
+    """A download of the URL `address` into `file`, which must be empty and stays open.
 
-    It logs, a few times a minute, how far it is, and warns when a try failed. After `fetch`, `bytes`, `sha256` and
-    `version` are those of what was stored; `tries` and `resumed` count how often it was asked for, and how often it
-    went on where it broke off.
+    Logs its progress a few times a minute, and a warning for each failed attempt. After `fetch`, `bytes`, `sha256` and
+    `version` describe the stored file; `tries` is the number of requests, and `resumed` the number of requests that
+    continued a partial download.
     """
 
     def __init__(self, address: str, file: BinaryIO) -> None:
@@ -120,21 +123,22 @@ class Download:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, hexadecimal, of what is stored."""
+        """The hexadecimal SHA-256 of the stored bytes."""
         return self._digest.hexdigest()
 
     def fetch(self, known: Version | None = None) -> bool:
-        """Store the whole file; False, and nothing stored, where it is still the version that is `known`.
+        """Download the whole file. Returns False, and stores nothing, if the server still has the `known` version.
 
-        Raises NotFound; SourceUnreachable where the server cannot be reached, or breaks off again and again; StoreError
-        where it refuses for good.
+        Raises NotFound if the file does not exist, SourceUnreachable if the server is unreachable or keeps breaking off
+        the transfer, and StoreError for a permanent error.
         """
         furthest = 0
         while True:
             try:
                 return self._try_again_and_again(known)
             except _Broken as error:
-                # As long as it gets further it goes on: a long file may well break off more often than TRIES.
+                # Continue as long as there is progress: the transfer of a large file may break off more than TRIES
+                # times.
                 if self.bytes < furthest + _STEP_BYTES:
                     raise SourceUnreachable(
                         f"{self.address} did not arrive: {error}. {self.tries} tries, {self._so_far()} came. "
@@ -166,8 +170,8 @@ class Download:
                 if _is_known(response, known) and not self.bytes:
                     return False
                 self._prepare(response)
-                # What came is kept at once: read() would lose up to a chunk of it when the connection breaks. Both
-                # hold the body against its announced length.
+                # read1() stores bytes as they arrive; read() would lose up to a chunk when the connection breaks.
+                # Both check the body against Content-Length.
                 while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
                     self._store(chunk)
         except (requests.RequestException, HTTPError) as error:
@@ -178,12 +182,12 @@ class Download:
         return True
 
     def _rest(self) -> dict[str, str]:
-        """What asks for the part that is missing, if it is still of the same file: by a strong ETag, or its date."""
+        """Return headers that request the missing part if the file is unchanged, by strong ETag or Last-Modified."""
         same = _strong(self.version.etag) or self.version.last_modified
         return {"Range": f"bytes={self.bytes}-", "If-Range": same} if same else {}
 
     def _prepare(self, response: "requests.Response") -> None:
-        """See what the server answers: the whole file, the rest of it, or a refusal."""
+        """Handle the response headers: the whole file, the missing part, or an error."""
         if self.bytes and response.status_code == HTTPStatus.PARTIAL_CONTENT and self._goes_on(response.headers):
             self.resumed += 1
             return
@@ -195,7 +199,7 @@ class Download:
         self.version = _version(response.headers)
 
     def _goes_on(self, headers: Mapping[str, str]) -> bool:
-        """Whether a part begins where this one ends, and is of the same file."""
+        """Whether a partial response starts where the stored bytes end and belongs to the same version of the file."""
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""), re.ASCII)
         if span is None or int(span[1]) != self.bytes:
             return False
@@ -219,8 +223,8 @@ class Download:
             _log.info(self._so_far())
 
     def _so_far(self) -> str:
-        whole = said_size(self._length) if self._length else "an unknown size"
-        return f"{said_size(self.bytes)} of {whole}"
+        whole = format_size(self._length) if self._length else "an unknown size"
+        return f"{format_size(self.bytes)} of {whole}"
 
     def _warn_of_pause(self, state: "tenacity.RetryCallState") -> None:
         pause = state.next_action.sleep if state.next_action else 0
@@ -229,17 +233,18 @@ class Download:
         _log.warning("try %d of %d in %.0f s: %s; %s came", this, TRIES, pause, error, self._so_far())
 
 
-def said_size(size: int) -> str:
-    """A number of bytes, for people."""
+def format_size(size: int) -> str:
+    """Format a number of bytes for display, in bytes, kB or MB."""
     if size < _KILOBYTE:
         return f"{size} bytes"
     return f"{size / 1e6:,.1f} MB" if size >= _MEGABYTE else f"{size / 1e3:,.1f} kB"
 
 
 def ask(address: str, tries: int = 1) -> Seen:
-    """What the server tells of a file; asked for once, or up to `tries` times where that can help.
+    """Request the size, version and first bytes of a file. Transient errors are retried, up to `tries` attempts in all.
 
-    Raises NotFound, SourceUnreachable, StoreError.
+    Raises NotFound if the file does not exist, SourceUnreachable if a transient error persists, and StoreError for a
+    permanent error.
     """
     import tenacity
 
@@ -263,7 +268,7 @@ def _ask(address: str) -> Seen:
     from urllib3.exceptions import HTTPError
 
     try:
-        # Not HEAD, which some servers refuse for what they do give.
+        # Not HEAD, which some servers reject even for files that they serve.
         with requests.get(address, stream=True, timeout=ASK_TIMEOUT_S, headers=_AS_IT_IS) as response:
             size = _require_sent(address, response)
             return Seen(size, _version(response.headers), response.raw.read(_START_BYTES, decode_content=False))
@@ -279,14 +284,14 @@ def _version(headers: Mapping[str, str]) -> Version:
 
 
 def _unless(known: Version | None) -> dict[str, str]:
-    """What asks for the file only if it is not the known one."""
+    """Return headers that request the file only if it differs from the known version."""
     if known and known.etag:
         return {"If-None-Match": known.etag}
     return {"If-Modified-Since": known.last_modified} if known and known.last_modified else {}
 
 
 def _is_known(response: "requests.Response", known: Version | None) -> bool:
-    """Whether the server has the known version: it says so, or it sends all the same, under the same ETag."""
+    """Whether the server still has the known version: it returns 304, or 200 with the same ETag."""
     if known is None:
         return False
     same = known.etag is not None and response.headers.get("ETag") == known.etag
@@ -294,12 +299,15 @@ def _is_known(response: "requests.Response", known: Version | None) -> bool:
 
 
 def _strong(etag: str | None) -> str | None:
-    """An ETag under which the same bytes lie, not only the same meaning."""
+    """Return the ETag if it is strong, that is, if it guarantees identical bytes; otherwise None."""
     return None if etag is None or etag.startswith("W/") else etag
 
 
 def _require_sent(address: str, response: "requests.Response") -> int | None:
-    """The announced length, in bytes, of a whole file that is sent; else raises what the answer means."""
+    """Return the Content-Length of a 200 response, in bytes, or None if there is none.
+
+    Raises NotFound for 404 and 410, _Broken for a transient error, and StoreError for all other status codes.
+    """
     if response.status_code == HTTPStatus.OK:
         return _number(response.headers.get("Content-Length", ""))
     if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
@@ -309,13 +317,13 @@ def _require_sent(address: str, response: "requests.Response") -> int | None:
         raise StoreError(f"{said}. Open the address in a browser to see what the server says")
     pause = _retry_after(response.headers.get("Retry-After", ""))
     if pause > LONGEST_RETRY_AFTER_S:
-        # No SourceUnreachable: whoever tries that again would not leave it alone.
+        # Not SourceUnreachable, which callers retry: the server asked us to wait.
         raise StoreError(f"{said}, and asks to be left alone for {pause:,.0f} s. Run this again after that")
     raise _Broken(said, pause)
 
 
 def _require_askable(address: str, error: Exception) -> None:
-    """Raise StoreError for what no further try can mend."""
+    """Raise StoreError for errors that a retry cannot fix: TLS errors, invalid URLs, too many redirects."""
     from requests import exceptions
 
     if isinstance(error, exceptions.SSLError):
@@ -324,7 +332,7 @@ def _require_askable(address: str, error: Exception) -> None:
             "address and this machine's clock; where a network has certificates of its own, name their file in "
             "REQUESTS_CA_BUNDLE"
         ) from error
-    if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # those of a wrong address are ValueErrors
+    if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # requests raises ValueErrors for invalid URLs
         raise StoreError(f"{address} cannot be fetched: {said_by_network(error)}. Check the address") from error
 
 
@@ -333,7 +341,7 @@ def _number(text: str) -> int | None:
 
 
 def _retry_after(value: str) -> float:
-    """The seconds that a Retry-After header asks for, which names them or an HTTP date; 0 for none."""
+    """Parse a Retry-After header (seconds or an HTTP date). Returns seconds, or 0 if it is missing or invalid."""
     seconds = _number(value)
     if seconds is not None:
         return float(seconds)

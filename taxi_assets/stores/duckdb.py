@@ -1,8 +1,9 @@
-"""Months in a DuckDB database: one file with one owner at a time.
+"""The DuckDB warehouse: a database file that is used by one thread of one process at a time.
 
-Each load and each query opens the database under the lock file beside it, and closes it again: DuckDB lets no second
-process in while one writes, and two threads that replace the same month at once leave two copies of it.
-Not here: what is in a month.
+Every load and query holds the lock file next to the database, and opens and closes the database. DuckDB does not let a
+second process open a database while one has it open for writing, and two threads that replace the same month at once
+would leave two copies of it.
+Not here: the content of a month.
 """
 
 import errno
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
 from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.files import locked, probe_folder
-from taxi_assets.stores.holdings import Holding, hold_rows
+from taxi_assets.stores.inventory import StoredItem, hold_rows
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.refusals import refusal, refusals_told, said_room
+from taxi_assets.stores.os_errors import describe_free_space, translate_os_error, translate_os_errors
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.summary import MonthSummary, no_rows
@@ -35,10 +36,10 @@ TYPES = {
     Kind.date: "DATE",
 }
 
-# DuckDB would fetch an extension from its web site unasked, for SQL or a file that it takes for another system's.
+# By default, DuckDB downloads an extension if SQL or a file seems to need one.
 _READING: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 
-# Memory stays flat however large the month: each thread holds a row group, and nothing waits to be put in order.
+# Memory does not grow with the month: each thread holds one row group, and no rows are buffered to keep their order.
 _LOADING = {
     **_READING,
     "memory_limit": "192MB",
@@ -48,10 +49,11 @@ _LOADING = {
 
 
 class DuckDBWarehouse:
-    """The DuckDB database at `path`, which the first load makes.
+    """The DuckDB database at `path`. The first load creates it.
 
-    Every method waits at most `wait_s` seconds for its turn, then raises StoreBusy; and raises StoreError where the
-    file is no database, cannot be used, or has no room, or a table in it has other columns.
+    Every method that opens the database waits at most `wait_s` seconds for the lock and then raises StoreBusy. All of
+    them raise StoreError if the file is not a DuckDB database or is not accessible, if the disk is full, or if a table
+    has unexpected columns.
     """
 
     def __init__(self, path: Path, wait_s: float = 600) -> None:
@@ -59,12 +61,12 @@ class DuckDBWarehouse:
         self.wait_s = wait_s
 
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
-        """Make the object's rows the month's only ones, all or nothing; gives their count, asked of the table.
+        """Replace the month with the rows of the lake object, atomically, and return the row count of the table.
 
-        Raises CountMismatch where it is not `rows`; the month stays as it was.
+        Raises CountMismatch if it differs from `rows`; the month is then unchanged.
         """
         with self._opened(f"load {month} from {lake_object.uri}", read_only=False) as database:
-            # What is not committed is gone when the database closes.
+            # Closing the database rolls back whatever is not committed.
             database.begin()
             if not _has_table(database, month):
                 _create_table(database, month)
@@ -82,37 +84,37 @@ class DuckDBWarehouse:
         return loaded
 
     def table(self, month: TripMonth) -> str:
-        """The fully qualified name of the month's table, with the name that DuckDB gives to the database file."""
+        """Return the fully qualified name of the month's table, with DuckDB's catalog name for the database file."""
         return f"{_catalog(self.path)}.main.{month.table}"
 
     def count(self, month: TripMonth) -> int:
-        """The rows of the month; 0 where it was never loaded."""
+        """Return the number of rows of the month, or 0 if it was never loaded."""
         if not self._exists():
             return 0
         with self._opened(f"count {month}") as database:
             return _count(database, month) if _has_table(database, month) else 0
 
     def total_rows(self, month: TripMonth) -> int:
-        """The rows of all months in the month's table; 0 where the table does not exist."""
+        """Return the row count of the month's table, over all months, or 0 if it does not exist."""
         if not self._exists():
             return 0
         with self._opened(f"count the rows of {month.table}") as database:
             return _total_rows(database, month) if _has_table(database, month) else 0
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month, from one query; those of no rows where it was never loaded."""
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
         layout = LAYOUTS[month.color]
         if not self._exists():
             return no_rows(layout)
         with self._opened(f"summarize {month}") as database:
             return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The rows of the month, if there are any."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month as a stored item with its row count, or an empty list if it has no rows."""
         return hold_rows(self._said(month), self.count(month))
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Remove the month's rows, in one transaction; gives what went. The table stays, if only as an empty one."""
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's rows in one transaction and return what was deleted. The table stays, even if empty."""
         if not self._exists():
             return []
         with self._opened(f"remove {month}", read_only=False) as database:
@@ -125,9 +127,9 @@ class DuckDBWarehouse:
         return hold_rows(self._said(month), rows)
 
     def query(self, sql: str) -> Answer:
-        """What the database answers; it cannot be changed by the question.
+        """Run SQL on a read-only connection and return its result.
 
-        Raises BadQuery for wrong SQL, MissingUpstream where nothing was loaded yet.
+        Raises BadQuery for invalid SQL, and MissingUpstream if the database does not exist yet.
         """
         import duckdb
 
@@ -139,21 +141,21 @@ class DuckDBWarehouse:
         with self._opened("answer") as database:
             try:
                 answer = database.execute(sql)
-                rows = answer.fetchall() if answer else []  # there is none to an empty question
+                rows = answer.fetchall() if answer else []  # DuckDB returns None for an empty statement
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
                 raise BadQuery(f"DuckDB cannot answer this: {error}") from error
             return Answer([column[0] for column in database.description or []], rows)
 
     def probe(self) -> str:
-        """Try to make a table, and leave nothing; what was seen, in a sentence. Raises StoreError.
+        """Create a test table, roll it back, and return the status in one sentence. Raises StoreError.
 
-        A database that is not there yet is not made.
+        Does not create the database if it does not exist yet.
         """
         probe_folder(self.path.parent)
-        room = said_room(self.path.parent)
+        room = describe_free_space(self.path.parent)
         if not self._exists():
             return f"{self.path} is not there yet, the first load makes it; {room}"
-        # A load that goes on for longer is worth a word.
+        # If a load holds the lock for longer, report it instead of waiting.
         hurried = DuckDBWarehouse(self.path, min(self.wait_s, _PROBE_WAIT_S))
         with hurried._opened("make a table", read_only=False) as database:
             database.begin()
@@ -167,7 +169,7 @@ class DuckDBWarehouse:
         return f"{month.table} in {self.path}"
 
     def _exists(self) -> bool:
-        with refusals_told(self.path):
+        with translate_os_errors(self.path):
             return self.path.exists()
 
     @contextmanager
@@ -189,7 +191,7 @@ class DuckDBWarehouse:
 _PROBE_WAIT_S = 30
 
 _ANY_MONTH = "2021-01"
-"""A table is its color's, whatever the month."""
+"""Months of the same color share a table, so any month identifies it."""
 
 
 def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
@@ -208,12 +210,15 @@ def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
 
 
 def _refusal(error: "duckdb.Error", path: Path) -> StoreError | None:
-    """What is to be said where DuckDB passes on, as text, that the system refused its file, and not one of a query."""
+    """Return a StoreError if DuckDB's message contains an OS error on the database file.
+
+    DuckDB passes OS errors on as text only. Returns None for other errors, including those on a file named in a query.
+    """
     if path.name not in str(error):
         return None
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
         if os.strerror(number) in str(error):
-            return refusal(OSError(number, os.strerror(number)), path)
+            return translate_os_error(OSError(number, os.strerror(number)), path)
     return None
 
 
@@ -222,12 +227,12 @@ def _if_damaged(path: Path) -> str:
 
 
 def _create_database(path: Path) -> None:
-    """Make an empty database at `path` in one step: DuckDB refuses one that a killed process left half made."""
+    """Create an empty database at `path` atomically: DuckDB cannot open one whose creation was interrupted."""
     import duckdb
 
     fresh = path.with_name(f".{path.name}.new")
     try:
-        with refusals_told(path):
+        with translate_os_errors(path):
             fresh.unlink(missing_ok=True)
             duckdb.connect(fresh).close()
             fresh.replace(path)
@@ -241,7 +246,7 @@ def _columns(month: TripMonth) -> tuple[Column, ...]:
 
 
 def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
-    """Whether the month's table is there. Raises StoreError where it has other columns."""
+    """Whether the month's table exists. Raises StoreError if its columns are not the expected ones."""
     found = {
         f"{name} {kind}"
         for name, kind in database.execute(
@@ -274,7 +279,7 @@ def _delete(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
 
 
 def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object: LakeObject) -> None:
-    # Each column by its name: one that the object lacks is an error, not a column of nulls.
+    # Select columns by name, so that a column missing from the object is an error rather than a column of nulls.
     names = ", ".join(f'"{column.name}"' for column in _columns(month))
     database.execute(f"INSERT INTO {month.table} ({names}) SELECT {names} FROM read_parquet(?)", [lake_object.uri])
 
@@ -302,13 +307,13 @@ _RESERVED = ("main", "system", "temp")
 
 
 def _catalog(path: Path) -> str:
-    """The name that DuckDB gives to the database in a file: the part before the first dot, changed where reserved."""
+    """Return DuckDB's catalog name for a file: the part before the first dot, with `_db` added to reserved names."""
     stem = next((part for part in path.name.split(".") if part), path.name)
     return f"{stem}_db" if stem in _RESERVED else stem
 
 
 def open_duckdb(url: str) -> DuckDBWarehouse:
-    """The warehouse at `duckdb:///` and a file's path. Raises SettingsError for anything else."""
+    """Return the warehouse for a URL such as `duckdb:///path/file.duckdb`. Raises SettingsError for any other URL."""
     scheme, _, place = url.partition("://")
     if scheme != "duckdb" or not place.startswith("/"):
         raise SettingsError(

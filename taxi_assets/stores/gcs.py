@@ -1,7 +1,7 @@
-"""A lake in Google Cloud Storage: a bucket whose objects appear whole, and are verified end to end.
+"""The Google Cloud Storage lake: a bucket with atomic uploads that are verified by checksum.
 
-Here: the upload, in chunks that survive a slow line; the bucket, made where it is missing.
-Not here: what is in an object, and what a warehouse does with it (`bigquery`).
+Here: uploads in chunks, which cope with slow connections; creation of the bucket if it does not exist.
+Not here: the content of an object, and loading it into a warehouse (`bigquery`).
 """
 
 import base64
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from taxi_assets.errors import SettingsError, StoreBusy, StoreError, StoreUnreachable
-from taxi_assets.stores.download import said_size
+from taxi_assets.stores.download import format_size
 from taxi_assets.stores.files import StagedFile
 from taxi_assets.stores.google_cloud import Patience, google_errors, said
-from taxi_assets.stores.holdings import Holding
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import LakeObject, damage_reported, missing_object
 from taxi_assets.tlc.parquet import Footer, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
@@ -41,21 +41,21 @@ ROLES = (
 )
 
 _CHUNK_STEP = 256 << 10
-"""Bytes. Google takes chunks of multiples of this."""
+"""Google requires the chunk size to be a multiple of this, in bytes."""
 
 _READ_BYTES = 1 << 20
 
 _REQUEST_S = 60.0
-"""How long a request that sends next to nothing may take, in seconds."""
+"""Timeout of a request without a large body, in seconds."""
 
 
 @dataclass(eq=False)
 class GCSLake:
-    """Objects of the bucket, and below the prefix, of `url`, which is `gs://bucket[/prefix]`.
+    """A lake in the bucket and prefix of `url`, which is `gs://bucket[/prefix]`.
 
-    `client_factory` gives a client of Cloud Storage. `staging_folder` is for a month's file on its way. A missing
-    bucket is made at `location`. `chunk_mb` megabytes are sent at once, and each such chunk may take `timeout_s`
-    seconds.
+    `client_factory` returns a Cloud Storage client. Files are written to `staging_folder` before they are uploaded. If
+    the bucket does not exist, it is created in `location`. `chunk_mb` is the chunk size of uploads in megabytes, and
+    `timeout_s` the timeout of one chunk in seconds.
     """
 
     url: str
@@ -70,13 +70,14 @@ class GCSLake:
         self._bucket_name, self._prefix = split_url(self.url)
 
     def stage(self, month: TripMonth) -> StagedFile:
-        """A local file to write the month to before `put`."""
+        """Create the local staged file that the month is written to before `put`."""
         return StagedFile(self.staging_folder / month.object_name)
 
     def put(self, month: TripMonth, staged: StagedFile) -> LakeObject:
-        """Upload the object, unless the bucket has just these bytes; the staged file is gone afterwards.
+        """Upload the staged file and delete it. Skips the upload if the object already has the same content.
 
-        Raises StoreError where the bucket refuses, StoreBusy where another run put another object meanwhile.
+        Raises StoreError if Google rejects the upload, and StoreBusy if another run replaced the object in the
+        meantime.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -88,38 +89,41 @@ class GCSLake:
             if blob is None or not _has_bytes(blob, path):
                 blob = self._upload_or_make_bucket(month, path, facts, int(blob.generation or 0) if blob else 0)
             elif any((blob.metadata or {}).get(name, "") != facts[name] for name in _OF_THE_BYTES):
-                # Someone else put these bytes there. This changes what the object tells of itself, not its generation.
+                # Another program uploaded the same content. Updating the metadata keeps the object's generation.
                 blob.metadata = facts
-                with suppress(PreconditionFailed):  # another run was faster; or this one, whose answer was lost
+                with suppress(PreconditionFailed):  # another run did it, or our request's response was lost
                     blob.patch(if_metageneration_match=blob.metageneration, **self._patiently())
             put = self._describe(month, blob, footer)
         staged.discard()
         return put
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The month's object, with what its footer states. Raises MissingUpstream, StoreError for no Parquet file."""
+        """Return the month's object, including the row count and data version in its footer.
+
+        Raises MissingUpstream if the object does not exist, and StoreError if it is not a Parquet file.
+        """
         with self._errors(f"{month} was not found in the lake"), self._reading(month) as (blob, file):
             return self._describe(month, blob, read_footer(file))
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month's object. Raises as `find`, and StoreError where the object is damaged.
+        """Summarize the month's object. Downloads only its footer and the column `total_amount`.
 
-        It downloads the footer and the column `total_amount`.
+        Raises the same errors as `find`, and StoreError if the object is damaged.
         """
         with self._errors(f"{month} was not summarized in the lake"), self._reading(month) as (_, file):
             return summarize_parquet(file, LAYOUTS[month.color])
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The month's object, if it is there; none where there is no bucket either."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's object as a stored item; an empty list if the object or the bucket does not exist."""
         with self._errors(f"{month} was not looked for in the lake"):
             blob = self._get(month)
         return [self._holding(month, blob)] if blob else []
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Remove the object that is seen now; gives what went.
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the current generation of the month's object and return what was deleted.
 
-        A bucket with soft delete or versions keeps it for as long as that says. Raises StoreBusy where another run put
-        another object in between.
+        A bucket with soft delete or object versioning retains it according to its policy. Raises StoreBusy if another
+        run replaces the object in the meantime.
         """
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
@@ -128,7 +132,7 @@ class GCSLake:
             if blob is None:
                 return []
             try:
-                with suppress(NotFound):  # gone, perhaps by our own request, whose answer was lost
+                with suppress(NotFound):  # already deleted, possibly by our own request if its response was lost
                     blob.delete(if_generation_match=blob.generation, **self._patiently())
             except PreconditionFailed as error:
                 raise StoreBusy(
@@ -138,9 +142,9 @@ class GCSLake:
             return [self._holding(month, blob)]
 
     def probe(self) -> str:
-        """Put a few bytes and remove them again; what was seen, in a sentence.
+        """Upload and delete a test object, and return the status in one sentence.
 
-        Raises StoreError, also where the bucket is where BigQuery would not load from it.
+        Raises StoreError if that fails, or if BigQuery cannot load from the bucket's location.
         """
         from google.api_core.exceptions import NotFound
 
@@ -151,7 +155,7 @@ class GCSLake:
                 blob.upload_from_string(b"taxi doctor was here", **trying)
             except NotFound:
                 return f"gs://{self._bucket_name} is not there yet: the first run makes it in {self.location}"
-            with suppress(NotFound):  # another doctor was faster
+            with suppress(NotFound):  # another process may have deleted it
                 blob.delete(**trying)
             place = self._bucket_location()
         if place and not _near(place, self.location):
@@ -163,7 +167,7 @@ class GCSLake:
         return f"gs://{self._bucket_name}/{self._prefix} can be written to{f'; it is in {place}' if place else ''}"
 
     def _bucket_location(self) -> str:
-        """Where the bucket is; empty where these credentials may not know that, which no upload needs."""
+        """Return the bucket's location, or "" if the credentials lack that permission, which uploads do not need."""
         from google.api_core.exceptions import Forbidden
 
         try:
@@ -178,7 +182,7 @@ class GCSLake:
 
     @contextmanager
     def _reading(self, month: TripMonth) -> Iterator[tuple["Blob", IO[bytes]]]:
-        """The month's object, and a file to read it with: always of the generation that was seen."""
+        """Open the month's object. Yields the blob and a file that reads the blob's generation."""
         blob = self._get(month)
         if blob is None:
             raise missing_object(month, self._uri(month))
@@ -206,7 +210,10 @@ class GCSLake:
             ) from error
 
     def _upload(self, month: TripMonth, path: Path, facts: Mapping[str, str], generation: int) -> "Blob":
-        """Send the file in chunks; it becomes the object only where that is still of `generation`, 0 for none."""
+        """Upload the file in chunks, if the object's current generation is `generation` (0: it does not exist).
+
+        Raises StoreBusy if another run replaced the object, and StoreUnreachable if the upload breaks off.
+        """
         from google.api_core.exceptions import PreconditionFailed
         from google.auth.exceptions import GoogleAuthError
 
@@ -214,21 +221,21 @@ class GCSLake:
             self._name(month), chunk_size=max(self.chunk_mb * 1_000_000 // _CHUNK_STEP, 1) * _CHUNK_STEP
         )
         blob.metadata = facts
-        _log.info("sends %s to %s", said_size(path.stat().st_size), self._uri(month))
+        _log.info("sends %s to %s", format_size(path.stat().st_size), self._uri(month))
         try:
             with path.open("rb") as file:
-                # Without a size, small files go in chunks too: one way for all.
+                # Without a size, the client uploads small files in chunks too, so there is only one code path.
                 blob.upload_from_file(
                     file,
                     content_type=CONTENT_TYPE,
                     if_generation_match=generation,
                     checksum="crc32c",
-                    # A chunk that ran into its timeout is sent again, twice.
+                    # Leaves time to retry a chunk twice after its timeout.
                     retry=replace(self.patience, give_up_s=max(self.patience.give_up_s, 3 * self.timeout_s)).retry(),
                     timeout=self.timeout_s,
                 )
         except PreconditionFailed as error:
-            # Also where the answer to our own last chunk was lost.
+            # This also happens if the response to our own last chunk was lost.
             now = self._get(month)
             if now is not None and _has_bytes(now, path):
                 return now
@@ -236,17 +243,21 @@ class GCSLake:
                 f"{month}: another run put {self._uri(month)} while this one was sending it. Run lake_trips again, "
                 "when that run has ended"
             ) from error
-        except GoogleAuthError:  # some are ValueErrors too
+        except GoogleAuthError:  # some of them are also ValueErrors
             raise
         except ValueError as error:
-            # Google's client gives up this way where the server kept less of a chunk than was sent.
+            # Google's client raises this if the server stored less of a chunk than was sent.
             raise StoreUnreachable(
                 f"{month}: the upload to {self._uri(month)} broke off: {error} Run this again"
             ) from error
         return blob
 
     def _make_bucket(self) -> str:
-        """Make the bucket, private as a whole. Empty, or what was said where there is one of that name."""
+        """Create the bucket, without any public access.
+
+        Returns "", or Google's error message if the bucket name already exists. Raises StoreError if the name or
+        location is invalid.
+        """
         from google.api_core.exceptions import BadRequest, Conflict
 
         bucket = self._bucket()
@@ -255,7 +266,7 @@ class GCSLake:
         try:
             self._client.create_bucket(bucket, location=self.location, **self._patiently())
         except Conflict as error:
-            return said(error)  # perhaps of another run of ours, just now
+            return said(error)  # possibly another of our runs has just created it
         except BadRequest as error:
             raise StoreError(
                 f"the bucket {self._bucket_name} cannot be made in {self.location}: {said(error)}. Check its name in "
@@ -267,8 +278,8 @@ class GCSLake:
         size, generation = int(blob.size or 0), int(blob.generation or 0)
         return LakeObject(month, self._uri(month), size, footer.rows, generation, footer.version)
 
-    def _holding(self, month: TripMonth, blob: "Blob") -> Holding:
-        return Holding(self._uri(month), bytes=int(blob.size or 0))
+    def _holding(self, month: TripMonth, blob: "Blob") -> StoredItem:
+        return StoredItem(self._uri(month), bytes=int(blob.size or 0))
 
     @cached_property
     def _client(self) -> "Client":
@@ -278,7 +289,7 @@ class GCSLake:
         return self._client.bucket(self._bucket_name)
 
     def _patiently(self) -> dict[str, Any]:
-        """How a request is made that sends next to nothing."""
+        """Return the retry and timeout arguments of a request without a large body."""
         return {"retry": self.patience.retry(), "timeout": min(self.timeout_s, _REQUEST_S)}
 
     def _name(self, month: TripMonth) -> str:
@@ -297,7 +308,10 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """The bucket, and the prefix with a slash at its end or empty, of `gs://bucket[/prefix]`. Raises SettingsError."""
+    """Split `gs://bucket[/prefix]` into bucket and prefix. The prefix ends with a slash or is empty.
+
+    Raises SettingsError if the URL has another form.
+    """
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     if not url.startswith("gs://") or not _BUCKET.fullmatch(bucket):
         raise SettingsError(
@@ -309,16 +323,16 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def console_link(uri: str) -> str:
-    """The page of Google's console that shows an object, given its `gs://` address."""
+    """Return the Google Cloud console URL of an object, given its `gs://` URI."""
     return f"https://console.cloud.google.com/storage/browser/_details/{uri.removeprefix('gs://')}"
 
 
 _OF_THE_BYTES = ("color", "month", "rows", "source_sha256", "version")
-"""The facts that follow from an object's bytes; the release of the project that put them does not."""
+"""The metadata that depends only on the object's content, unlike the release of this project that uploaded it."""
 
 
 def _facts(month: TripMonth, footer: Footer) -> dict[str, str]:
-    """The metadata of an object; `version` is the data version, `taxi_assets` the release of the project."""
+    """Return the metadata of an object. `version` is the data version, `taxi_assets` the release of this project."""
     return {
         "color": month.color,
         "month": month.month,
@@ -330,12 +344,12 @@ def _facts(month: TripMonth, footer: Footer) -> dict[str, str]:
 
 
 def _has_bytes(blob: "Blob", path: Path) -> bool:
-    """Whether an object is the same as a file, by size and checksum."""
+    """Whether an object and a file have the same size and CRC32C checksum."""
     return bool(blob.size == path.stat().st_size and blob.crc32c == _crc32c(path))
 
 
 def _crc32c(path: Path) -> str:
-    """The checksum of a file, as Google writes it."""
+    """Return the CRC32C checksum of a file in Google's encoding, base64."""
     import google_crc32c
 
     checksum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
@@ -346,10 +360,10 @@ def _crc32c(path: Path) -> str:
 
 
 def _near(bucket: str, dataset: str) -> bool:
-    """Whether BigQuery may load from a bucket there into a dataset there: the same place, or a part of it.
+    """Whether BigQuery can load from a bucket location into a dataset location: the same one, or one within it.
 
-    A dataset in `US` takes them from anywhere. Of buckets in two regions, such as EUR4, it is not known here: they are
-    let through.
+    A dataset in `US` can load from any location. For dual-region buckets such as EUR4, the answer is not known here, so
+    they are accepted.
     """
     bucket, dataset = bucket.upper(), dataset.upper()
     if dataset in ("US", bucket) or re.fullmatch(r"[A-Z]+[0-9]", bucket):

@@ -1,7 +1,7 @@
-"""Google Cloud: in whose name its clients act, how long they try, and what its errors mean to people.
+"""Google Cloud clients: credentials, retries, and error messages for users.
 
-Here: credentials, clients, retries, the errors that any Google service gives.
-Not here: what is done with a service (`gcs`, `bigquery`).
+Here: everything that the Google services have in common.
+Not here: the use of a service (`gcs`, `bigquery`).
 """
 
 import base64
@@ -35,31 +35,35 @@ _KEY_EXPECTED = (
 
 @dataclass(frozen=True)
 class GoogleAccount:
-    """In whose name Google's clients act: a service account's key, or Google's application defaults.
+    """The Google account of all clients: a service account key, or Application Default Credentials.
 
-    `key` is the JSON of a key, plain or base64, or empty. `project` is the one that new buckets, and the cost of
-    queries, belong to; where it is empty, that of the credentials.
+    `key` is the JSON of a service account key, plain or in base64; if it is empty, Application Default Credentials are
+    used. `project` is the project for new buckets and for the cost of queries; if it is empty, the project of the
+    credentials is used.
     """
 
     key: str = field(default="", repr=False)
     project: str = ""
 
     def storage_client(self) -> "StorageClient":
-        """A client of Cloud Storage. Raises SettingsError where there are no credentials."""
+        """Create a Cloud Storage client. Raises SettingsError if there are no usable credentials or no project."""
         from google.cloud.storage import Client
 
         credentials, project = self._who("STORAGE_EMULATOR_HOST")
         return Client(project=project, credentials=credentials)
 
     def bigquery_client(self, location: str | None = None) -> "bigquery.Client":
-        """A client of BigQuery, whose jobs run at `location`. Raises SettingsError where there are no credentials."""
+        """Create a BigQuery client whose jobs run in `location`.
+
+        Raises SettingsError if there are no usable credentials or no project.
+        """
         from google.cloud import bigquery
 
         credentials, project = self._who("BIGQUERY_EMULATOR_HOST")
         return bigquery.Client(project=project, credentials=credentials, location=location)
 
     def _who(self, emulator: str) -> "tuple[Credentials, str]":
-        """The credentials, and the project. An emulator asks for none."""
+        """Return the credentials and the project. `emulator` is the variable that selects an emulator without login."""
         if os.environ.get(emulator):
             from google.auth.credentials import AnonymousCredentials
 
@@ -80,13 +84,13 @@ def _from_key(text: str) -> "tuple[Credentials, str | None]":
     try:
         credentials = Credentials.from_service_account_info(info, scopes=_SCOPES)  # type: ignore[no-untyped-call]
     except ValueError:
-        # What Google's client says of a bad key may show its values; so would the traceback of its error.
+        # The client's error message for an invalid key can contain parts of the key, and so can its traceback.
         raise SettingsError(f"TAXI_GCP_CREDENTIALS is no usable key of a service account: {_KEY_EXPECTED}") from None
     return credentials, info.get("project_id")
 
 
 def _key_info(text: str) -> dict[str, Any]:
-    """The fields of a key. Raises SettingsError, without a word of what is in it."""
+    """Parse a service account key. Raises SettingsError, without any content of the key in the message."""
     try:
         info = json.loads(text if text.lstrip().startswith("{") else base64.b64decode(text))
     except ValueError:
@@ -111,14 +115,17 @@ def _application_default() -> "tuple[Credentials, str | None]":
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try again what can pass, in seconds: pauses double from the first to the longest."""
+    """A retry policy for transient errors, in seconds: the delay doubles from `first_pause_s` to `longest_pause_s`.
+
+    `give_up_s` limits the total time of all attempts.
+    """
 
     first_pause_s: float = 1
     longest_pause_s: float = 30
     give_up_s: float = 180
 
     def retry(self) -> "Retry":
-        """A retry for Google's clients, of what `can_pass`."""
+        """Return this policy as a `Retry` for Google's clients. It retries errors for which `can_pass` is true."""
         from google.api_core.retry import Retry
 
         return Retry(
@@ -131,16 +138,16 @@ class Patience:
         )
 
     def pause_s(self, times: int) -> float:
-        """The pause after so many tries, from 0."""
+        """Return the delay in seconds after attempt number `times`, counted from 0."""
         return min(self.first_pause_s * 2.0 ** min(times, _DOUBLINGS), self.longest_pause_s)
 
     def brief(self) -> "Patience":
-        """For a person who waits."""
+        """Return a copy that gives up after at most 10 seconds, for checks that a user waits for."""
         return replace(self, give_up_s=min(self.give_up_s, 10))
 
 
 _DOUBLINGS = 30
-"""More would overflow in the end."""
+"""Upper limit of the exponent, which prevents a float overflow."""
 
 
 def _warn(error: Exception) -> None:
@@ -148,7 +155,7 @@ def _warn(error: Exception) -> None:
 
 
 def can_pass(error: BaseException) -> bool:
-    """Whether another try of the same request may succeed: too busy, broken inside, broken line."""
+    """Whether an error is transient, so that a retry may succeed: rate limits, server errors, lost connections."""
     import requests
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import TransportError
@@ -156,7 +163,7 @@ def can_pass(error: BaseException) -> bool:
 
     if isinstance(error, GoogleAPICallError):
         return error.code in _PASSING_STATUS or reason(error) in PASSING_REASONS
-    if isinstance(error, InvalidResponse):  # what an upload has inside its own retries
+    if isinstance(error, InvalidResponse):  # uploads raise this inside their own retries
         return error.response.status_code in _PASSING_STATUS
     if isinstance(error, requests.exceptions.SSLError):
         return False
@@ -172,14 +179,14 @@ PASSING_REASONS = frozenset(
         *("jobBackendError", "jobInternalError", "jobRateLimitExceeded"),
     }
 )
-"""Google's words for what may not be met a second time, also by a job."""
+"""Google's error reasons for transient errors, of requests and of jobs."""
 
 
 @contextmanager
 def google_errors(doing: str, roles: str) -> Iterator[None]:
-    """Raise StoreError for what Google's clients raise in here; `doing` has failed, `roles` are what it takes.
+    """Translate errors of Google's clients to StoreError, or to StoreUnreachable if a later retry may succeed.
 
-    It is StoreUnreachable where another try may succeed, though many did not.
+    `doing` starts the message and says what failed; `roles` are the IAM roles that the operation requires.
     """
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
@@ -192,13 +199,13 @@ def google_errors(doing: str, roles: str) -> Iterator[None]:
         raise StoreUnreachable(f"{doing}: tried again and again, {_told(_last(error), roles)}") from error
     except (GoogleAPICallError, GoogleAuthError, DataCorruption, RequestException, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, (RequestException, ConnectionError, TimeoutError)):
-            raise  # a file's, not Google's
+            raise  # an error on a local file, not Google's
         kind = StoreUnreachable if can_pass(error) or isinstance(error, DataCorruption) else StoreError
         raise kind(f"{doing}: {_told(error, roles)}") from error
 
 
 def _told(error: BaseException, roles: str) -> str:
-    """What went wrong, and what to do."""
+    """Return a message that says what went wrong and what to do."""
     from google.api_core.exceptions import GoogleAPICallError, Unauthorized, from_http_response
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
@@ -218,7 +225,7 @@ def _told(error: BaseException, roles: str) -> str:
 
 
 def _last(error: BaseException) -> BaseException:
-    """What the last of many tries met."""
+    """Return the error of the last attempt."""
     from google.api_core.exceptions import RetryError
 
     while isinstance(error, RetryError) and (cause := error.cause or error.__cause__):
@@ -227,7 +234,7 @@ def _last(error: BaseException) -> BaseException:
 
 
 def _answer_told(error: "GoogleAPICallError", roles: str) -> str:
-    """What Google refused, and what to do."""
+    """Return a message that says which request error Google returned and what to do."""
     from google.api_core.exceptions import Forbidden, TooManyRequests
 
     if reason(error) in _QUOTA or isinstance(error, TooManyRequests):
@@ -245,7 +252,7 @@ QUOTA_REMEDY = "Let fewer runs go at once, or wait, or ask Google for more under
 
 
 def said(error: BaseException) -> str:
-    """What an error of Google's says, in a line: its status and message, without the address that was asked."""
+    """Return a Google error on one line: status code and message, without the request URL."""
     answer = _answer(error)
     text = str(answer.get("message") or getattr(error, "message", None) or error)
     if text.startswith(("GET ", "POST ", "PUT ", "PATCH ", "DELETE ")):
@@ -255,13 +262,13 @@ def said(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The word for what is wrong that Google's answer has, such as `quotaExceeded`; empty where it has none."""
+    """Return the reason in Google's response, such as `quotaExceeded`, or "" if there is none."""
     errors = _answer(error).get("errors") or getattr(error, "errors", None) or [{}]
     return str(errors[0].get("reason", "")) if isinstance(errors[0], dict) else ""
 
 
 def _answer(error: BaseException) -> dict[str, Any]:
-    """The `error` of Google's JSON answer, where there is one."""
+    """Return the `error` object of Google's JSON response, or an empty dictionary if there is none."""
     from requests import Response
 
     response = getattr(error, "response", None)
@@ -273,4 +280,4 @@ def _answer(error: BaseException) -> dict[str, Any]:
 
 
 _SHOWN = 600
-"""Letters of what Google says that are shown: a proxy may answer with a whole page."""
+"""Maximum number of characters of an error message to show: a proxy may return a whole HTML page."""

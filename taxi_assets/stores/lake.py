@@ -1,7 +1,7 @@
-"""A month's object in a lake, which a warehouse loads.
+"""The data lake: one Parquet object per month, which a warehouse loads.
 
-Here: what a lake does, and a folder as one.
-Not here: the object's rows, and how they got there.
+Here: the interface of a lake, and the lake in a local folder.
+Not here: the lake in a bucket (`gcs`), and how the rows of an object are produced.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from typing import Protocol
 
 from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
 from taxi_assets.stores.files import StagedFile, local_path, probe_folder, remove_file
-from taxi_assets.stores.holdings import Holding, hold_files
-from taxi_assets.stores.refusals import refusals_told, said_room
+from taxi_assets.stores.inventory import StoredItem, hold_files
+from taxi_assets.stores.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.tlc.parquet import read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
@@ -24,9 +24,9 @@ from taxi_assets.tlc.trips import COLORS, TripMonth
 class LakeObject:
     """A month's Parquet file in a lake.
 
-    `uri` is what a warehouse can open: a path in a folder, `gs://` in a bucket. `rows` are those that the file tells.
-    `generation` is the bucket's number of this version of the object; a folder has none. `version` is the data version
-    that the file's footer states, empty where it states none.
+    `uri` is a location that a warehouse can open: a path for a folder, a `gs://` URI for a bucket. `bytes` is the size.
+    `rows` is the row count in the file's footer. `generation` is the object's generation number in the bucket, or None
+    in a folder. `version` is the data version in the file's footer, or empty if there is none.
     """
 
     month: TripMonth
@@ -38,86 +38,95 @@ class LakeObject:
 
 
 class Lake(Protocol):
-    """Objects, one a month, each of which appears whole or not at all."""
+    """A lake with one object per month. Objects are published atomically."""
 
     def stage(self, month: TripMonth) -> StagedFile:
-        """Where to write the month's Parquet before `put`."""
+        """Create the staged file that the month's Parquet data is written to before `put`."""
         ...
 
     def put(self, month: TripMonth, staged: StagedFile) -> LakeObject:
-        """Let what was staged appear as the month's object, in the place of an older one."""
+        """Publish the staged file as the month's object. Replaces an existing object."""
         ...
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The month's object. Raises MissingUpstream, and StoreError where it is no Parquet file."""
+        """Return the month's object.
+
+        Raises MissingUpstream if it does not exist, and StoreError if it is not a Parquet file.
+        """
         ...
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month's object. Raises as `find`, and StoreError where the object is damaged."""
+        """Summarize the month's object. Raises the same errors as `find`, and StoreError if the object is damaged."""
         ...
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The month's object, whatever is in it, if it is there."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's object as a stored item, without reading it; an empty list if it does not exist."""
         ...
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Remove the month's object; gives what went. Raises StoreBusy where another run just put another one."""
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's object and return what was deleted.
+
+        Raises StoreBusy if another run replaces the object in the meantime.
+        """
         ...
 
     def probe(self) -> str:
-        """Try to put something there, and leave nothing; what was seen, in a sentence. Raises StoreError."""
+        """Write and delete a test file or object, and return the status in one sentence. Raises StoreError."""
         ...
 
 
 class FolderLake:
-    """A lake in a folder."""
+    """A lake in a local folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def stage(self, month: TripMonth) -> StagedFile:
-        """A staged file beside the object's place."""
+        """Create a staged file next to the month's target file."""
         return StagedFile(self._place(month))
 
     def put(self, month: TripMonth, staged: StagedFile) -> LakeObject:
-        """Publish the staged file."""
+        """Publish the staged file as the month's object. Replaces an existing file."""
         staged.publish()
         return self.find(month)
 
     def find(self, month: TripMonth) -> LakeObject:
-        """The month's file. Raises MissingUpstream, and StoreError where it is not a Parquet file."""
+        """Return the month's file.
+
+        Raises MissingUpstream if it does not exist, and StoreError if it is not a Parquet file.
+        """
         with self._reading(month) as place:
             footer = read_footer(place)
             return LakeObject(month, str(place), place.stat().st_size, footer.rows, version=footer.version)
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month's file. Raises as `find`, and StoreError where the file is damaged."""
+        """Summarize the month's file. Raises the same errors as `find`, and StoreError if the file is damaged."""
         with self._reading(month) as place:
             return summarize_parquet(place, LAYOUTS[month.color])
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The month's file, if it is there."""
-        with refusals_told(self._place(month)):
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's file as a stored item; an empty list if it does not exist."""
+        with translate_os_errors(self._place(month)):
             return hold_files(self._place(month))
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Remove the month's file; gives what went."""
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's file and return what was deleted."""
         place = self._place(month)
         size = remove_file(place)
-        return [] if size is None else [Holding(str(place), bytes=size)]
+        return [] if size is None else [StoredItem(str(place), bytes=size)]
 
     def probe(self) -> str:
-        """Try to write where objects will lie; what was seen, in a sentence. Raises StoreError."""
+        """Check that the object folders are writable, and return the status in one sentence. Raises StoreError."""
         for color in COLORS:
             probe_folder(self.folder / "data" / color)
         objects = sum(1 for _ in self.folder.glob("data/*/*.parquet"))
-        return f"{self.folder} can be written to; objects: {objects:,}; {said_room(self.folder)}"
+        return f"{self.folder} can be written to; objects: {objects:,}; {describe_free_space(self.folder)}"
 
     @contextmanager
     def _reading(self, month: TripMonth) -> Iterator[Path]:
         place = self._place(month)
         try:
-            with damage_reported(month, str(place)), refusals_told(place):
+            with damage_reported(month, str(place)), translate_os_errors(place):
                 yield place
         except FileNotFoundError as error:
             raise missing_object(month, str(place)) from error
@@ -128,13 +137,14 @@ class FolderLake:
 
 @contextmanager
 def damage_reported(month: TripMonth, uri: str) -> Iterator[None]:
-    """Raise StoreError where pyarrow cannot read the month's object."""
+    """Translate pyarrow's errors for an unreadable object to StoreError."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
-        # pyarrow raises a bare OSError for damaged pages; those of the system have a number, those of Google a class.
+        # For damaged pages, pyarrow raises a plain OSError without errno. Other OSErrors come from the operating system
+        # (with errno) or from Google's client (subclasses).
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise
         said = " ".join(str(error).split()).rstrip(".")
@@ -145,7 +155,7 @@ def damage_reported(month: TripMonth, uri: str) -> Iterator[None]:
 
 
 def missing_object(month: TripMonth, uri: str) -> MissingUpstream:
-    """The error for a month whose object does not exist."""
+    """Create the error for a month whose object does not exist."""
     return MissingUpstream(
         f"the lake has no object of {month}: expected {uri}. Run the step lake_trips first, here or, with a bucket, on "
         f"another machine: {_load_command(month)}"
@@ -157,7 +167,7 @@ def _load_command(month: TripMonth) -> str:
 
 
 def open_folder(url: str) -> FolderLake:
-    """The lake in a folder, plain or `file://`. Raises SettingsError for anything else."""
+    """Return the lake for a folder path or `file://` URL. Raises SettingsError for any other URL."""
     folder = local_path(url)
     if folder is None:
         raise SettingsError(

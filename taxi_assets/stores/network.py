@@ -1,15 +1,15 @@
-"""What errors of the network say, without what libraries wrap around it.
+"""Messages of network errors, without the exceptions that libraries wrap around them.
 
-Not here: which of them are worth another try.
+Not here: which of them are transient.
 """
 
 import re
 
 
 def said_by_network(error: BaseException) -> str:
-    """What went wrong, without the wrapping of those who passed it on, and without the query of any address.
+    """Return the message of the innermost error, without the query string of any URL.
 
-    Servers sign addresses there, so that it may be a secret.
+    Query strings are removed because they may contain secrets, such as the signature of a signed URL.
     """
     from requests.exceptions import ProxyError
 

@@ -1,4 +1,4 @@
-"""Ports of this machine: whether a server can listen on one, and which to take instead.
+"""TCP ports of this machine: whether a server can listen on a port, and which port to use instead.
 
 Not here: the servers.
 """
@@ -12,9 +12,9 @@ _TRIED = 100
 
 
 def require_free_port(host: str, port: int, choose: str) -> None:
-    """Raise StoreError where nobody can listen on `port` of `host`.
+    """Raise StoreError if this process cannot listen on `port` of `host`.
 
-    `choose` says how another port is chosen, with `{port}` for one that is free.
+    `choose` ends the message and says how to choose another port; its placeholder `{port}` is replaced by a free one.
     """
     error = _in_the_way(host, port)
     if error is None:
@@ -34,7 +34,7 @@ def _others(port: int) -> range:
 
 
 def _in_the_way(host: str, port: int) -> OSError | None:
-    """Why nobody can listen there; None where it is free."""
+    """Return the error from listening on the port, or None if it is free."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()

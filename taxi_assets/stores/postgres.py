@@ -1,8 +1,9 @@
-"""Months in PostgreSQL: a table a color, partitioned by the file's month, where a month is replaced as one.
+"""The PostgreSQL store: one table per color, partitioned by the file's month. A month is replaced atomically.
 
-A load fills a table that nobody else sees, and touches the color's table last: it drops the old month and attaches the
-new one. All is one transaction: a load that fails, or dies anywhere, leaves the old month and nothing else.
-Not here: what is in a month, and the server that comes along (see `embedded_postgres`).
+A load fills a new table that other transactions cannot see. At the end, it drops the old partition of the color's table
+and attaches the new table as a partition. All of this is one transaction: a load that fails or is killed leaves the old
+month and nothing else.
+Not here: the content of a month, and the embedded server (see `embedded_postgres`).
 """
 
 import re
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores.answers import Answer
-from taxi_assets.stores.holdings import Holding, hold_rows
+from taxi_assets.stores.inventory import StoredItem, hold_rows
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.schema import LAYOUTS, Kind
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-# Spelled as PostgreSQL tells the columns of a table, which are compared with these.
+# Spelled as PostgreSQL's format_type returns them, because they are compared with its results.
 TYPES = {
     Kind.integer: "bigint",
     Kind.decimal: "double precision",
@@ -39,22 +40,23 @@ TYPES = {
 
 _PARTITIONED_BY = "LIST (file_month)"
 
-# While a swap waits for readers to finish, new readers wait behind it. So it waits this long, then lets them by.
+# While a swap waits for a lock, new readers queue behind it. So it waits only this long, then lets them pass and
+# retries.
 _SWAP_TIMEOUT = "2s"
 _PAUSE_S = 0.2
 
-_CONNECT_TIMEOUT_S = 10  # a host that drops packets would else take minutes
+_CONNECT_TIMEOUT_S = 10  # otherwise, a host that drops packets causes a wait of minutes
 
-_ROWS_A_BATCH = 8192  # few, so that memory stays flat however large the tables are
-_MESSAGE_BYTES = 65536  # the server takes a message once it is whole: in small ones, both sides work at a time
+_ROWS_A_BATCH = 8192  # small, so that memory use does not grow with the tables
+_MESSAGE_BYTES = 65536  # the server processes only whole messages: with small ones, both sides work in parallel
 
 
 class PostgresStore:
-    """The database at `url`: `postgresql://user:password@host:port/database`.
+    """The database at `url`, which is `postgresql://user:password@host:port/database`.
 
-    Raises SettingsError where the URL can't be read, StoreUnreachable where the database can't be reached now or breaks
-    off, StoreError where it refuses, StoreBusy where others held what was needed for longer than `wait_s` seconds. No
-    message shows the password.
+    The methods raise SettingsError if the URL is invalid, StoreUnreachable if the database is not reachable or the
+    connection is lost, StoreError if the database rejects the operation, and StoreBusy if another connection holds a
+    required lock for longer than `wait_s` seconds. No message contains the password.
     """
 
     def __init__(self, url: str, wait_s: float = 600) -> None:
@@ -63,10 +65,10 @@ class PostgresStore:
         self._engine: sa.Engine | None = None
 
     def replace_month(self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int) -> int:
-        """Make these the month's only rows, all or nothing; gives their count, asked of the database.
+        """Replace the month with the rows of `tables`, atomically, and return the row count in the database.
 
-        The tables have the columns of `Layout.table_columns`. Raises CountMismatch where the count is not `rows`, and
-        StoreError where a table of that name is not one of this project's; the month stays as it was.
+        The tables have the columns of `Layout.table_columns`. Raises CountMismatch if the count differs from `rows`,
+        and StoreError if the color's table exists with other columns or partitioning; the month is then unchanged.
         """
         with self._transaction(f"{month} was not loaded") as cursor:
             self._until(lambda: _lock(cursor, month), lambda: f"another load of {month}")
@@ -86,41 +88,43 @@ class PostgresStore:
         return loaded
 
     def table(self, month: TripMonth) -> str:
-        """The fully qualified name of the month's table, with its database and schema."""
+        """Return the fully qualified name of the month's table: database, schema, table."""
         url = self.engine().url
         return f"{url.database or url.username}.public.{month.table}"  # libpq's default database is the user's name
 
     def count(self, month: TripMonth) -> int:
-        """The rows of the month; 0 where it was never loaded."""
+        """Return the number of rows of the month, or 0 if it was never loaded."""
         with self._transaction(f"{month} was not counted") as cursor:
             return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
 
     def total_rows(self, month: TripMonth) -> int:
-        """The rows of all months in the month's table; 0 where the table does not exist.
+        """Return the row count of the month's table, over all months, or 0 if it does not exist.
 
-        Each load stores the row count of its partition, so that only partitions of earlier releases are scanned.
+        Each load stores the row count of its partition, so only partitions from earlier releases are scanned.
         """
         with self._transaction(f"the rows of {month.table} were not counted") as cursor:
             return _total_rows(cursor, month) if _has_table(cursor, month) else 0
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month, from one query; those of no rows where it was never loaded."""
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
         with self._transaction(f"{month} was not summarized") as cursor:
             return _summarize(cursor, month) if _has_table(cursor, month) else no_rows(LAYOUTS[month.color])
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The rows of the month, if there are any."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
         return hold_rows(f"public.{_partition(month)}", self.count(month))
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Drop the month's partition, in one transaction; gives what went.
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Drop the month's partition in one transaction and return what was deleted.
 
-        It waits for a load of the month to end. Raises StoreError where the table is not one of this project's.
+        Waits for a running load of the month to end. Raises StoreError if the table's columns or partitioning are not
+        those that this project creates.
         """
         rows = 0
 
         def take_out(cursor: "Cursor", month: TripMonth) -> None:
-            # Counted here, where a try that fails lets go of what counting locks: two wipes would else wait for ever.
+            # Count inside the attempt: if it fails, its rollback releases the lock that counting takes. Otherwise, two
+            # concurrent wipes would wait for each other forever.
             nonlocal rows
             rows = _count(cursor, month.table, month)
             _drop(cursor, month)
@@ -134,14 +138,14 @@ class PostgresStore:
         return hold_rows(f"public.{_partition(month)}", rows)
 
     def query(self, sql: str) -> Answer:
-        """What the database answers, in a read-only transaction. Raises BadQuery for wrong SQL."""
+        """Run SQL in a read-only transaction and return its result. Raises BadQuery for invalid SQL."""
         import psycopg2
 
         with self._transaction("the query was not answered") as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
             try:
                 cursor.execute(sql)
-            except psycopg2.OperationalError:  # the database failed, not the SQL
+            except psycopg2.OperationalError:  # an error of the server, not of the SQL
                 raise
             except psycopg2.Error as error:
                 raise BadQuery(f"Postgres cannot answer this: {_said(error)}") from error
@@ -149,9 +153,9 @@ class PostgresStore:
             return Answer(columns, cursor.fetchall() if columns else [])
 
     def probe(self) -> str:
-        """Try to make a table, and leave nothing; what was seen, in a sentence."""
+        """Create a test table, roll it back, and return the status in one sentence."""
         with self._transaction("a table cannot be made") as cursor:
-            # The value of no month: a color's table is the same for all.
+            # Any month will do, because all months of a color share a table.
             tables = sum(_has_table(cursor, TripMonth(color, "2021-01")) for color in COLORS)
             cursor.execute(f"CREATE TABLE public.taxi_assets_probe_{secrets.token_hex(4)} (x integer)")
             cursor.execute("SELECT current_setting('server_version'), current_user::text, current_database()::text")
@@ -162,7 +166,7 @@ class PostgresStore:
         )
 
     def shown_url(self) -> "sa.URL":
-        """The URL without what is secret in it."""
+        """Return the URL without passwords."""
         import sqlalchemy as sa
 
         url = self.engine().url
@@ -170,11 +174,11 @@ class PostgresStore:
         return sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
 
     def engine(self) -> "sa.Engine":
-        """The SQLAlchemy engine of this database, the same one each time."""
+        """Return the SQLAlchemy engine of this database. All calls return the same engine."""
         import sqlalchemy as sa
 
         if self._engine is None:
-            # The server may have been restarted since a connection was used last, hence the ping.
+            # pool_pre_ping, because the server may have been restarted since a connection was last used.
             url = _parsed(self._url)
             ours = {"fallback_application_name": "taxi_assets", "connect_timeout": _CONNECT_TIMEOUT_S}
             unsaid = {name: value for name, value in ours.items() if name not in url.query}
@@ -183,7 +187,10 @@ class PostgresStore:
 
     @contextmanager
     def _transaction(self, failed: str) -> "Iterator[Cursor]":
-        """A cursor; what it does is undone unless it is committed. Errors of the database start with `failed`."""
+        """Yield a cursor in a new transaction, which is rolled back unless the caller commits it.
+
+        Translates database errors to StoreBusy, StoreUnreachable or StoreError; `failed` starts their messages.
+        """
         import psycopg2.errors
 
         connection = self._connect()
@@ -204,7 +211,7 @@ class PostgresStore:
                 ) from error
             raise StoreError(f"{failed}, Postgres refused: {_told(error)}") from error
         finally:
-            connection.close()  # back to the pool, which rolls back
+            connection.close()  # returns it to the pool, which rolls back
 
     def _connect(self) -> "sa.PoolProxiedConnection":
         import psycopg2
@@ -232,7 +239,7 @@ class PostgresStore:
 
 
 def open_postgres(url: str, folder: Path, port: int | None) -> PostgresStore:
-    """The store at `url`; where that is empty, on the embedded server in `folder`, which is started if need be."""
+    """Return the store at `url`, or, if that is empty, on the embedded server in `folder`, starting it if necessary."""
     from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
 
     return PostgresStore(url or EmbeddedPostgres(folder, port).ensure_running())
@@ -243,7 +250,7 @@ def _parsed(url: str) -> "sa.URL":
 
     with suppress(sa.exc.ArgumentError, ValueError):
         parsed = sa.make_url(url)
-        # A raw @ in the password would make its end pass for the host, which messages show.
+        # If the password contains an unescaped @, its end is parsed as part of the host, which messages show.
         if parsed.drivername.startswith("postgres") and "@" not in f"{parsed.host}{parsed.database}":
             return parsed.set(drivername="postgresql+psycopg2")
     raise SettingsError(
@@ -253,7 +260,10 @@ def _parsed(url: str) -> "sa.URL":
 
 
 def _told(error: "psycopg2.Error") -> str:
-    """What Postgres says, on one line and without the SQL, which is not the user's; and what to do about it."""
+    """Return Postgres's error message and hint on one line, without the SQL statement, and what to do about it.
+
+    The statement is left out because the user did not write it.
+    """
     import psycopg2.errors
 
     primary, hint = error.diag.message_primary, error.diag.message_hint
@@ -277,21 +287,24 @@ _REFUSED = re.compile("password|SSL|certificate|Permission denied")
 
 
 def _may_be_had_later(error: "psycopg2.Error") -> bool:
-    """Whether a connection that cannot be had may be had later. Only words tell: there is no SQLSTATE without one."""
+    """Whether a later attempt to connect may succeed.
+
+    This is read from the message text, because psycopg2 provides no SQLSTATE for failed connections.
+    """
     import psycopg2
 
     words = str(error)
-    if "FATAL:" in words:  # the server's own
+    if "FATAL:" in words:  # sent by the server
         return bool(_NOT_NOW.search(words))
     return isinstance(error, psycopg2.OperationalError) and not _REFUSED.search(words)
 
 
 _BREAKS = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
-"""SQLSTATEs of a connection, a transaction or a server that was ended, for no fault of what was asked."""
+"""SQLSTATEs (or prefixes) for a connection, transaction or server that was ended for reasons outside the request."""
 
 
 def _broke_off(error: "psycopg2.Error", connection: "sa.PoolProxiedConnection") -> bool:
-    """Whether the work was ended by others, or by the network, so that it may be done another time."""
+    """Whether the work was ended by another session, the server or the network, so that a retry may succeed."""
     if error.pgcode:
         return bool(error.pgcode.startswith(_BREAKS))
     return bool(connection.dbapi_connection and connection.dbapi_connection.closed)
@@ -314,13 +327,13 @@ def _columns(month: TripMonth) -> list[str]:
 
 
 def _lock(cursor: "Cursor", month: TripMonth) -> bool:
-    """Take the right to load the month, until the transaction ends, if nobody has it."""
+    """Try to acquire the advisory lock for loading the month, which is held until the transaction ends."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month}"])
     return bool(cursor.fetchone()[0])
 
 
 def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
-    """Whether the color's table is there. Raises StoreError where it is not as `_create_table` makes it."""
+    """Whether the color's table exists. Raises StoreError if it differs from what `_create_table` creates."""
     cursor.execute(
         "SELECT pg_get_partkeydef(attrelid), attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute "
         "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
@@ -345,16 +358,16 @@ def _create_table(cursor: "Cursor", month: TripMonth) -> None:
 
 
 def _fill(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
-    """Put the rows into a table of their own, which only this transaction sees."""
+    """Copy the rows into a new table, which only this transaction can see."""
     import psycopg2
 
-    # With this constraint the table is attached without a look at its rows.
+    # This constraint allows ATTACH PARTITION to skip the validation scan.
     only = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
     cursor.execute(f"CREATE TABLE public.{_fresh(month)} ({', '.join(_columns(month))}, {only})")
     source = _CopySource(tables, LAYOUTS[month.color].arrow_schema())
     try:
-        # Frozen rows are there for a reader whose view of the database is older than they are: to him, too, the month
-        # is the old one or the new one, and never empty.
+        # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the new
+        # one, never an empty month.
         cursor.copy_expert(f"COPY public.{_fresh(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES)
     except psycopg2.Error:
         if source.error is not None:
@@ -363,7 +376,10 @@ def _fill(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> N
 
 
 class _CopySource:
-    """Tables as the bytes that COPY reads; and the error that ended them, of which psycopg2 keeps only the text."""
+    """Tables as a file for COPY, in PostgreSQL's binary format.
+
+    `error` is the exception that a read raised; psycopg2 keeps only its text.
+    """
 
     def __init__(self, tables: "Iterable[pa.Table]", schema: "pa.Schema") -> None:
         self.error: BaseException | None = None
@@ -395,7 +411,7 @@ def _count(cursor: "Cursor", table: str, month: TripMonth) -> int:
 
 
 def _state_rows(cursor: "Cursor", month: TripMonth, rows: int) -> None:
-    """Store the month's row count in the comment on its table, which psql shows and `_total_rows` reads."""
+    """Store the month's row count in the comment on its table. psql shows it, and `_total_rows` reads it."""
     cursor.execute(
         f"COMMENT ON TABLE public.{_fresh(month)} IS %s", [f"{rows:,} rows of {month}, loaded by taxi_assets"]
     )
@@ -405,8 +421,8 @@ _STATED_ROWS = re.compile(r"([0-9,]+) rows of .*, loaded by taxi_assets")
 
 
 def _total_rows(cursor: "Cursor", month: TripMonth) -> int:
-    """The sum of what the comments on the partitions state; partitions without such a comment are counted."""
-    # Until the transaction ends, no partition is dropped: each is there when it is counted.
+    """Add up the row counts in the comments on the partitions, and count partitions without such a comment."""
+    # This lock prevents partitions from being dropped before they are counted.
     cursor.execute(f"LOCK TABLE ONLY public.{month.table} IN ACCESS SHARE MODE")
     cursor.execute(
         "SELECT inhrelid::regclass::text, obj_description(inhrelid, 'pg_class') FROM pg_inherits "
@@ -430,7 +446,7 @@ def _summarize(cursor: "Cursor", month: TripMonth) -> MonthSummary:
 
 
 def _unhurried(cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, TripMonth], None]") -> bool:
-    """Change the color's table, unless readers are in the way for too long."""
+    """Change the color's table. Returns False, with the change undone, if readers block it for too long."""
     import psycopg2.errors
 
     cursor.execute("SAVEPOINT swap")
@@ -445,7 +461,7 @@ def _unhurried(cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, Tr
 
 
 def _swap(cursor: "Cursor", month: TripMonth) -> None:
-    """Put the fresh table in the place of the old month."""
+    """Replace the old partition of the month with the new table."""
     if not _has_table(cursor, month):
         _create_table(cursor, month)
     _drop(cursor, month)
@@ -457,7 +473,7 @@ def _swap(cursor: "Cursor", month: TripMonth) -> None:
 
 
 def _drop(cursor: "Cursor", month: TripMonth) -> None:
-    """Drop the month's partition, if the color's table has it."""
+    """Drop the month's partition if the color's table has one."""
     cursor.execute(
         "SELECT FROM pg_inherits WHERE inhparent = to_regclass(%s) AND inhrelid = to_regclass(%s)",
         [f"public.{month.table}", f"public.{_partition(month)}"],
@@ -467,7 +483,7 @@ def _drop(cursor: "Cursor", month: TripMonth) -> None:
 
 
 def _users(cursor: "Cursor", month: TripMonth) -> str:
-    """Who is in the way of a swap."""
+    """Return what a swap waits for: the sessions that have locks on the color's table or the month's partition."""
     cursor.execute(
         "SELECT format('process %%s of user %%s (%%s, %%s)', pid, usename, application_name, state) "
         "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks "

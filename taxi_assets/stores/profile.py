@@ -1,6 +1,7 @@
-"""The counts of a clean month that the rules of `tlc.quality` need, by DuckDB from its Parquet file.
+"""Counts for the rules of `tlc.quality`, computed by DuckDB from the Parquet file of a clean month.
 
-Each rule of `quality.RULES` has its SQL here. What the counts mean for a month is in `tlc.quality`.
+Here: the SQL for each rule of `quality.RULES`.
+Not here: what the counts mean for a month (`tlc.quality`).
 """
 
 import os
@@ -20,7 +21,7 @@ from taxi_assets.tlc.trips import TripMonth
 if TYPE_CHECKING:
     import duckdb
 
-# Memory does not grow with the month, and nothing is written: an empty temp_directory turns spilling to disk off.
+# Memory does not grow with the month, and nothing is written: an empty temp_directory disables spilling to disk.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "memory_limit": "192MB",
@@ -30,28 +31,28 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 _HASHED_ROWS = 2_000_000
-"""Rows that are searched for duplicates, at 8 bytes each; in a larger month, a sample of about this size."""
+"""Maximum number of rows to check for duplicates, at 8 bytes each. Larger months are sampled to about this size."""
 
 _SHOWN = 5
-"""Undefined values of a column that a finding names, the most frequent first."""
+"""Maximum number of undefined values of a column in a finding, most frequent first."""
 
 
 @dataclass(frozen=True)
 class MonthProfile:
-    """The rows of a month, and what each rule of its color found, by the rule's name."""
+    """The row count of a month, and the finding of each rule of its color, by rule name."""
 
     rows: int
     findings: Mapping[str, Finding]
 
 
 def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile:
-    """Count the rows of the clean file `clean`, and those that break each rule of the month's color.
+    """Count the rows of the clean file `clean`, and the rows that break each rule of the month's color.
 
-    The file has the columns of `layout`, the month's. Details of the findings: `codes_in_dictionary` gives, by column,
-    the most frequent undefined values and the rows that have any; `pickups_in_month` gives `earliest_pickup` and
-    `latest_pickup`; `duplicates` gives `sample` if it read only a part of the rows.
+    The file has the columns of `layout`, which is the month's layout. Details of the findings: `codes_in_dictionary`
+    has, by column, the most frequent undefined values and the number of rows with undefined values; `pickups_in_month`
+    has `earliest_pickup` and `latest_pickup`; `duplicates` has `sample` if it read only some of the rows.
 
-    Raises StoreError, naming the file, where it is missing, damaged or has other columns.
+    Raises StoreError, with the file's path, if the file is missing, is damaged or has other columns.
     """
     import duckdb
 
@@ -62,7 +63,7 @@ def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile
             [values] = database.execute(sql, [str(clean)]).fetchall()
             answer = dict(zip(figures, values, strict=True))
             duplicates = _find_duplicates(database, clean, layout, answer["rows"])
-    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where DuckDB's message quotes damaged bytes
+    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter if DuckDB's message contains damaged bytes
         reason = str(error).partition("\n")[0].rstrip(".!")
         raise StoreError(
             f'The clean file "{clean}" could not be read: {reason}. Expected a Parquet file with the columns of '
@@ -78,17 +79,17 @@ def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile
 
 
 def _find_duplicates(database: "duckdb.DuckDBPyConnection", clean: Path, layout: Layout, rows: int) -> Finding:
-    """The rows that repeat an earlier row of the file in all columns, by a 64-bit hash of each row.
+    """Count the rows that repeat an earlier row of the file in all columns, by comparing 64-bit row hashes.
 
-    Of a file with more than `_HASHED_ROWS` rows, only the rows whose hash falls into one of k buckets are compared.
-    Equal rows have the same hash, so that the sample has all copies of a row or none.
+    In a file with more than `_HASHED_ROWS` rows, only the rows whose hash falls into one of k buckets are compared.
+    Equal rows have the same hash, so the sample contains either all copies of a row or none.
     """
     import numpy as np
 
     buckets = max(1, ceil(rows / _HASHED_ROWS))
     columns = ", ".join(f'"{name}"' for name in layout.names)
     sql = f"SELECT hash({columns}) AS row_hash FROM read_parquet(?) WHERE row_hash % {buckets} = 0"
-    # To sort the hashes takes half the memory of DuckDB's count(DISTINCT).
+    # Sorting the hashes needs half the memory of DuckDB's count(DISTINCT).
     hashes = np.asarray(database.execute(sql, [str(clean)]).fetchnumpy()["row_hash"])
     hashes.sort()
     repeats = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
@@ -96,7 +97,7 @@ def _find_duplicates(database: "duckdb.DuckDBPyConnection", clean: Path, layout:
 
 
 def _figures(layout: Layout, month: TripMonth) -> dict[str, str]:
-    """The SQL expressions of a profile by name: the rows, one for each rule, named after it, and details."""
+    """Return the SQL expressions of a profile by name: the row count, one per rule (with its name), and details."""
     figures = {
         "rows": "count(*)",
         "earliest_pickup": f'min("{layout.pickup}")',
@@ -108,7 +109,7 @@ def _figures(layout: Layout, month: TripMonth) -> dict[str, str]:
     for column in layout.coded:
         undefined = _undefined(column)
         figures[f"{column.name} rows"] = f"count(*) FILTER ({undefined})"
-        # A list of bounded size, whatever the column holds.
+        # The list has a bounded size, regardless of the values in the column.
         figures[f"{column.name} values"] = f'approx_top_k("{column.name}", {_SHOWN}) FILTER ({undefined})'
     return figures
 
@@ -138,7 +139,7 @@ def _strays(layout: Layout, month: TripMonth) -> str:
     return f"\"{layout.pickup}\" < DATE '{month.first_day}' OR \"{layout.pickup}\" >= DATE '{month.end}'"
 
 
-# The conditions that rows break a rule by. One with a missing value is not true: such a row does not break the rule.
+# A row breaks a rule if the rule's condition is true. If a value is null, so is the condition: the row passes the rule.
 _OFFENDING: Mapping[str, Callable[[Layout, TripMonth], str]] = MappingProxyType(
     {
         quality.ZONES_KNOWN.name: _unknown_zones,

@@ -1,7 +1,7 @@
-"""Where a month's raw file comes from: a folder or a web server with the TLC's files, by default its mirror.
+"""The source of raw files: a folder or web server with the TLC's files, by default a mirror of them on GitHub.
 
-Here: the address of a month, and its bytes as they were sent, counted and hashed on the way.
-Not here: how a web server is asked (see `download`), where the raw file is kept, and what is in it.
+Here: the path or URL of a month's file, and an exact copy of the file with its size and hash.
+Not here: HTTP downloads (see `download`), where the raw file is stored, and its content.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from os import fstat, stat_result
 from pathlib import Path
 
 from taxi_assets.errors import NotPublished, SettingsError, StoreError
-from taxi_assets.stores.download import CHUNK_BYTES, Download, NotFound, Version, ask, said_size
+from taxi_assets.stores.download import CHUNK_BYTES, Download, NotFound, Version, ask, format_size
 from taxi_assets.stores.files import StagedFile, local_path
 from taxi_assets.tlc.raw import require_csv_start
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -23,13 +23,13 @@ from taxi_assets.tlc.trips import COLORS, TripMonth
 MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 
 _FIRST_MONTH, _MIRROR_LAST_MONTH = "2019-01", "2021-07"
-"""The first month whose files have the columns that this project reads, and the last one of the mirror, `YYYY-MM`."""
+"""The first month whose files have the columns that this project reads, and the mirror's last month, as `YYYY-MM`."""
 
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
 SUFFIXES = (".csv.gz", ".csv")
 
 _LOOKS = 3
-"""Tries of a look at a month: who looks, looks at several, and has little time for each."""
+"""Maximum number of attempts of `look`. It is low because callers check several months, with little time for each."""
 
 _EXPECTED = (
     "expected a folder, file://, http:// or https:// that holds "
@@ -39,10 +39,11 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was stored of a month: its address, size and SHA-256 (hexadecimal), and the version that the source had.
+    """A fetched file: its path or URL, size in bytes, hexadecimal SHA-256, and version at the source.
 
-    `tries` is how often the source was asked, `resumed` how often the file went on where it had broken off. `unchanged`
-    says that all this is known from before, and that nothing was stored now.
+    `tries` is the number of requests, and `resumed` the number of requests that continued a partial download.
+    `unchanged` is true if the source still has the known version: the values are then those of the earlier fetch, and
+    nothing was stored.
     """
 
     address: str
@@ -55,28 +56,28 @@ class Fetched:
 
     @property
     def fingerprint(self) -> str:
-        """What was fetched, to compare with what is published."""
+        """The source version that was fetched, for comparison with `Publication.fingerprint`."""
         return self.version.fingerprint(self.bytes)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What the source has of a month now: its version, and its size in bytes, None where a server does not tell it."""
+    """The current version of a month's file at the source, and its size in bytes, or None if the server omits it."""
 
     version: Version
     bytes: int | None
 
     @property
     def fingerprint(self) -> str:
-        """What changes when the month is published again. A fetch of what is here has the same."""
+        """A string that changes when the month is republished, and equals `Fetched.fingerprint` of the same version."""
         return self.version.fingerprint(self.bytes)
 
 
 class Source:
     """The raw files of all months, at `url`.
 
-    `url` is a folder, or a `file://`, `http://` or `https://` base of `LAYOUT`; or a whole template with `{color}` and
-    `{month}`. Raises SettingsError for anything else.
+    `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, or a complete
+    template with `{color}` and `{month}`. Raises SettingsError for anything else.
     """
 
     def __init__(self, url: str = MIRROR_URL) -> None:
@@ -92,22 +93,22 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """The format of every file: `.csv.gz` or `.csv`."""
+        """The suffix of all files: `.csv.gz` or `.csv`."""
         return next(suffix for suffix in SUFFIXES if self._template.endswith(suffix))
 
-    def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # every color has the same, so far
-        """The first and the last month of a color that the source ever has, `YYYY-MM`; None for one that goes on."""
+    def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # all colors have the same span so far
+        """Return the first and last month of a color at the source, as `YYYY-MM`; the last is None if it is open."""
         return _FIRST_MONTH, _MIRROR_LAST_MONTH if self.url == MIRROR_URL else None
 
     def address(self, month: TripMonth) -> str:
-        """Where the month's file is: a path or a URL."""
+        """Return the path or URL of the month's file."""
         return self._template.replace("{color}", month.color).replace("{month}", month.month)
 
     def fetch(self, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
-        """Write the month's file, byte for byte as the source has it, to `staged`; memory does not grow with its size.
+        """Copy the month's file to `staged`, byte for byte. Memory use does not grow with the size of the file.
 
-        Nothing is written where the source still has the version of what is `known`. Raises NotPublished where the
-        source has no such file, and StoreError where it cannot be had, or not whole.
+        Nothing is written if the source still has the version of the `known` fetch. Raises NotPublished if the file
+        does not exist at the source, and StoreError if it cannot be fetched completely.
         """
         address = self.address(month)
         path = local_path(address)
@@ -117,9 +118,9 @@ class Source:
         return _copy(month, path, staged, known)
 
     def look(self, month: TripMonth) -> Publication | None:
-        """What the source has of a month, None where it is not published: a glance, the file is not fetched.
+        """Return the current version of a month, or None if it is not published. Does not fetch the file.
 
-        Raises BadFile where something else is in its place, and StoreError where the source cannot be asked.
+        Raises BadFile if a server sends something other than a CSV file, and StoreError if the source is inaccessible.
         """
         address = self.address(month)
         if (path := local_path(address)) is not None:
@@ -133,10 +134,10 @@ class Source:
         return Publication(seen.version, seen.size)
 
     def probe(self, months: Sequence[TripMonth]) -> str:
-        """What the source has, in a sentence: of a folder all its months, of a server the first of `months` it has.
+        """Return what the source has, as text: all months of a folder, or the first of `months` that a server has.
 
-        Raises NotPublished where a server has none of these, BadFile where what it sends is no CSV, and StoreError
-        where it cannot be asked, or is a folder without a month.
+        Raises NotPublished if a server has none of `months`, BadFile if it sends something other than a CSV file, and
+        StoreError if the source is not accessible or is a folder without any month.
         """
         if (path := local_path(self._template)) is not None:
             return _list_folder(path)
@@ -146,7 +147,7 @@ class Source:
             except NotFound:
                 continue
             require_csv_start(seen.start, self.suffix, self.address(month))
-            return f"{month} is there" + (f", {said_size(seen.size)}" if seen.size else "")
+            return f"{month} is there" + (f", {format_size(seen.size)}" if seen.size else "")
         raise NotPublished(
             f"the server answers, but has none of {', '.join(map(str, months))}; asked for {self.address(months[0])}. "
             "Check TAXI_SOURCE_URL and TAXI_FIRST_MONTH"
@@ -165,7 +166,7 @@ def _look_at(month: TripMonth, path: Path) -> Publication | None:
 
 
 def _require_folder(template: str) -> None:
-    """Raise StoreError where the folder is gone in which months are looked for: that says nothing of any month."""
+    """Raise StoreError if the source folder does not exist: that does not mean that its months are not published."""
     folder = local_path(template.partition("{")[0].rpartition("/")[0] or "/")
     if folder and not folder.is_dir():
         raise StoreError(
@@ -174,7 +175,7 @@ def _require_folder(template: str) -> None:
 
 
 def _list_folder(template: Path) -> str:
-    """How many months of each color there are. Raises StoreError for none."""
+    """Return the number of months per color as text. Raises StoreError if there are none."""
     found = Counter(
         color
         for color in COLORS
@@ -194,7 +195,7 @@ def _require_plain_web(url: str) -> None:
     host = rest.partition("/")[0]
     if not host:
         raise SettingsError(f"the source's address names no host: {_EXPECTED}")
-    # Addresses are shown in messages and in metadata.
+    # URLs appear in messages and in metadata, so they must not contain secrets.
     if "@" in host:
         raise SettingsError("the source's address holds a user name or a password: put those into ~/.netrc")
     if "?" in rest:
@@ -217,12 +218,12 @@ def _copy(month: TripMonth, path: Path, staged: StagedFile, known: Fetched | Non
 
 
 def _version(seen: stat_result) -> Version:
-    """A file's version, told as web servers tell it."""
+    """Return a file's version in the form of a web server's ETag and Last-Modified headers."""
     return Version(f'"{seen.st_mtime_ns:x}-{seen.st_size:x}"', formatdate(seen.st_mtime, usegmt=True))
 
 
 def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
-    """Write `chunks` to the staged file; gives their bytes and SHA-256."""
+    """Write `chunks` to the staged file. Returns the number of bytes and the hexadecimal SHA-256."""
     size, digest = 0, sha256()
     with staged.path.open("wb") as file:
         for chunk in chunks:

@@ -1,6 +1,6 @@
-"""Summaries of a month in SQL: the select list of one aggregate query, and its result row as a `MonthSummary`.
+"""SQL for the summary of a month: the select list of an aggregate query, and its result row as a `MonthSummary`.
 
-Table names, parameters and errors belong to each store.
+Not here: table names, parameters and errors, which each store handles.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ _SQL = {
 
 
 def select_list(layout: Layout, quote: Callable[[str], str]) -> str:
-    """The expressions of a summary, in the order of `figures`. `quote` writes a canonical column name in SQL."""
+    """Return the SQL expressions of a summary, in the order of `figures`. `quote` quotes a canonical column name."""
     return ", ".join(_SQL[figure.aggregate].format(quote(figure.column)) for figure in figures(layout))
 
 
 def from_row(layout: Layout, row: Sequence[Any]) -> MonthSummary:
-    """The summary in the result row of a query for `select_list`. Raises ValueError for a row of another length."""
+    """Return the summary for the result row of a `select_list` query. Raises ValueError if its length is wrong."""
     return from_values(layout, {figure.name: value for figure, value in zip(figures(layout), row, strict=True)})

@@ -1,56 +1,62 @@
-"""What a warehouse does, whichever it is, and which one a URL means.
+"""The interface of all warehouses.
 
-Not here: any one warehouse.
+Not here: the warehouses themselves (`duckdb`, `bigquery`).
 """
 
 from typing import Protocol
 
 from taxi_assets.stores.answers import Answer
-from taxi_assets.stores.holdings import Holding
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
 
 class Warehouse(Protocol):
-    """Tables, one a color, in which a month is replaced as one."""
+    """A warehouse with one table per color, in which a month is replaced atomically."""
 
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
-        """Make the object's rows the month's only ones, all or nothing; gives their count, asked of the table.
+        """Replace the month with the rows of the lake object, atomically, and return the row count of the table.
 
-        Raises CountMismatch where it is not `rows`. The month then stays as it was, where the warehouse can count
-        before it replaces; BigQuery counts after.
+        Raises CountMismatch if it differs from `rows`. The month is then unchanged if the warehouse can count before it
+        replaces the month; BigQuery can only count afterward.
         """
         ...
 
     def table(self, month: TripMonth) -> str:
-        """The fully qualified name of the month's table: database or project, schema or dataset, table."""
+        """Return the fully qualified name of the month's table: database or project, schema or dataset, table."""
         ...
 
     def count(self, month: TripMonth) -> int:
-        """The rows of the month; 0 where it was never loaded."""
+        """Return the number of rows of the month, or 0 if it was never loaded."""
         ...
 
     def total_rows(self, month: TripMonth) -> int:
-        """The rows of all months in the month's table; 0 where the table does not exist."""
+        """Return the row count of the month's table, over all months, or 0 if it does not exist."""
         ...
 
     def summarize(self, month: TripMonth) -> MonthSummary:
-        """The figures of the month, from one query; those of no rows where it was never loaded."""
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
         ...
 
-    def held(self, month: TripMonth) -> list[Holding]:
-        """The rows of the month, if there are any."""
+    def held(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month as a stored item with its row count, or an empty list if it has no rows."""
         ...
 
-    def remove(self, month: TripMonth) -> list[Holding]:
-        """Remove the month's rows, all or nothing; gives what went. Raises StoreError for a table of another maker."""
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's rows atomically and return what was deleted.
+
+        Raises StoreError if the table's schema is not the one that this project creates.
+        """
         ...
 
     def query(self, sql: str) -> Answer:
-        """What the warehouse answers. Raises BadQuery for wrong SQL, MissingUpstream where nothing was loaded yet."""
+        """Run SQL and return its result.
+
+        Raises BadQuery for invalid SQL, and MissingUpstream if nothing has been loaded yet.
+        """
         ...
 
     def probe(self) -> str:
-        """Try to make a table, and leave nothing; what was seen, in a sentence. Raises StoreError."""
+        """Create and remove a test table, and return the status in one sentence. Raises StoreError."""
         ...

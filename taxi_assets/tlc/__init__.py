@@ -1,5 +1,5 @@
-"""What the taxi commission (TLC) publishes, and what a good month of it looks like.
+"""The data that the Taxi and Limousine Commission (TLC) publishes, and the rules for a valid month.
 
-Here: names of months, columns of colors, cleaning, the passenger rules, made-up months.
+Here: month names, the columns of each color, cleaning, passenger rules, quality rules, sample data.
 Not here: Dagster, the network, databases, settings.
 """

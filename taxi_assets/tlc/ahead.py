@@ -1,4 +1,4 @@
-"""Work in two threads at once: one makes the next item while the other uses the last."""
+"""Prefetch: one thread produces the next item while the caller uses the current one."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,9 @@ Item = TypeVar("Item")
 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items in the same order, each made in another thread while the one before it is used.
+    """Yield the items in order, and produce each in a background thread while the caller uses the previous one.
 
-    At most two are in memory. An error of the making thread is raised here.
+    At most two items are in memory. An exception in the background thread is raised here.
     """
     iterator = iter(items)
     end = object()
@@ -18,4 +18,4 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
         coming = pool.submit(next, iterator, end)
         while (item := coming.result()) is not end:
             coming = pool.submit(next, iterator, end)
-            yield item  # type: ignore[misc]  # `end` is not an Item, and was asked for above
+            yield item  # type: ignore[misc]  # the loop stops at `end`, which is not an Item

@@ -1,7 +1,7 @@
-"""A raw file becomes a file of clean rows, a file of rejected lines, and a report of what was seen.
+"""Convert a raw file into a file of clean rows, a file of rejected lines, and a report.
 
-Stray dates, negative fares and absurd distances parse: they are data, counted and kept.
-Not here: what parses (see `parse`), the rules about passengers (see `rules`), where the files live.
+Dates outside the month, negative fares and implausible distances are valid data: they are counted and kept.
+Not here: parsing (`parse`), the passenger rules (`rules`), and where files are stored.
 """
 
 from collections import Counter
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class CleanReport:
-    """What the cleaning of a month saw: numbers of rows, `nulls` by column, `rejected` by reason.
+    """The result of cleaning a month: row counts, `nulls` by column, and `rejected` by reason.
 
-    `version` is that of the clean rows, as `versions` defines it.
+    `stray` counts pickups outside the month. `version` is the data version of the clean rows (see `versions`).
     """
 
     raw_rows: int = 0
@@ -44,23 +44,24 @@ class CleanReport:
 
     @property
     def rejected_rows(self) -> int:
-        """The lines that are no rows, whatever the reason."""
+        """The number of rejected lines, for all reasons."""
         return self.rejected.total()
 
     @property
     def rejected_share(self) -> float:
-        """The share of the raw rows that was rejected, 0 to 1."""
+        """The share of raw rows that were rejected, 0 to 1."""
         return self.rejected_rows / self.raw_rows if self.raw_rows else 0.0
 
 
 def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject_limit: float) -> CleanReport:
-    """Write the rows of `raw` that parse to `clean`, and the lines that do not, if there are any, to `rejected`.
+    """Write the rows of `raw` that parse to `clean`, and any lines that do not parse to `rejected`.
 
-    `clean` has the columns of `Layout.table_columns`, in the order of the file, and tells the SHA-256 of `raw` and the
-    version of its rows; `rejected` has `line`, `reason` and `text`. `reject_limit` is the share of rows, 0 to 1, that
-    may be rejected. The raw rows are counted on their own, in another thread, and must be those of both files together.
+    `clean` has the columns of `Layout.table_columns`, with rows in file order. Its footer stores the SHA-256 of `raw`
+    and the data version of the rows. `rejected` has the columns `line`, `reason` and `text`. `reject_limit` is the
+    share of rows, 0 to 1, that may be rejected. A separate thread counts the raw rows independently; the count must
+    equal the rows of both files.
 
-    Raises BadFile, BadHeader, TooManyRejects, CountMismatch; both files are then unfit for use.
+    Raises BadFile, BadHeader, TooManyRejects and CountMismatch. After an error, do not use either file.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
         cleaning = _Cleaning(month, rejects, pool.submit(count_rows, raw), reject_limit)
@@ -73,9 +74,9 @@ def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject
 
 
 def inspect_raw(month: TripMonth, raw: Path, called: str) -> int:
-    """The rows of a raw file, once it was read to its end and its header is that of its color.
+    """Read a whole raw file, validate its header, and return the number of rows.
 
-    Messages call the file `called`. Raises BadFile, also for a header without rows, and BadHeader.
+    `called` is the name of the file in messages. Raises BadHeader, and BadFile, also for a file without rows.
     """
     rows = count_rows(raw, called)
     header, _, _ = _split_header(raw, called)
@@ -86,7 +87,7 @@ def inspect_raw(month: TripMonth, raw: Path, called: str) -> int:
 
 
 class _Cleaning:
-    """The cleaning of one month: its report grows as tables are taken from it."""
+    """Cleans one month. The report is updated as the caller consumes `tables`."""
 
     def __init__(self, month: TripMonth, rejects: RejectFile, raw_rows: "Future[int]", reject_limit: float) -> None:
         self.report = CleanReport()
@@ -98,7 +99,7 @@ class _Cleaning:
         self._first_reject: Reject | None = None
 
     def tables(self, raw: Path) -> "Iterator[pa.Table]":
-        """The clean rows of a raw file, a table for each of its blocks, with `file_month`."""
+        """Yield the clean rows of a raw file with `file_month`, one table for each block."""
         header, line, blocks = _split_header(raw, raw.name)
         parser = LineParser(self._layout, header)
         for text in blocks:
@@ -106,7 +107,7 @@ class _Cleaning:
             line += text.count(b"\n")
 
     def _keep(self, pieces: "Iterable[tuple[pa.Table, list[Reject]]]") -> "pa.Table":
-        """The rows of a block as one table; its rejects are kept, unless they are too many."""
+        """Return the rows of a block as one table and save its rejects. Raises TooManyRejects."""
         import pyarrow as pa
 
         tables, kept = [], []
@@ -134,7 +135,7 @@ class _Cleaning:
         return table.append_column("file_month", pa.repeat(pa.scalar(month.first_day, pa.date32()), table.num_rows))
 
     def _count_rejects(self, rejects: list[Reject]) -> None:
-        """Count rejects; fail as soon as they are too many, for nothing that follows can make them fewer."""
+        """Count rejects. Raises TooManyRejects as soon as the limit is exceeded, because the count can only grow."""
         if not rejects:
             return
         report = self.report
@@ -154,7 +155,7 @@ class _Cleaning:
             )
 
     def finished(self) -> CleanReport:
-        """The report, once all tables are taken and written. Raises CountMismatch."""
+        """Return the report after all tables are written. Raises CountMismatch."""
         report = self.report
         report.raw_rows = self._raw_rows.result()
         if report.raw_rows != report.rows + report.rejected_rows:
@@ -173,9 +174,9 @@ _REASONS = 5
 
 
 def _split_header(raw: Path, called: str) -> tuple[bytes, int, Iterator[bytes]]:
-    """The first line of a raw file that is not blank, the number of the next line, and the blocks of lines from there.
+    """Return the first nonblank line of a raw file, the number of the next line, and the remaining blocks of lines.
 
-    Raises BadFile where all lines are blank.
+    Raises BadFile if all lines are blank.
     """
     blocks = read_blocks(raw)
     number = 1

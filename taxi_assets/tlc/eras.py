@@ -1,6 +1,6 @@
-"""Headers of the TLC's files of other years, by which a file of the wrong month or color is told for what it is.
+"""Headers of TLC files from other years, used to identify a file of the wrong month or color.
 
-Facts about the TLC's files, and no more: what this project reads is in `schema`.
+Not here: the columns that this project reads (`schema`).
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Era:
-    """The columns that a color's files have in a span of time."""
+    """The columns of a color's files in a period of time."""
 
     color: str
     span: str
@@ -20,12 +20,12 @@ class Era:
 
 
 def bare(name: str) -> str:
-    """A name without the spaces and quotes around it."""
+    """Strip surrounding spaces and quotes from a name."""
     return name.strip().strip('"').strip()
 
 
 def plain(names: Iterable[str]) -> tuple[str, ...]:
-    """Names without what differs in spelling only: letter case, and spaces and quotes around them."""
+    """Normalize names for comparison: lowercase, without surrounding spaces and quotes."""
     return tuple(bare(name).lower() for name in names)
 
 
@@ -73,11 +73,11 @@ ERAS = (
         "of 2015 to 2016-06",
         f"{_TPEP} {_PLACES} RatecodeID store_and_fwd_flag dropoff_longitude dropoff_latitude payment_type {_SUMS}",
     ),
-    # Until 2016-12 its rows have two values more than it has names.
+    # Until 2016-12, rows have two more values than the header has names.
     _era("yellow", "of 2016-07 to 2018", _YELLOW_ZONES),
     _era("yellow", "in the files published since 2022-05", f"{_YELLOW_ZONES} congestion_surcharge airport_fee"),
     _era("yellow", "since 2025", f"{_YELLOW_ZONES} congestion_surcharge airport_fee cbd_congestion_fee"),
-    # The rows of 2013-08 to 2015-06, and of 2016-07 to 2016-12, have two values more than there are names.
+    # In 2013-08 to 2015-06 and 2016-07 to 2016-12, rows have two more values than the header has names.
     _era("green", "of 2013-08 to 2014", f"{_LPEP_PLACES} {_GREEN_SUMS} total_amount payment_type trip_type"),
     _era(
         "green",
@@ -98,4 +98,4 @@ ERAS = (
     _era("fhvhv", "in the files published since 2022-05", _FHVHV),
     _era("fhvhv", "since 2025", f"{_FHVHV} cbd_congestion_fee"),
 )
-"""Every header of the TLC's files since 2009 that no layout of this project has, in any order of its columns."""
+"""Every header of TLC files since 2009 that does not match a layout in `schema`. Column order does not matter."""

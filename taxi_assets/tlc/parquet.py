@@ -1,6 +1,6 @@
-"""Parquet files of a month, as this project writes and reads them: one table of `Layout.table_columns`.
+"""Read and write the Parquet file of a month: one table with the columns of `Layout.table_columns`.
 
-Not here: where the files live, what is right about their rows.
+Not here: where the files are stored, and whether their rows are valid.
 """
 
 from collections import Counter
@@ -26,9 +26,9 @@ _VERSION = b"taxi_assets.version"
 
 @dataclass(frozen=True)
 class Footer:
-    """What a file's footer states: the rows, the SHA-256 of their raw file, and the version of the data.
+    """The metadata in a file's footer: the row count, the SHA-256 of the raw file, and the data version.
 
-    `source` and `version` are empty where the footer does not state them.
+    `source` and `version` are empty if the footer does not contain them.
     """
 
     rows: int
@@ -39,12 +39,12 @@ class Footer:
 def write_row_groups(
     path: Path, layout: Layout, tables: "Iterable[pa.Table]", source: str = "", version: str = ""
 ) -> int:
-    """Write each table as a row group, while the next is made in another thread. Returns the rows in the footer.
+    """Write each table as a row group while another thread produces the next. Return the row count in the footer.
 
-    The footer keeps `source`, the SHA-256 of the raw file that the rows came from, and `version`, the data version of
-    the month. Columns are compressed with zstd and have statistics. Timestamps are delta-encoded, because neighbors
-    differ little; other columns are dictionary-encoded, because they have few distinct values. The bytes depend only
-    on the tables, the source and the version.
+    The footer stores `source`, the SHA-256 of the raw file, and `version`, the data version of the month. Columns are
+    compressed with zstd and have statistics. Timestamps are delta-encoded, because consecutive values are close; other
+    columns are dictionary-encoded, because they have few distinct values. The same tables, source and version always
+    produce the same bytes.
     """
     from pyarrow.parquet import ParquetWriter, read_metadata
 
@@ -63,7 +63,7 @@ def write_row_groups(
 
 
 def read_row_groups(path: Path) -> "Iterator[pa.Table]":
-    """The row groups of a file, in order, one in memory at a time."""
+    """Yield the row groups of a file in order, with one in memory at a time."""
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
@@ -72,7 +72,7 @@ def read_row_groups(path: Path) -> "Iterator[pa.Table]":
 
 
 def read_preview(path: Path, rows: int) -> "pa.Table":
-    """The first `rows` rows of a file."""
+    """Read the first `rows` rows of a file."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -81,7 +81,7 @@ def read_preview(path: Path, rows: int) -> "pa.Table":
 
 
 def read_footer(file: Path | IO[bytes]) -> Footer:
-    """The footer of a file, given its path or the opened file."""
+    """Read the footer of a file, given its path or an open file object."""
     from pyarrow.parquet import read_metadata
 
     metadata = read_metadata(file)
@@ -90,34 +90,34 @@ def read_footer(file: Path | IO[bytes]) -> Footer:
 
 
 def read_source(file: Path | IO[bytes]) -> str:
-    """The SHA-256, hexadecimal, of the raw file that the rows came from; empty where the footer does not state it."""
+    """Read the SHA-256 (hexadecimal) of the raw file from the footer; empty if the footer does not contain it."""
     return read_footer(file).source
 
 
 def read_version(file: Path | IO[bytes]) -> str:
-    """The data version of the month; empty where the footer does not state it."""
+    """Read the data version of the month from the footer; empty if the footer does not contain it."""
     return read_footer(file).version
 
 
 def read_schema(path: Path) -> "pa.Schema":
-    """The columns and types that a file's footer tells."""
+    """Read the column names and types from the footer of a file."""
     from pyarrow.parquet import read_schema as read
 
     return read(path)
 
 
 def count_rows(file: Path | IO[bytes]) -> int:
-    """The number of rows that a file's footer states."""
+    """Read the row count from the footer of a file."""
     return read_footer(file).rows
 
 
 def summarize_parquet(file: Path | IO[bytes], layout: Layout) -> MonthSummary:
-    """The summary of a file with the columns of `layout`, given its path or the opened file.
+    """Summarize a file with the columns of `layout`, given its path or an open file object.
 
-    Row counts, nulls and pickup times come from the statistics in the footer, and from the column where a row group
-    has none. Only the column `Layout.total` is always read, one row group at a time.
+    Row counts, null counts and pickup times come from the statistics in the footer. If a row group has no statistics,
+    they come from the column itself. The column `Layout.total` is always read, one row group at a time.
 
-    Raises pyarrow's ArrowInvalid where the file is not Parquet or lacks a column, and OSError where it is damaged.
+    Raises pyarrow.ArrowInvalid if the file is not Parquet or a column is missing, and OSError if it is damaged.
     """
     from pyarrow.parquet import ParquetFile
 
@@ -135,7 +135,7 @@ def summarize_parquet(file: Path | IO[bytes], layout: Layout) -> MonthSummary:
 
 
 def summarize_tables(tables: "Iterable[pa.Table]", layout: Layout) -> MonthSummary:
-    """The summary of tables with the columns of `layout`, one in memory at a time."""
+    """Summarize tables with the columns of `layout`, with one in memory at a time."""
     import pyarrow.compute as pc
 
     column, rows, total = layout.total, 0, 0.0
@@ -160,7 +160,7 @@ def _require_columns(file: "ParquetFile", layout: Layout) -> None:
 
 
 class _RowGroup:
-    """The figures of a row group in an opened file, from its statistics where it has them."""
+    """The figures of a row group in an open file, from its statistics if available."""
 
     def __init__(self, file: "ParquetFile", number: int) -> None:
         self._file = file
@@ -169,14 +169,14 @@ class _RowGroup:
         self.rows: int = self._metadata.num_rows
 
     def nulls(self, name: str) -> int:
-        """The missing values of a column."""
+        """The number of missing values in a column."""
         statistics = self._chunk(name).statistics
         if statistics is not None and statistics.has_null_count:
             return int(statistics.null_count)
         return int(self._read(name).null_count)
 
     def bounds(self, name: str) -> tuple[datetime, ...]:
-        """The lowest and the highest value of a timestamp column; empty where all values are missing."""
+        """The minimum and maximum of a timestamp column; empty if all values are missing."""
         import pyarrow.compute as pc
 
         statistics = self._chunk(name).statistics
@@ -188,7 +188,7 @@ class _RowGroup:
         return bounds["min"], bounds["max"]
 
     def total(self, name: str) -> float:
-        """The sum of a column, 0 where all values are missing."""
+        """The sum of a column; 0 if all values are missing."""
         import pyarrow.compute as pc
 
         return float(pc.sum(self._read(name), min_count=0).as_py())

@@ -1,9 +1,9 @@
-"""Lines of a raw CSV become typed rows, or rejects that say why not.
+"""Parse the lines of a raw CSV into typed rows, or into rejects with a reason.
 
-A block of lines that parses as a whole is taken as a whole. One that does not is parsed a few lines at a time: the line
-that a fault points at is parsed alone, and goes if it is no row; then the others are tried again. One parser decides
-what a row is, however bad the lines around it are.
-Not here: opinions about values that do parse, and counting them (see `clean`).
+A block of lines is parsed in one call if all its lines are valid. Otherwise it is parsed a few lines at a time: the
+line that an error points at is parsed alone and rejected if it fails again, then the remaining lines are parsed again.
+The same parser decides about every line, so invalid lines never affect their neighbors.
+Not here: counting and checking the parsed values (`clean`).
 """
 
 import codecs
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXACT_INTEGERS = 2**53
-"""Integers are read as decimals first, for the TLC also writes them `1.0`; below this size that alters none."""
+"""Integers are first read as doubles, because the TLC also writes them as `1.0`. Below this limit, that is exact."""
 
 _YEAR_ONE = -62_135_596_800_000_000
-"""Microseconds of 0001-01-01 since 1970, the first day that Python's and BigQuery's calendars know."""
+"""0001-01-01 in microseconds since 1970: the earliest date that Python and BigQuery support."""
 
 
 class LineParser:
-    """Parses the lines under one header into tables of `Layout.table_columns` without `file_month`.
+    """Parses the lines under one header into tables with `Layout.table_columns` except `file_month`.
 
-    Raises BadHeader where the header is not that of the layout.
+    Raises BadHeader if the header does not match the layout.
     """
 
     def __init__(self, layout: Layout, header: bytes) -> None:
@@ -39,8 +39,8 @@ class LineParser:
         self._layout = layout
         names = header.decode("utf-8-sig", errors="replace").split(",")
         self._names = layout.map_header(names)
-        # With threads, which of a line's faults is told is chance; and one that still holds the text when the
-        # interpreter ends aborts it (seen in 3 of 14 processes).
+        # With threads, the error that is reported for a line with several is random, and a thread that still holds the
+        # text at interpreter exit aborts the process (seen in 3 of 14 processes).
         self._read_options = arrow_csv.ReadOptions(column_names=self._names, use_threads=False)
         self._convert_options = arrow_csv.ConvertOptions(
             column_types=self._csv_types(), null_values=[""], strings_can_be_null=True
@@ -57,10 +57,10 @@ class LineParser:
         }
 
     def parse(self, text: bytes, first_line: int) -> "Iterator[tuple[pa.Table, list[Reject]]]":
-        """The rows among whole lines, and the lines that are no rows, both in order. Blank lines are neither.
+        """Yield pairs of the valid rows and the rejects of `text`, both in order. Blank lines are skipped.
 
-        They come in pieces, so that one can stop where rejects are too many; lines that are all rows are one piece.
-        `first_line` is the number of the text's first line in its file.
+        `text` consists of whole lines, and `first_line` is the number of its first line in the file. If all lines are
+        valid, there is one pair; otherwise there are several, so that the caller can stop after too many rejects.
         """
         read = self._read(text)
         if not isinstance(read, _Fault):
@@ -73,23 +73,24 @@ class LineParser:
             yield rows, sorted(rejects, key=lambda reject: reject.line)
 
     def _sift(self, lines: "list[_Line]", rejects: list[Reject]) -> "pa.Table":
-        """The rows among a few lines; the others go to `rejects`."""
+        """Return the valid rows among a few lines, and append the other lines to `rejects`."""
         import pyarrow as pa
 
         lines = list(lines)
         while isinstance(read := self._read(text := b"\n".join(line.text for line in lines)), _Fault):
-            # Without a quote, a line is the same among others as alone.
+            # Without quotes, a line parses the same alone as in a block.
             suspect = self._read(lines[read.at].text) if b'"' in text else read
             if isinstance(suspect, _Fault):
                 rejects.append(lines.pop(read.at).reject(suspect.reason))
             else:
-                # It was another line: an open quote misleads. Among fewer lines it does less, and alone not at all.
+                # Another line is at fault: an unclosed quote shifts the reported position. Split the lines until the
+                # position is reliable, which it is for a single line.
                 middle = len(lines) // 2
                 return pa.concat_tables(self._sift(half, rejects) for half in (lines[:middle], lines[middle:]))
         return read
 
     def _read(self, text: bytes) -> "pa.Table | _Fault":
-        """All lines as one table, or the first thing found that makes at least one of them no row."""
+        """Return all lines as one table, or the first fault found that makes a line invalid."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -100,7 +101,7 @@ class LineParser:
             return wrong
         quoted = b'"' in text
         if quoted:
-            # A line left open swallows the one after it, without an error: the last gets a line to swallow as well.
+            # An unclosed quote silently consumes the next line. Append a line so that the last line can do so too.
             text = text.removesuffix(b"\n") + b"\n" + b"," * (len(self._names) - 1)
         try:
             read = arrow_csv.read_csv(
@@ -113,7 +114,7 @@ class LineParser:
         return self._typed(read.slice(0, seen.records))
 
     def _typed(self, read: "pa.Table") -> "pa.Table | _Fault":
-        """The columns in the layout's order and its types, or the first value that does not fit its type."""
+        """Return the columns in the layout's order and types, or a fault for the first value that does not fit."""
         import pyarrow as pa
         from pyarrow import compute
 
@@ -143,11 +144,11 @@ class LineParser:
 
 
 _FEW = 400
-"""Lines that are parsed together where some are no rows: each of these costs one more parse of the others."""
+"""Lines to parse together in a block with invalid lines. Each invalid line costs one more parse of the others."""
 
 
 class _Line(NamedTuple):
-    """A line that is not blank, without its line feed."""
+    """A nonblank line without its line feed."""
 
     number: int
     text: bytes
@@ -157,7 +158,7 @@ class _Line(NamedTuple):
 
 
 class _Fault(NamedTuple):
-    """Why a text is no table, and which of its records it points at, from 0: a guess, for quotes may mislead."""
+    """Why a text does not parse, and the index of the record at fault, from 0. Quotes can make the index wrong."""
 
     reason: str
     at: int
@@ -178,10 +179,10 @@ def _open_quote(text: bytes) -> _Fault:
 
 
 def _wrong_bytes(text: bytes, lone_returns: int) -> _Fault | None:
-    """What makes a text unfit that the parser would let pass."""
+    """Find invalid bytes that the CSV parser would accept."""
     if b"\0" in text:
         return _first(text, "a NUL byte", lambda line: b"\0" in line)
-    # One byte is found, or not, far sooner than three.
+    # Searching for one byte is much faster than searching for three.
     if codecs.BOM_UTF8[:1] in text and codecs.BOM_UTF8 in text:
         return _first(text, "a byte order mark inside the file", lambda line: codecs.BOM_UTF8 in line)
     if lone_returns:
@@ -222,4 +223,4 @@ _FITS: dict[Kind, "Callable[[pa.ChunkedArray], pa.ChunkedArray]"] = {
     Kind.decimal: _is_finite,
     Kind.timestamp: _is_in_calendar,
 }
-"""Which of a column's values its type can hold."""
+"""For each kind, the values that fit its type."""

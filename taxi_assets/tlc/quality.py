@@ -1,15 +1,15 @@
-"""Rules about the quality of a published month, and what a month's counts say about each.
+"""Quality rules for a published month, and the evaluation of a month's counts against them.
 
-A rule does not reject rows: they are data as the TLC publishes it. It limits the share of rows that may break it, so
-that a month that looks unlike all others is noticed. The limits come from real months; the comment at each limit gives
-the highest share found in:
+A rule does not reject rows, because they are the data that the TLC publishes. It limits the share of rows that may
+break it, so that an unusual month is noticed. The limits come from real months. The comment at each limit states the
+highest share found in:
 
 - the mirror's CSVs: green 2020-03 to 2020-07 (whole), yellow 2019-02 to 2020-04 and 2021-01 (samples of 10,000 and
   22,793 rows), fhv 2018-12 and 2020-04 (samples of 4,018 and 1,000 rows),
 - the TLC's Parquet: green 2020-04, 2023-02 and each January from 2021 to 2025 (whole), yellow 2025-02 (a sample of
   5,000 rows).
 
-The fhv limits rest on few rows. How the rows are counted is in `stores.profile`.
+The fhv limits are based on few rows. Not here: counting the rows (`stores.profile`).
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ Figures: TypeAlias = Mapping[str, int | float | str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that some rows of a month may break.
+    """A rule that a limited share of a month's rows may break.
 
-    `limit` is the highest share of rows, 0 to 1, that may break it. `columns` returns the columns that the rule reads
-    in a layout; it is empty for a color that the rule does not apply to.
+    `limit` is the highest allowed share, 0 to 1. `columns` returns the columns of a layout that the rule reads; the
+    result is empty for a color that the rule does not apply to.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Rule:
 class Finding:
     """The counts of one rule in one month: the rows that it read and the rows that break it.
 
-    `details` are figures to show, such as the values that are not in the dictionary.
+    `details` are extra figures to show, such as the values that are not in the data dictionary.
     """
 
     rows: int
@@ -74,8 +74,8 @@ CODES_IN_DICTIONARY = Rule(
     name="codes_in_dictionary",
     description="Coded columns, such as payment_type, hold only values that the TLC's data dictionary defines. A "
     "missing value is allowed. VendorID 4, in yellow months of 2019, is not defined.",
-    # Measured: 0.0086, yellow 2019-02. All of it is VendorID 4, which yellow months to 2019-08 hold and no dictionary
-    # defines: the limit leaves room for it. No other column has an undefined value, and no other month has any.
+    # Measured: 0.0086, yellow 2019-02. All of these are VendorID 4, which appears in yellow months up to 2019-08 but in
+    # no data dictionary: the limit allows for it. No other column or month has undefined values.
     limit=0.02,
     columns=lambda layout: tuple(column.name for column in layout.coded),
 )
@@ -107,8 +107,8 @@ PICKUPS_IN_MONTH = Rule(
 DUPLICATES = Rule(
     name="duplicates",
     description="No row repeats another row of the month in every column. Duplicates inflate every count and sum.",
-    # Measured: 0.00075, fhv 2018-12, whose trips have few columns to differ in; none in whole green months. A yellow
-    # sample cannot show how often a row repeats in the whole month.
+    # Measured: 0.00075, fhv 2018-12, where trips have few columns that can differ; none in whole green months. A
+    # sample of a yellow month cannot show how often rows repeat in the whole month.
     limit=0.005,
     columns=lambda layout: layout.names,
 )
@@ -121,16 +121,16 @@ RULES: tuple[Rule, ...] = (
     PICKUPS_IN_MONTH,
     DUPLICATES,
 )
-"""The rules about shares of rows. `ROWS_LIKE_NEIGHBORS` is about whole months."""
+"""The rules that limit a share of rows. `ROWS_LIKE_NEIGHBORS` compares whole months."""
 
 
 def rules_of(layout: Layout) -> tuple[Rule, ...]:
-    """The rules that apply to a color: those that find the columns they read."""
+    """The rules that apply to a color, that is, whose columns its layout has."""
     return tuple(rule for rule in RULES if rule.columns(layout))
 
 
 def judge(rule: Rule, finding: Finding) -> Verdict:
-    """Whether a month passes a rule: the share of rows that break it is at most the rule's limit.
+    """Evaluate a rule: it passes if the share of rows that break it is at most its limit.
 
     The figures are `rows`, `offending`, `share` and `limit` (both 0 to 1), then the finding's details.
     """
@@ -140,7 +140,7 @@ def judge(rule: Rule, finding: Finding) -> Verdict:
 
 @dataclass(frozen=True)
 class NeighborRule:
-    """A rule about a month's rows beside those of another month: neither has more than `factor` times the other's."""
+    """A rule that compares the row counts of two months: neither may exceed `factor` times the other."""
 
     name: str
     description: str
@@ -151,23 +151,24 @@ ROWS_LIKE_NEIGHBORS = NeighborRule(
     name="rows_like_neighbors",
     description="The month has at least half and at most twice the rows of the month before it, or of the month after "
     "it if the month before is not known. A month outside these limits may be incomplete or duplicated.",
-    # Measured on the rows of all 487 TLC Parquet files from 2009-01 to 2024-05, each beside the month before: outside
-    # are only 2020-04 in all four colors (a ratio of 0.08 to 0.39) and yellow 2020-03 (0.48), when the pandemic emptied
-    # the streets, and fhv 2019-02 (0.07), when high-volume trips moved to files of their own. All others are within
-    # 0.56 to 1.61. Compared with whichever neighbor is closer in rows, 2020-04 would pass, because 2020-05 is alike.
+    # Measured on the row counts of all 487 TLC Parquet files from 2009-01 to 2024-05, each compared with the month
+    # before. Only these are outside the limits: 2020-04 in all four colors (ratios of 0.08 to 0.39) and yellow 2020-03
+    # (0.48), because of the pandemic, and fhv 2019-02 (0.07), when high-volume trips moved to separate files. All
+    # others are within 0.56 to 1.61. A comparison with the more similar neighbor would pass 2020-04, because 2020-05
+    # has a similar row count.
     factor=2.0,
 )
 
 
 def compare_with_neighbors(rows: int, neighbors: Mapping[str, int]) -> Verdict:
-    """Whether a month of `rows` rows passes `ROWS_LIKE_NEIGHBORS`.
+    """Evaluate `ROWS_LIKE_NEIGHBORS` for a month with `rows` rows.
 
-    `neighbors` are the rows of the month before and the month after, by month (`YYYY-MM`), as far as they are known.
-    The earlier one is compared: the trend of a real month shows against the month before. Neighbors without rows are
-    ignored. A month without known neighbors passes.
+    `neighbors` maps the month before and the month after (`YYYY-MM`), if known, to their row counts. The earlier one
+    is used, because the month before shows the trend of a real month. Neighbors without rows are ignored. A month
+    without known neighbors passes.
 
     The figures are `rows` and, if a neighbor is known, `compared_with` (its month), `compared_rows`, `ratio` (rows of
-    this month for each row of the neighbor), `lowest_ratio` and `highest_ratio` (the limits).
+    this month divided by rows of the neighbor), `lowest_ratio` and `highest_ratio` (the limits).
     """
     known = {month: count for month, count in neighbors.items() if count > 0}
     if not known:

@@ -1,7 +1,7 @@
-"""Raw files: the TLC's CSV as published, plain or gzip, read as records.
+"""Read raw files, the CSVs as published by the TLC (plain or gzip), as records.
 
-A record is a line that is not blank; the first is the header. TLC values hold no line breaks, so one unbalanced quote
-can never swallow the lines after it. Not here: what the values mean (see `clean`).
+A record is a nonblank line; the first one is the header. TLC values contain no line breaks, so every line is a record
+of its own, even after an unclosed quote. Not here: what the values mean (`clean`).
 """
 
 from codecs import BOM_UTF8
@@ -15,10 +15,10 @@ from typing import BinaryIO, NamedTuple, cast
 from taxi_assets.errors import BadFile
 
 BLOCK_BYTES = 8 << 20
-"""Text that is read, parsed and written at once: about 85,000 yellow rows. It bounds memory, and is one row group."""
+"""Bytes to read, parse and write at a time, about 85,000 yellow rows. Limits memory; each block is a row group."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes. The TLC's lines have less than 300; one that is as long as this is no CSV."""
+"""Maximum bytes of a line. TLC lines have fewer than 300, so a file with a line this long is not a CSV."""
 
 _READ_BYTES = 1 << 20
 
@@ -36,10 +36,10 @@ _FORMATS = {
     _GZIP.decode(errors="backslashreplace"): "a gzip file",
     "version https://git-lfs": "a Git LFS pointer to the file",
 }
-"""What comes in place of a CSV, by how it starts, in lower case; the first that fits is meant."""
+"""Formats that arrive instead of a CSV, by their first characters in lowercase. The first match wins."""
 
 _SHOWN = 64
-"""Bytes of a file's start that are looked at, and shown."""
+"""Bytes at the start of a file to inspect and to show in messages."""
 
 _LOOK = "Look at its address, what is there and who may fetch it; then fetch it again"
 
@@ -47,33 +47,33 @@ _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line, with its end or without, holds nothing: it is no record then."""
+    """Whether a line, with or without its line ending, is empty. A blank line is not a record."""
     return line in (b"", b"\n", b"\r\n", b"\r")
 
 
 class Measure(NamedTuple):
-    """What can be told of a text of whole lines before it is parsed."""
+    """Measurements of a text of whole lines, taken before parsing."""
 
     records: int
-    """Lines that are not blank."""
+    """Number of nonblank lines."""
 
     longest: int
-    """Bytes of the longest line, its line feed included."""
+    """Bytes of the longest line, including its line feed."""
 
     lone_returns: int
-    """Carriage returns that are not part of a line end."""
+    """Number of carriage returns that are not part of a line ending."""
 
 
 def measure(text: bytes) -> Measure:
-    """Look at the line ends of a text; its last line may lack one."""
+    """Measure a text by its line endings. The last line may have no line ending."""
     import numpy as np
 
-    # As if the last line had its end, and the first one came after another.
+    # Add the line feed of the last line if it is missing, and one before the first line.
     framed = np.frombuffer(b"\n" + text + (b"" if text.endswith(b"\n") else b"\n"), dtype=np.uint8)
     feeds = np.flatnonzero(framed == _LINE_FEED)
     lengths = np.diff(feeds)
     after_return = framed[feeds[1:] - 1] == _CARRIAGE_RETURN
-    blank = (lengths == 1) | ((lengths == 2) & after_return)  # noqa: PLR2004  # a line feed; and what comes before it
+    blank = (lengths == 1) | ((lengths == 2) & after_return)  # noqa: PLR2004  # LF or CRLF
     return Measure(
         records=int(lengths.size - np.count_nonzero(blank)),
         longest=int(lengths.max(initial=0)),
@@ -82,11 +82,11 @@ def measure(text: bytes) -> Measure:
 
 
 def count_rows(path: Path, called: str = "") -> int:
-    """The number of rows of a raw file: its records but for the header.
+    """Count the rows of a raw file: its records without the header.
 
-    It reads the file to its end on its own, apart from the cleaning, so that each can be held against the other.
-    Messages call the file `called`, or else by its name. Raises BadFile for a file that is cut short, corrupt or empty,
-    and for a line that is too long to be one.
+    It reads the whole file independently of the cleaning, so that the two counts can be compared. `called` is the name
+    of the file in messages; by default, its file name. Raises BadFile for a file that is truncated, corrupt or empty,
+    and for a line that is too long.
     """
     called = called or path.name
     records = 0
@@ -102,15 +102,15 @@ def count_rows(path: Path, called: str = "") -> int:
 
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256, hexadecimal, of a raw file as it was published."""
+    """The SHA-256 (hexadecimal) of a raw file as published, before decompression."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The decompressed text of a raw file in blocks of whole lines, in order; only the last may lack its line end.
+    """Yield the decompressed text of a raw file in blocks of whole lines. Only the last may have no line ending.
 
-    Raises BadFile for a file that is cut short or corrupt, and for a line that would not end.
+    Raises BadFile for a file that is truncated or corrupt, and for a line that is too long.
     """
     rest = b""
     with _open(path, path.name) as file:
@@ -136,7 +136,7 @@ def _too_long(called: str) -> BadFile:
 
 @contextmanager
 def _open(path: Path, called: str) -> Iterator[BinaryIO]:
-    """The decompressed bytes; what is wrong with the compression, and what starts as no CSV does, becomes BadFile."""
+    """Open a raw file for reading decompressed bytes. Raises BadFile for invalid gzip data and other formats."""
     from isal import igzip, isal_zlib
 
     try:
@@ -152,7 +152,7 @@ def _open(path: Path, called: str) -> Iterator[BinaryIO]:
 
 
 def require_csv_start(start: bytes, suffix: str, called: str) -> None:
-    """Raise BadFile where the first bytes of a file, called so, are not those of what its suffix says."""
+    """Raise BadFile if the first bytes of a file do not match its suffix. `called` is its name in messages."""
     if ".gz" not in suffix:
         _refuse_other_formats(BytesIO(start), called)
     elif not _GZIP.startswith(start[: len(_GZIP)]):
@@ -161,7 +161,7 @@ def require_csv_start(start: bytes, suffix: str, called: str) -> None:
 
 
 def _refuse_other_formats(file: BinaryIO, called: str) -> None:
-    """Raise BadFile where a file is a page, an answer or a format that servers send in place of a CSV."""
+    """Raise BadFile for a format that servers send instead of a CSV, such as a web page or JSON."""
     seen = _first_line(file)
     for mark, what in _FORMATS.items():
         if seen.lower().startswith(mark):
@@ -169,7 +169,7 @@ def _refuse_other_formats(file: BinaryIO, called: str) -> None:
 
 
 def _first_line(file: BinaryIO) -> str:
-    """The first letters of a file, as they are shown in messages; the file is where it was."""
+    """Return the first characters of a file for messages, and rewind the file."""
     start = file.read(_SHOWN)
     file.seek(0)
     return start.removeprefix(BOM_UTF8).lstrip().partition(b"\n")[0].rstrip().decode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Rejected lines: what they are, and the file that keeps them, with columns `line`, `reason` and `text`."""
+"""Rejected lines, and the Parquet file that stores them, with the columns `line`, `reason` and `text`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reject:
-    """A line that is no row: its number in the file (the first line is 1), why it is none, and its text."""
+    """A line that is not a valid row: its number in the file (the first line is 1), the reason, and its text."""
 
     line: int
     reason: str
@@ -26,7 +26,7 @@ _SHOWN = 200
 
 
 class RejectFile:
-    """Writes rejects to a Parquet file as they come; a month without any leaves the file as it was."""
+    """Writes rejects to a Parquet file. Without any rejects, an existing file stays unchanged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +42,7 @@ class RejectFile:
             self._writer.close()
 
     def write(self, rejects: list[Reject]) -> None:
-        """Add rejects, one row group a call."""
+        """Append rejects. Each call writes one row group."""
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
 

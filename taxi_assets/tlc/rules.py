@@ -1,9 +1,9 @@
-"""The course's two rules about passengers, each of which a user may turn off.
+"""The two passenger rules of the Data Engineering Zoomcamp course. Each can be turned off.
 
-- In the lake, a missing passenger_count becomes 0 (`MissingPassengers`).
-- In Postgres, a row that reports 0 passengers is dropped; a row where it is missing stays (`ZeroPassengers`).
+- In the lake, a missing `passenger_count` becomes 0 (`MissingPassengers`).
+- In Postgres, rows with `passenger_count = 0` are dropped; rows where it is missing are kept (`ZeroPassengers`).
 
-Neither touches a color that does not report passengers. Not here: which stations apply them.
+Neither rule affects a color that does not report passengers. Not here: which assets apply the rules.
 """
 
 from enum import StrEnum
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class MissingPassengers(StrEnum):
-    """What becomes of a missing passenger_count in the lake."""
+    """How to handle a missing `passenger_count` in the lake: set it to 0, or keep it missing."""
 
     zero = "zero"
     keep = "keep"
 
 
 class ZeroPassengers(StrEnum):
-    """What becomes of a row with 0 passengers in Postgres."""
+    """How to handle rows with `passenger_count = 0` in Postgres: drop or keep them."""
 
     drop = "drop"
     keep = "keep"
 
 
 def fill_missing_passengers(table: "pa.Table", layout: Layout, rule: MissingPassengers) -> "pa.Table":
-    """The rows of a table, with missing passengers as the rule wants them."""
+    """Return a table with missing passenger counts filled according to the rule."""
     from pyarrow import compute
 
     if layout.passengers is None or rule is MissingPassengers.keep:
@@ -41,18 +41,18 @@ def fill_missing_passengers(table: "pa.Table", layout: Layout, rule: MissingPass
 
 
 def drop_zero_passengers(table: "pa.Table", layout: Layout, rule: ZeroPassengers) -> "pa.Table":
-    """The rows of a table that the rule keeps."""
+    """Return the rows of a table that the rule keeps."""
     from pyarrow import compute
 
     if layout.passengers is None or rule is ZeroPassengers.keep:
         return table
-    # A comparison with a missing value is neither true nor false: such a row stays.
+    # A comparison with a missing value returns null; fill it with true to keep the row.
     keeps = compute.fill_null(compute.not_equal(table.column(layout.passengers), 0), True)  # noqa: FBT003
     return table.filter(keeps)
 
 
 def count_passengers(path: Path, layout: Layout) -> tuple[int, int]:
-    """The rows of a month's file that miss their passenger_count, and those where it is 0."""
+    """Count the rows of a Parquet file where `passenger_count` is missing, and those where it is 0."""
     from pyarrow import compute
     from pyarrow.parquet import ParquetFile
 

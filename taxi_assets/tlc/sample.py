@@ -1,7 +1,8 @@
-"""Made-up months that look like the TLC's CSVs of 2019 to 2021, of any size and without a network.
+"""Generate sample months of any size, without network access, that look like TLC CSVs of 2019 to 2021.
 
-What differs between colors is the data in `_LOOKS`, taken from real months. The quirks of real months are here (missing
-meter data, strays, refunds, absurd distances); rows that do not parse are not. Nor is where a month's file goes.
+`_LOOKS` contains the differences between colors, taken from real months. Samples include the quirks of real months:
+missing meter data, pickups outside the month, refunds and implausible distances. All sample rows parse.
+Not here: where a sample file is stored.
 """
 
 from collections.abc import Mapping
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     Numbers: TypeAlias = npt.NDArray[np.int64]
     Flags: TypeAlias = npt.NDArray[np.bool_]
 
-# Rows that are drawn and written at a time, so that memory does not grow with the month.
+# Rows to generate and write at a time, so that memory use does not depend on the size of the month.
 _BLOCK = 50_000
 
 
 def write_sample(month: TripMonth, rows: int, path: Path, seed: int = 0) -> None:
-    """Write a made-up month of `rows` trips to `path`, a gzip CSV as the TLC's mirror has it.
+    """Write a sample month with `rows` trips to `path` as a gzip CSV in the format of the mirror of TLC files.
 
-    The same month, rows and seed give the same bytes, with the same releases of numpy and isal; another month or seed
-    gives other trips. `rows` and `seed` are 0 or more.
+    The same month, rows and seed produce the same bytes with the same versions of NumPy and isal. A different month or
+    seed produces different trips. `rows` and `seed` must be 0 or greater.
 
-    As in real months, rows go by the hour of their pickup, and those without meter data come last.
+    As in real months, rows are sorted by the hour of the pickup, and rows without meter data come last.
     """
     import numpy as np
     from isal import igzip_threaded
@@ -47,24 +48,24 @@ def write_sample(month: TripMonth, rows: int, path: Path, seed: int = 0) -> None
             file.write(look.line_end.encode())
 
 
-_Choices: TypeAlias = Mapping[int, int] | Mapping[str, int]  # what to choose from, each with its weight
+_Choices: TypeAlias = Mapping[int, int] | Mapping[str, int]  # values and their weights
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How a color's file is written, and how its trips are spread."""
+    """The file format of a color and the distribution of its trips."""
 
-    quote: str  # around names and text
+    quote: str  # around column names and text values
     line_end: str
-    clock: str  # the finest unit that times are written with
-    unmetered: float  # share of rows that lack what only a meter tells
+    clock: str  # resolution of timestamps
+    unmetered: float  # share of rows without meter data
     hours: tuple[int, ...]  # pickups by hour of the day, as weights
-    choices: Mapping[str, _Choices]  # columns whose values depend on nothing else; amounts in cents
-    missing: Mapping[str, float] = field(default_factory=dict)  # share of missing values by column
+    choices: Mapping[str, _Choices]  # independent columns; amounts in cents
+    missing: Mapping[str, float] = field(default_factory=dict)  # share of missing values, by column
 
 
 def _zones(*busy: int) -> dict[int, int]:
-    """All zones, and those that are busy, the busiest first, the more often."""
+    """Weights of all zones. The `busy` zones, listed busiest first, have higher weights."""
     return dict.fromkeys(range(1, 266), 1) | {zone: 4 * rank for rank, zone in enumerate(reversed(busy), start=2)}
 
 
@@ -146,22 +147,22 @@ _LOOKS: Mapping[str, _Look] = MappingProxyType(
 
 _WEEKDAYS = (19, 20, 21, 22, 22, 19, 17)  # trips from Monday to Sunday, as weights
 
-# Every shift leaves the month, whatever its day and length.
+# Shifts in days with weights. Each moves any pickup out of its month.
 _STRAY_DAYS = {-31: 1, 31: 1, -4400: 1, 7500: 1}
 _STRAYS = 0.0005
 
-# The distance, in hundredths of a mile, that this share of trips stays within.
+# The distribution of distances: shares of trips, and the distance in hundredths of a mile at each share.
 _SHARES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
 _MILES = (0, 0, 46, 60, 98, 164, 309, 696, 1113, 1912, 2760, 8390)
 _ABSURD_MILES = 0.0003
 
-_CARD, _NO_CHARGE = 1, 3  # payment types; those after "no charge" are disputes and the like
-_REFUNDS = 0.4  # share of what was not charged or disputed
+_CARD, _NO_CHARGE = 1, 3  # payment types; the ones after "no charge" are disputes and similar
+_REFUNDS = 0.4  # share of the trips with no charge or a dispute
 _EXTRA_BY_HOUR = (*[50] * 6, *[0] * 10, *[100] * 4, *[50] * 4)  # cents: overnight, by day, rush hour, overnight
 
 
 def _lines(month: TripMonth, places: "Numbers", rows: int, rng: "np.random.Generator") -> "pa.Buffer":
-    """The lines at these places of a file of so many rows, without the last line's end."""
+    """Generate the lines at `places` in a file with `rows` rows, without the last line ending."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -169,7 +170,7 @@ def _lines(month: TripMonth, places: "Numbers", rows: int, rng: "np.random.Gener
     look, layout = _LOOKS[month.color], LAYOUTS[month.color]
     metered = rows - round(rows * look.unmetered)
     unmetered = places >= metered
-    # How far into the month a row is: both the metered and the unmetered run through it.
+    # The position of a row in the month, 0 to 1. Metered and unmetered rows each cover the whole month.
     progress = np.where(unmetered, (places - metered) / max(rows - metered, 1), places / metered)
     values = _values(month, progress, unmetered, rng)
     texts = [
@@ -184,7 +185,7 @@ def _lines(month: TripMonth, places: "Numbers", rows: int, rng: "np.random.Gener
 def _values(
     month: TripMonth, progress: "npt.NDArray[np.float64]", unmetered: "Flags", rng: "np.random.Generator"
 ) -> dict[str, Any]:
-    """Trips, column by column: times in seconds since 1970, distances and amounts in hundredths."""
+    """Generate trips as columns: times in seconds since 1970, distances and amounts in hundredths."""
     import numpy as np
 
     look, layout = _LOOKS[month.color], LAYOUTS[month.color]
@@ -197,14 +198,14 @@ def _values(
         slipped = rng.random(len(miles)) < _ABSURD_MILES
         values["trip_distance"] = np.where(slipped, miles * 9_973, miles)
         fare = 250 + 50 * (miles // 20 + seconds // 112)
-        # Agreed on beforehand, not counted by a meter in steps of 50 cents.
+        # Unmetered fares are agreed in advance, so they are not multiples of 50 cents.
         fare += unmetered * rng.integers(0, 1000, len(fare))
         values |= _charges(fare, pickup, values, rng)
     return values
 
 
 def _pickups(month: TripMonth, progress: "npt.NDArray[np.float64]", rng: "np.random.Generator") -> "Numbers":
-    """When trips start: in the order of the hours, at random within an hour, and a few outside the month."""
+    """Generate pickup times: sorted by hour, random within the hour, and a few outside the month."""
     import numpy as np
 
     days = (month.end - month.first_day).days
@@ -221,7 +222,7 @@ def _pickups(month: TripMonth, progress: "npt.NDArray[np.float64]", rng: "np.ran
 def _charges(
     fare: "Numbers", pickup: "Numbers", values: Mapping[str, Any], rng: "np.random.Generator"
 ) -> dict[str, "Numbers"]:
-    """The charges of metered trips in cents, and their sum; all negative where a charge was taken back."""
+    """Calculate the charges and the total of trips in cents. All are negative for a refund."""
     import numpy as np
 
     charges = {
@@ -251,7 +252,7 @@ def _missing(name: str, unmetered: "Flags", look: _Look, rng: "np.random.Generat
 
 
 def _texts(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", look: _Look) -> "pa.Array":
-    """The values as the color's file spells them."""
+    """Format values as in the files of the color."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -268,10 +269,10 @@ def _texts(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", 
 
 
 def _spell_miles(hundredths: int) -> str:
-    """Two decimals, and no zero before the point: 58 is .58, 340 is 3.40."""
+    """Format with two decimals and no leading zero: 58 becomes .58, and 340 becomes 3.40."""
     return f"{hundredths / 100:.2f}".removeprefix("0")
 
 
 def _spell_dollars(cents: int) -> str:
-    """As few decimals as will do: 50 is 0.5, 800 is 8."""
+    """Format with as few decimals as possible: 50 becomes 0.5, and 800 becomes 8."""
     return str(cents / 100).removesuffix(".0")

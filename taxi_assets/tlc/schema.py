@@ -1,8 +1,8 @@
-"""The columns of each color, in the TLC's order and one canonical spelling, and how a file's header maps onto them.
+"""The columns of each color, in the order of the TLC and with canonical names, and the mapping of headers to them.
 
-What differs between colors is the data in `LAYOUTS`; nothing else in the project names a column of one color.
-Types and meanings follow the TLC's data dictionaries and its files of 2019 to 2021-07; codes include those that the
-dictionaries of 2025 define.
+`LAYOUTS` contains the differences between colors; no other code refers to a column of one color by name. Types and
+meanings follow the TLC data dictionaries and the TLC files of 2019 to 2021-07. Codes include those of the 2025 data
+dictionaries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a column's values are. Every value may be missing."""
+    """The type of a column's values. Every column is nullable."""
 
     integer = "integer"
     decimal = "decimal"
@@ -30,10 +30,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its canonical name, the kind of its values, its meaning.
+    """A column: its canonical name, type and meaning.
 
-    `codes` are the values that the TLC's data dictionary defines, each with its meaning; empty for a column that is
-    not coded.
+    `codes` maps the values that the TLC data dictionary defines to their meanings; empty for a column without codes.
     """
 
     name: str
@@ -44,11 +43,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a color's files since 2019, and the roles that checks and rules need.
+    """The columns of a color's files since 2019, and the roles of columns that checks and rules use.
 
-    `pickup` and `dropoff` are when a trip starts and ends, `zones` the taxi zones where it starts and ends.
-    `passengers` is how many people rode, `total` what they paid in US dollars; both are None for a color that reports
-    neither.
+    The roles are column names. `pickup` and `dropoff` are the times when a trip starts and ends, and `zones` are the
+    taxi zones of its start and end. `passengers` is the number of passengers, and `total` is the total charge in US
+    dollars; both are None for a color that does not report them.
     """
 
     color: str
@@ -61,21 +60,21 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the file's columns, in the TLC's order."""
+        """The column names of a file, in the order of the TLC."""
         return tuple(column.name for column in self.columns)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
-        """The columns from `clean_trips` on: the file's, then `file_month`."""
+        """The columns of `clean_trips` and all downstream assets: those of the file, then `file_month`."""
         return (*self.columns, FILE_MONTH)
 
     @property
     def coded(self) -> tuple[Column, ...]:
-        """The columns whose values are codes of the data dictionary."""
+        """The columns whose values are codes from the data dictionary."""
         return tuple(column for column in self.columns if column.codes)
 
     def arrow_schema(self) -> "pa.Schema":
-        """The Arrow schema of `table_columns`: int64, double, string, timestamp[us] without a zone, date32."""
+        """The Arrow schema of `table_columns`: int64, double, string, timestamp[us] without a time zone, and date32."""
         import pyarrow as pa
 
         types = {
@@ -88,11 +87,11 @@ class Layout:
         return pa.schema([(column.name, types[column.kind]) for column in self.table_columns])
 
     def map_header(self, header: Sequence[str]) -> tuple[str, ...]:
-        """The canonical names of a file's columns, in the file's order.
+        """Map the header of a file to canonical column names, in the order of the file.
 
-        Names match without regard to letter case and to spaces and quotes around them, because the TLC's spelling
-        differs between years. Raises BadHeader, with the difference, where a column is missing, unknown or there twice;
-        it says whose columns these are, where they are those of another color or another time.
+        Matching ignores letter case and surrounding spaces and quotes, because the TLC's spelling varies by year.
+        Raises BadHeader, with the differences, if a column is missing, unknown or duplicated. If the columns are those
+        of another color or period, the message says which.
         """
         canonical = {name.lower(): name for name in self.names}
         found = plain(header)
@@ -112,7 +111,7 @@ class Layout:
 
 
 def _recognise(found: Sequence[str]) -> Era | None:
-    """The era whose columns these plain names are, in any order."""
+    """Find the era with these normalized column names, in any order."""
     layouts = (Era(layout.color, "since 2019", layout.names) for layout in LAYOUTS.values())
     return next((era for era in (*layouts, *ERAS) if sorted(plain(era.names)) == sorted(found)), None)
 
@@ -120,10 +119,10 @@ def _recognise(found: Sequence[str]) -> Era | None:
 _READS = "This project reads files since 2019 as its default source, the mirror, has them. "
 
 _SHOWN = 500
-"""Letters of a header in a message: what is no CSV may have thousands."""
+"""Maximum characters of a header in a message, because a file that is not a CSV may have thousands."""
 
 ZONES = range(1, 266)
-"""The zone ids of the TLC's zone lookup: 1 to 263 in the city, 264 unknown, 265 outside it."""
+"""The zone IDs of the TLC taxi zone lookup table: 1 to 263 in the city, 264 unknown, 265 outside the city."""
 
 FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that the trip was published in.")
 
@@ -133,7 +132,7 @@ def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
 
 
 def _coded(name: str, kind: Kind, meaning: str, codes: Mapping[int | str, str]) -> dict[str, Column]:
-    """A column of codes, whose meaning lists them."""
+    """Create a column with codes, which its description lists."""
     listed = ", ".join(f"{code} {text}" for code, text in codes.items())
     return {name: Column(name, kind, f"{meaning}: {listed}.", MappingProxyType(codes))}
 

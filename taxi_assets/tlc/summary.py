@@ -1,7 +1,7 @@
-"""What a store holds of a month, in figures that can be compared between stores.
+"""Summary figures of a month, which can be compared between stores.
 
-`figures` declares the figures and their order. Parquet files are summarized in `parquet`, and the SQL for tables is
-built in `stores.summaries`.
+`figures` declares the figures and their order. Not here: the summary of a Parquet file (`parquet`), and the SQL that
+summarizes a table (`stores.summaries`).
 """
 
 import math
@@ -23,7 +23,7 @@ _RELATIVE = 1e-9
 
 
 class Aggregate(StrEnum):
-    """How a figure is computed: as a count of rows, or as the sum, lowest, highest or missing values of a column."""
+    """How to compute a figure: a row count, or the sum, minimum, maximum or null count of a column."""
 
     rows = "rows"
     total = "total"
@@ -34,7 +34,7 @@ class Aggregate(StrEnum):
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a summary: its name, how it is computed, and the column it is computed from, empty for `rows`."""
+    """A figure of a summary: its name, aggregate and column. The column is empty for `rows`."""
 
     name: str
     aggregate: Aggregate
@@ -42,7 +42,7 @@ class Figure:
 
 
 def figures(layout: Layout) -> tuple[Figure, ...]:
-    """The figures of a month with these columns, in the order in which stores return them."""
+    """The figures for a layout, in the order in which stores return them."""
     return (
         Figure("rows", Aggregate.rows),
         *([Figure(_TOTAL, Aggregate.total, layout.total)] if layout.total else []),
@@ -56,9 +56,9 @@ def figures(layout: Layout) -> tuple[Figure, ...]:
 class MonthSummary:
     """The figures of a month in one store.
 
-    `total_amount` is the sum of the column `Layout.total` in US dollars: None for a color without one, 0 for no rows.
-    `first_pickup` and `last_pickup` are New York wall-clock times, None where no row has one. `nulls` is the number of
-    missing values by canonical column name, `file_month` excluded.
+    `total_amount` is the sum of the column `Layout.total` in US dollars: None for a color without that column, and 0
+    without rows. `first_pickup` and `last_pickup` are local times in New York without a time zone, or None if no row
+    has a pickup time. `nulls` maps canonical column names, except `file_month`, to the number of missing values.
     """
 
     rows: int
@@ -68,7 +68,7 @@ class MonthSummary:
     nulls: Mapping[str, int]
 
     def values(self) -> dict[str, Value]:
-        """Each figure by its name, as `figures` declares them."""
+        """The figures by name, as declared by `figures`."""
         return {
             "rows": self.rows,
             **({} if self.total_amount is None else {_TOTAL: self.total_amount}),
@@ -78,10 +78,10 @@ class MonthSummary:
         }
 
     def differences(self, other: "MonthSummary") -> dict[str, tuple[Value, Value]]:
-        """The figures that differ, by name: the value here, then the value in `other`.
+        """The figures that differ, by name, each as a pair of the value here and the value in `other`.
 
-        Sums of money are equal within a cent, or a billionth for large sums: engines add doubles in different orders.
-        A figure that one side does not have is None there.
+        Totals are equal within one cent, or within a relative tolerance of 1e-9 for large totals, because engines add
+        doubles in different orders. A figure that one side does not have is None on that side.
         """
         ours, theirs = self.values(), other.values()
         pairs = {name: (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
@@ -89,9 +89,9 @@ class MonthSummary:
 
 
 def from_values(layout: Layout, values: Mapping[str, Any]) -> MonthSummary:
-    """A summary from a value for each of `figures(layout)`, by name.
+    """Create a summary from the values of `figures(layout)`, by name.
 
-    The sum of no values, null in SQL, is 0. Raises KeyError for a figure without a value.
+    A null sum, which SQL returns for no values, becomes 0. Raises KeyError if a figure is missing.
     """
     return MonthSummary(
         rows=int(values["rows"]),

@@ -1,6 +1,6 @@
-"""A month of one color's trips, and the names that it goes by: file, object, table, partition.
+"""A month of trips of one color, and the names of its file, lake object, table and partition.
 
-Not here: what is inside the file (see `schema`).
+Not here: the contents of the file (`schema`).
 """
 
 import re
@@ -19,9 +19,9 @@ _MONTH = re.compile(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True, order=True)
 class TripMonth:
-    """One color and one month, the unit of all work here: what the TLC publishes as one file.
+    """A color and a month: the unit of work, which the TLC publishes as one file.
 
-    `color` is one of `COLORS`; `month` is `YYYY-MM`. Anything else raises UnknownMonth.
+    `color` is one of `COLORS`, and `month` is `YYYY-MM`. Raises UnknownMonth for other values.
     """
 
     color: str
@@ -37,37 +37,37 @@ class TripMonth:
 
     @property
     def first_day(self) -> date:
-        """The first day of the file's month, the value of the column `file_month`."""
+        """The first day of the month, which is the value of the column `file_month`."""
         return date.fromisoformat(f"{self.month}-01")
 
     @property
     def end(self) -> date:
-        """The first day of the month after."""
+        """The first day of the next month."""
         return date.fromisoformat(f"{next_month(self.month)}-01")
 
     @property
     def stem(self) -> str:
-        """The TLC's name of the file without a suffix, such as `yellow_tripdata_2021-01`."""
+        """The TLC file name without a suffix, such as `yellow_tripdata_2021-01`."""
         return f"{self.color}_tripdata_{self.month}"
 
     @property
     def object_name(self) -> str:
-        """The name of the month's object in a lake, the one that the course uses."""
+        """The name of the object in the lake, the same as in the Data Engineering Zoomcamp course."""
         return f"data/{self.color}/{self.stem}.parquet"
 
     @property
     def table(self) -> str:
-        """The table, of a warehouse and of Postgres, that all months of this color share."""
+        """The table in the warehouse and in Postgres, which contains all months of this color."""
         return f"{self.color}_taxi_trips"
 
     @property
     def month_id(self) -> str:
-        """The month as six digits, BigQuery's partition id, such as `202101`."""
+        """The month as six digits, such as `202101`: the partition ID in BigQuery."""
         return self.month.replace("-", "")
 
 
 def require_month(text: str) -> str:
-    """Give `text` back if it is a month, `YYYY-MM`. Raises UnknownMonth."""
+    """Return `text` if it is a valid month (`YYYY-MM`). Raises UnknownMonth."""
     if not _MONTH.fullmatch(text):
         raise _not_a_month(text)
     return text
@@ -80,16 +80,17 @@ def next_month(month: str) -> str:
 
 
 def months_before(month: str, count: int) -> tuple[str, ...]:
-    """The `count` months that end before `month`, in order."""
+    """The `count` months before `month`, in chronological order, as `YYYY-MM`."""
     number = int(month[:4]) * 12 + int(month[5:]) - 1
     return tuple(f"{n // 12:04d}-{n % 12 + 1:02d}" for n in range(number - count, number))
 
 
 def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
-    """Read months as people write them: in order, each once.
+    """Parse the value of `--months` into unique months (`YYYY-MM`) in chronological order.
 
-    A comma separates `2021-01`, `2021-1`, the year `2021`, and ranges of these: `2020-03..2020-07`, `2020-03..07`,
-    `2019..2021`. A range without an end goes to `last`, one without a start begins at `first`, both `YYYY-MM`.
+    The value is a comma-separated list of months (`2021-01`, `2021-1`), years (`2021`) and ranges of them
+    (`2020-03..2020-07`, `2020-03..07`, `2019..2021`). An open-ended range starts at `first` or ends at `last`, both
+    `YYYY-MM`.
 
     Raises UnknownMonth for anything else, and for a range that ends before it starts.
     """
@@ -111,9 +112,9 @@ def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
 
 
 def parse_colors(words: Iterable[str]) -> tuple[str, ...]:
-    """Read colors as people write them, in any letter case, several separated by commas, or `all`: each once.
+    """Parse colors into unique colors: comma-separated names in any letter case, or `all`.
 
-    Raises UnknownMonth for a color that the TLC does not publish, and for words that name none.
+    Raises UnknownMonth for an unknown color, and for a value without any color.
     """
     given, colors = list(words), dict[str, None]()
     for word in (part.strip().lower() for text in given for part in text.split(",")):
@@ -128,7 +129,7 @@ def parse_colors(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def format_months(months: Iterable[str]) -> str:
-    """Months as `--months` takes them, ranges where they follow each other, such as `2020-03..2020-05,2020-12`."""
+    """Format months for `--months`, with consecutive months as ranges, such as `2020-03..2020-05,2020-12`."""
     ranges: list[list[str]] = []
     for month in sorted(months):
         if ranges and next_month(ranges[-1][-1]) == month:
@@ -139,7 +140,7 @@ def format_months(months: Iterable[str]) -> str:
 
 
 def months_by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
-    """The months of each color, colors and months in the order in which they come."""
+    """Group months by color, and keep the order of colors and months."""
     colors: dict[str, list[str]] = {}
     for month in months:
         colors.setdefault(month.color, []).append(month.month)
@@ -147,7 +148,7 @@ def months_by_color(months: Iterable[TripMonth]) -> dict[str, list[str]]:
 
 
 def format_by_color(months: Iterable[TripMonth]) -> str:
-    """Months of several colors, such as `yellow 2021-08..2021-10, fhv 2020-01`."""
+    """Format months of several colors, such as `yellow 2021-08..2021-10, fhv 2020-01`."""
     return ", ".join(f"{color} {format_months(these)}" for color, these in months_by_color(months).items())
 
 
@@ -161,7 +162,7 @@ def _not_a_month(text: str) -> UnknownMonth:
 
 
 def _span(text: str) -> tuple[str, str]:
-    """The first and the last month of a month or a year."""
+    """The first and last month of a month or year."""
     if re.fullmatch(r"[1-9][0-9]{3}", text):
         return f"{text}-01", f"{text}-12"
     year, dash, number = text.partition("-")
@@ -170,7 +171,7 @@ def _span(text: str) -> tuple[str, str]:
 
 
 def _in_year(end: str, start: str) -> str:
-    """The end of a range such as `2020-03..07`, with the year of its start."""
+    """Add the year of the start to the end of a range such as `2020-03..07`."""
     return f"{start[:4]}-{end}" if re.fullmatch(r"[0-9]{1,2}", end) and "-" in start else end
 
 

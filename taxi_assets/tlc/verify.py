@@ -1,6 +1,6 @@
-"""What must hold of a file before anybody is given it: its rows and its columns.
+"""Verify the rows and columns of a file before it is published.
 
-Not here: what a month's trips are worth (`quality`).
+Not here: the quality of the trips (`quality`).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from taxi_assets.tlc.trips import TripMonth
 
 
 def verify_file(month: TripMonth, path: Path, layout: Layout, rows: int) -> None:
-    """Read back the footer of a month's Parquet file. Raises SchemaMismatch, CountMismatch for other `rows`."""
+    """Verify the schema and the row count in the footer of a Parquet file. Raises SchemaMismatch and CountMismatch."""
     schema, expected = parquet.read_schema(path), layout.arrow_schema()
     if not schema.equals(expected):
         raise SchemaMismatch(
@@ -25,7 +25,7 @@ def verify_file(month: TripMonth, path: Path, layout: Layout, rows: int) -> None
 
 
 def verify_count(month: TripMonth, what: str, seen: int, expected: int) -> None:
-    """Raises CountMismatch where a count of a month, described by `what`, is not the expected one."""
+    """Raise CountMismatch if a count is not the expected one. `what` describes the count in the message."""
     if seen != expected:
         raise CountMismatch(
             f"{month}: {seen:,} {what}, expected {expected:,}. Nothing is published. Please report this as a bug",

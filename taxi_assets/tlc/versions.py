@@ -1,7 +1,7 @@
-"""What the version of a month stands for at each step: the content that came in, and the rules that shaped it.
+"""Data versions of a month for each asset, computed from the version of the input and the rules that were applied.
 
-The same input under the same rules has the same version, wherever and however often it is made: what is downstream is
-stale exactly where its input's version is another one. Not here: who compares versions.
+The same input and rules always produce the same version, so a downstream asset is stale only if the version of its
+input changed. Not here: comparing versions.
 """
 
 from collections.abc import Mapping
@@ -15,34 +15,34 @@ from taxi_assets.tlc.schema import Layout
 CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
     {"raw_trips": "1", "clean_trips": "1", "lake_trips": "1", "warehouse_trips": "1", "postgres_trips": "1"}
 )
-"""The version of each asset's code. Raise it when the same input and rules give other rows, columns or values.
+"""The code version of each asset. Increase it when the same input and rules produce different rows, columns or values.
 
-A test compares what the code makes of fixed input with what it made under the version that stands here.
+A test compares the output for a fixed input with the recorded output of the current version.
 """
 
 
 def clean_version(raw_sha256: str) -> str:
-    """The version of the clean rows of a raw file."""
+    """The data version of the clean rows of a raw file, from its SHA-256 (hexadecimal)."""
     return _version("clean_trips", raw_sha256)
 
 
 def version_of_clean(footer: Footer) -> str:
-    """The version of a clean file: as its footer states it, or, in a file that states none, by its raw file."""
+    """The data version of a clean file: from its footer or, if missing there, from the SHA-256 of its raw file."""
     return footer.version or clean_version(footer.source)
 
 
 def lake_version(clean: str, layout: Layout, rule: MissingPassengers) -> str:
-    """The version of the lake's object of a clean month; the rule counts only for a color that reports passengers."""
+    """The data version of a lake object. The rule has an effect only for a color that reports passengers."""
     return _version("lake_trips", clean, *([str(rule)] if layout.passengers else []))
 
 
 def warehouse_version(lake: str) -> str:
-    """The version of the warehouse's rows of an object."""
+    """The data version of the rows in the warehouse, from the version of the lake object."""
     return _version("warehouse_trips", lake)
 
 
 def postgres_version(clean: str, layout: Layout, rule: ZeroPassengers) -> str:
-    """The version of Postgres' rows of a clean month; the rule counts only for a color that reports passengers."""
+    """The data version of the rows in Postgres. The rule has an effect only for a color that reports passengers."""
     return _version("postgres_trips", clean, *([str(rule)] if layout.passengers else []))
 
 
@@ -51,4 +51,4 @@ def _version(asset: str, *parts: str) -> str:
 
 
 _DIGITS = 16
-"""Enough that no two versions of a month are ever the same by chance, and few enough to be read."""
+"""Hexadecimal digits of a version: enough to avoid collisions, and short enough to read."""

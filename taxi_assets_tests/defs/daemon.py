@@ -19,7 +19,7 @@ from dagster._core.launcher import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.instance import dagster_home, open_instance
+from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.settings import Settings
 from taxi_assets_tests.docs.pages import PROJECT
 

@@ -11,13 +11,12 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.temporal_context import TemporalContext
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
-from taxi_assets.defs.history import read_history
-from taxi_assets.defs.instance import open_instance
-from taxi_assets.defs.plan import Which, plan_backfill
-from taxi_assets.defs.runs import Order, run_month
-from taxi_assets.defs.source_trips import observed_versions
-from taxi_assets.news import News, Plan, RunNews, Standing
+from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
+from taxi_assets.instance.opening import open_instance
+from taxi_assets.instance.partition_status import observed_versions, read_history
+from taxi_assets.news import PartitionStatus, Plan, Progress, ProgressEvent
+from taxi_assets.operations.plan import Which, plan_backfill
+from taxi_assets.operations.runs import Order, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
@@ -37,9 +36,9 @@ class Installation:
         """Let go of the instance."""
         self.instance.dispose()
 
-    def run(self, month: TripMonth, *assets: str, fresh: bool = False) -> list[RunNews]:
+    def run(self, month: TripMonth, *assets: str, fresh: bool = False) -> list[ProgressEvent]:
         """Materialize assets of a month, all of them if none is named; what was told of it."""
-        told: list[RunNews] = []
+        told: list[ProgressEvent] = []
         run_month(self.definitions, self.instance, month, Order(assets or TRIP_ASSETS, fresh), told.append)
         return told
 
@@ -47,7 +46,7 @@ class Installation:
         """Load months in all assets."""
         for month in months:
             told = self.run(month)
-            assert told[-1].what is News.done, told[-1].error
+            assert told[-1].what is Progress.done, told[-1].error
 
     def metadata(self, asset: str, month: TripMonth) -> dict[str, Any]:
         """The values that the newest materialization of a month tells."""
@@ -105,7 +104,7 @@ class ObservingInstallation(WebInstallation):
         assert subset.execute_in_process(instance=self.instance, partition_key=partition).success
         return observed_versions(self.instance, color)
 
-    def standing(self, month: TripMonth) -> Standing:
+    def standing(self, month: TripMonth) -> PartitionStatus:
         """How `taxi status` says that a month stands."""
         histories = read_history(self.instance, self.settings)
         return next(history.standing for history in histories if history.month == month)

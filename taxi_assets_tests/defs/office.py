@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from taxi_assets.defs.graph import asset_key, job_name
-from taxi_assets.defs.runs import ORIGIN
+from taxi_assets.graph import asset_key, job_name
+from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.stores import alerts
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.installation import Installation

@@ -8,9 +8,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.execution.plan.objects import StepFailureData
 
-from taxi_assets.defs.graph import asset_key, job_name, step_key
-from taxi_assets.defs.history import read_history
-from taxi_assets.news import MonthHistory
+from taxi_assets.graph import asset_key, job_name, step_key
+from taxi_assets.instance.partition_status import read_history
+from taxi_assets.news import MonthStatus
 from taxi_assets.systems import open_lake, open_postgres, open_warehouse
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import Installation
@@ -45,7 +45,7 @@ class StoreInstallation(Installation):
         assert done.success
         return str(done.run_id)
 
-    def history(self, month: TripMonth) -> MonthHistory | None:
+    def history(self, month: TripMonth) -> MonthStatus | None:
         """What `taxi status` lists of a month; None if it does not list it."""
         known = {history.month: history for history in read_history(self.instance, self.settings)}
         return known.get(month)

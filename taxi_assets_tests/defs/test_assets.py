@@ -13,9 +13,9 @@ import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
-from taxi_assets.defs.history import read_history
-from taxi_assets.news import News, Standing
+from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
+from taxi_assets.instance.partition_status import read_history
+from taxi_assets.news import PartitionStatus, Progress
 from taxi_assets.settings import Settings
 from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.files import StagedFile
@@ -44,8 +44,8 @@ def test_a_month_is_loaded_into_every_asset(color: str, installation: StoreInsta
     month = TripMonth(color, "2021-03")
     installation.publish(month)
     told = installation.run(month)
-    assert told[-1].what is News.done, told[-1].error
-    assert [news.station for news in told if news.what is News.station_done] == list(ASSETS_AS_RUN)
+    assert told[-1].what is Progress.done, told[-1].error
+    assert [news.station for news in told if news.what is Progress.station_done] == list(ASSETS_AS_RUN)
     zero = installation.metadata("clean_trips", month)["zero_passengers"]
     rows = {name: installation.metadata(name, month)["dagster/partition_row_count"] for name in TRIP_ASSETS}
     assert rows == dict.fromkeys(TRIP_ASSETS, ROWS) | {"postgres_trips": ROWS - zero}
@@ -204,7 +204,7 @@ def test_a_selection_runs_nothing_else(installation: StoreInstallation, monkeypa
     asked: list[TripMonth] = []
     monkeypatch.setattr("taxi_assets.stores.source.Source.look", lambda _, month: asked.append(month))
     told = installation.run(GREEN, "warehouse_trips")
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
     assert set(installation.checks(told[-1].run_id)) == {
         ("warehouse_trips", "verified"),
         ("warehouse_trips", "matches_lake"),
@@ -242,7 +242,7 @@ def test_rejected_rows_are_kept_and_counted(installation: StoreInstallation) -> 
     """Lines that do not parse, within the limit, are in the reject file with their number, reason and text."""
     _break_lines(installation.publish(YELLOW), every=500)
     told = installation.run(YELLOW)
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
     rejected = pq.read_table(installation.home / "rejected/yellow/yellow_tripdata_2021-03.parquet").to_pylist()
     assert [reject["line"] for reject in rejected] == [501, 1001, 1501, 2001]
     assert {(reject["reason"], reject["text"]) for reject in rejected} == {("3 fields instead of 18", "not,a,trip")}
@@ -272,7 +272,7 @@ def test_too_many_rejects_publish_nothing(installation: StoreInstallation) -> No
     before = clean.read_bytes()
     _break_lines(installation.publish(YELLOW, rows=600), every=10)
     told = installation.run(YELLOW)
-    assert (told[-1].what, told[-1].station) == (News.failed, "clean_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "clean_trips")
     assert "of 600 rows do not parse" in told[-1].error
     assert "TAXI_REJECT_LIMIT=0.01" in told[-1].error
     assert clean.read_bytes() == before
@@ -283,7 +283,7 @@ def test_too_many_rejects_publish_nothing(installation: StoreInstallation) -> No
 def test_a_run_may_reject_more(installation: StoreInstallation) -> None:
     """The limit of one run can be set in its config."""
     _break_lines(installation.publish(YELLOW, rows=600), every=10)
-    assert installation.run(YELLOW)[-1].what is News.failed
+    assert installation.run(YELLOW)[-1].what is Progress.failed
     run_id = installation.configured(YELLOW, clean_trips={"reject_limit": 0.2})
     told = installation.checks(run_id)["clean_trips", "verified"].metadata
     assert (told["rejected_rows"].value, told["rejected_share"].value, told["reject_limit"].value) == (60, 0.1, 0.2)
@@ -298,7 +298,7 @@ def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, ins
     """A raw file that cannot be read to its end fails its month, and does not appear under its name."""
     installation.publish(GREEN).write_bytes(content)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert said in told[-1].error
     assert "green_tripdata_2021-03.csv.gz" in told[-1].error
     assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
@@ -312,7 +312,7 @@ def test_a_file_that_is_no_csv_replaces_nothing(installation: StoreInstallation)
     before = raw.read_bytes()
     place.write_text("<html>no trips here</html>")
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert raw.read_bytes() == before
     assert len(installation.materializations("raw_trips", GREEN)) == 1
     assert installation.warehouse.count(GREEN) == 100
@@ -331,7 +331,7 @@ def test_a_download_that_loses_bytes_replaces_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(store, _lose_bytes)
         told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert "cut short" in told[-1].error
     assert raw.read_bytes() == before
     assert installation.litter() == []
@@ -352,7 +352,7 @@ def test_a_failure_is_reported_where_it_happened(
     installation.publish(GREEN, rows=100)
     monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://taxi:hunter2@127.0.0.1:9/none")
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "postgres_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "postgres_trips")
     assert "127.0.0.1" in told[-1].error
     assert "hunter2" not in told[-1].error
     assert installation.warehouse.count(GREEN) == 100
@@ -364,7 +364,7 @@ def test_a_header_without_rows_empties_nothing(installation: StoreInstallation) 
     installation.run(GREEN)
     installation.publish(GREEN, rows=0)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert "a header and no rows" in told[-1].error
     assert installation.warehouse.count(GREEN) == 100
 
@@ -374,7 +374,7 @@ def test_a_month_of_another_color_is_refused(installation: StoreInstallation) ->
     place = installation.publish(YELLOW)
     write_sample(GREEN, 100, place)
     told = installation.run(YELLOW)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert "unknown: lpep_pickup_datetime" in told[-1].error
 
 
@@ -383,7 +383,7 @@ def test_what_cannot_be_published_leaves_nothing(installation: StoreInstallation
     installation.publish(GREEN, rows=100)
     (installation.home / "clean/green/green_tripdata_2021-03.parquet").mkdir(parents=True)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "clean_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "clean_trips")
     assert installation.litter() == []
 
 
@@ -401,10 +401,10 @@ def test_months_have_a_status(installation: StoreInstallation) -> None:
     installation.run(unknown)
     history = read_history(installation.instance, installation.settings)
     assert [(told.month, told.standing) for told in history] == [
-        (loaded, Standing.loaded),
-        (partial, Standing.partly),
-        (stale, Standing.stale),
-        (failed, Standing.failed),
+        (loaded, PartitionStatus.loaded),
+        (partial, PartitionStatus.partly),
+        (stale, PartitionStatus.stale),
+        (failed, PartitionStatus.failed),
     ]
     assert history[1].rows == {"raw_trips": 100}
     assert (history[2].rows["raw_trips"], history[2].rows["warehouse_trips"]) == (150, 100)
@@ -428,16 +428,19 @@ def test_an_object_that_is_replaced_while_it_is_loaded(
     with monkeypatch.context() as patch:
         patch.setattr(DuckDBWarehouse, "replace_month", replaced)
         told = installation.run(GREEN, "warehouse_trips")
-    assert [news.what for news in told if news.what in (News.pause, News.done)] == [News.pause, News.done]
-    assert "was replaced while it was loaded" in next(news.detail for news in told if news.what is News.pause)
+    assert [news.what for news in told if news.what in (Progress.pause, Progress.done)] == [
+        Progress.pause,
+        Progress.done,
+    ]
+    assert "was replaced while it was loaded" in next(news.detail for news in told if news.what is Progress.pause)
     assert len(installation.materializations("warehouse_trips", GREEN)) == 1
 
 
 def test_a_month_that_is_not_published_is_no_failure(installation: StoreInstallation) -> None:
     """The run succeeds and materializes nothing. Its log, an observation and its tags have the reason."""
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].error, told[-1].station) == (News.not_published, "", "")
-    assert not [news for news in told if news.what in (News.station_done, News.pause, News.failed)]
+    assert (told[-1].what, told[-1].error, told[-1].station) == (Progress.not_published, "", "")
+    assert not [news for news in told if news.what in (Progress.station_done, Progress.pause, Progress.failed)]
     run = installation.instance.get_run_by_id(told[-1].run_id)
     assert run
     assert run.status is dg.DagsterRunStatus.SUCCESS
@@ -451,7 +454,7 @@ def test_a_month_that_is_not_published_is_no_failure(installation: StoreInstalla
     reason = str(observation.description)
     assert "green 2021-03 is not published" in reason
     assert str(installation.source) in reason
-    assert reason in [news.detail for news in told if news.what is News.progress]
+    assert reason in [news.detail for news in told if news.what is Progress.progress]
 
 
 def test_a_month_that_is_not_published_skips_what_is_made_from_it(installation: StoreInstallation) -> None:
@@ -487,11 +490,11 @@ def test_a_month_that_is_not_published_any_more_stays_loaded(installation: Store
     place = installation.publish(GREEN, rows=100)
     installation.load(GREEN)
     place.unlink()
-    assert installation.run(GREEN)[-1].what is News.not_published
+    assert installation.run(GREEN)[-1].what is Progress.not_published
     assert installation.warehouse.count(GREEN) == 100
     history = installation.history(GREEN)
     assert history
-    assert (history.standing, history.rows["warehouse_trips"]) == (Standing.loaded, 100)
+    assert (history.standing, history.rows["warehouse_trips"]) == (PartitionStatus.loaded, 100)
     for name in TRIP_ASSETS:
         assert len(installation.materializations(name, GREEN)) == 1
         assert _partition_statuses(installation, name) == ({GREEN.month}, set(), set())
@@ -501,9 +504,9 @@ def test_a_month_that_failed_and_is_not_published_is_no_failure_any_more(install
     """A failed month that turns out not to be published has no status any more."""
     place = installation.publish(GREEN)
     place.write_text("<html>no trips here</html>")
-    assert installation.run(GREEN)[-1].what is News.failed
+    assert installation.run(GREEN)[-1].what is Progress.failed
     place.unlink()
-    assert installation.run(GREEN)[-1].what is News.not_published
+    assert installation.run(GREEN)[-1].what is Progress.not_published
     assert installation.history(GREEN) is None
     for name in TRIP_ASSETS:
         assert _partition_statuses(installation, name) == (set(), set(), set())
@@ -513,5 +516,5 @@ def test_a_source_that_is_gone_is_a_failure(installation: StoreInstallation) -> 
     """A folder that is not mounted is a failure: it does not mean that a month is not published."""
     installation.source.rmdir()
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (News.failed, "raw_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
     assert "TAXI_SOURCE_URL" in told[-1].error

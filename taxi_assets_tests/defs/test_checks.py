@@ -15,8 +15,8 @@ import pytest
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import VERIFIED
-from taxi_assets.defs.graph import TRIP_ASSETS
-from taxi_assets.news import News, Standing
+from taxi_assets.graph import TRIP_ASSETS
+from taxi_assets.news import PartitionStatus, Progress
 from taxi_assets.settings import Settings
 from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.lake import FolderLake
@@ -171,18 +171,18 @@ def test_a_broken_writer_publishes_nothing(
     upstream = TRIP_ASSETS[: TRIP_ASSETS.index(asset if asset != "postgres_trips" else "lake_trips")]
     for month in (MARCH, APRIL):
         installation.publish(month, OLD_ROWS)
-        assert installation.run(month, *upstream, asset)[-1].what is News.done
+        assert installation.run(month, *upstream, asset)[-1].what is Progress.done
     before = _published(installation, MARCH, asset)
     _reject_lines(installation.publish(MARCH, NEW_ROWS, seed=1), 2)
     monkeypatch.setenv("TAXI_REJECT_LIMIT", "0.5")
     installation.definitions = build_definitions(Settings.load())
-    assert installation.run(MARCH, *upstream)[-1].what is News.done
+    assert installation.run(MARCH, *upstream)[-1].what is Progress.done
 
     with monkeypatch.context() as patch:
         patch.setattr(function, broken)
         told = installation.run(MARCH, asset)
 
-    assert (told[-1].what, told[-1].station) == (News.failed, asset)
+    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
     assert _published(installation, MARCH, asset) == before
     assert len(installation.materializations(asset, MARCH)) == 1
     assert installation.litter() == []
@@ -201,9 +201,9 @@ def test_a_broken_writer_publishes_nothing(
     assert of_april.passed
     history = installation.history(MARCH)
     assert history
-    assert (history.standing, history.failed_at) == (Standing.failed, asset)
+    assert (history.standing, history.failed_at) == (PartitionStatus.failed, asset)
 
-    assert installation.run(MARCH, asset)[-1].what is News.done
+    assert installation.run(MARCH, asset)[-1].what is Progress.done
     assert _published(installation, MARCH, asset) != before
     verified = installation.check(asset, VERIFIED, MARCH)
     assert verified
@@ -257,7 +257,7 @@ def test_a_failure_of_another_kind_evaluates_nothing(
     installation.run(MARCH, "raw_trips", "clean_trips")
     monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://taxi@127.0.0.1:9/none")
     told = installation.run(MARCH, "postgres_trips")
-    assert told[-1].what is News.failed
+    assert told[-1].what is Progress.failed
     assert installation.checks(told[-1].run_id) == {}
 
 
@@ -301,7 +301,7 @@ def test_reconciliation_shows_what_it_compared(
     assert failed.partition == MARCH.month
     assert failed.severity is dg.AssetCheckSeverity.ERROR
     assert set(failed.metadata) == {"total_amount", "last_pickup", "nulls.trip_type"}
-    assert (told[-1].what, told[-1].station) == (News.failed, asset)
+    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
     totals = f"{round(total + 10, 2)} in the store, expected {total}"
     for fact in (str(MARCH), f"total_amount: {totals}", check):
         assert fact in told[-1].error
@@ -370,7 +370,7 @@ def test_a_store_that_was_changed_behind_the_runs_back_fails(
         patch.setattr(store, "summarize", summarize)
         told = installation.run(MARCH, asset)
     assert changed
-    assert (told[-1].what, told[-1].station) == (News.failed, asset)
+    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
     assert figure in told[-1].error
     evaluated = installation.checks(told[-1].run_id)
     assert evaluated[asset, VERIFIED].passed
@@ -395,7 +395,7 @@ def test_a_store_that_does_not_match_stops_what_is_made_from_it(
 
     monkeypatch.setattr(FolderLake, "summarize", summarize_fewer)
     told = installation.run(MARCH)
-    assert told[-1].what is News.failed
+    assert told[-1].what is Progress.failed
     assert (told[-1].station, "rows: 299 in the store, expected 300" in told[-1].error) == ("lake_trips", True)
     assert installation.warehouse.count(MARCH) == 200
     assert installation.postgres.count(MARCH) > 200
@@ -497,7 +497,7 @@ def test_a_neighbor_that_cannot_be_read_is_not_compared_with(installation: Store
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"not a Parquet file")
     told = installation.run(MARCH)
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
     check = installation.check("clean_trips", "rows_like_neighbors", MARCH)
     assert check
     assert check.passed

@@ -11,9 +11,9 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import NEWEST_MONTH_LOADED, VERIFIED, descriptions
-from taxi_assets.defs.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS, asset_key, colors_of, job_name
-from taxi_assets.defs.runs import select_assets
 from taxi_assets.errors import BadSelection
+from taxi_assets.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS, asset_key, colors_of, job_name
+from taxi_assets.operations.runs import select_assets
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS
 from taxi_assets.tlc.schema import LAYOUTS

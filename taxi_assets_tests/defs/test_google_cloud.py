@@ -10,8 +10,8 @@ from dagster_gcp import BigQueryResource, GCSResource
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.google_cloud import BigQueryTables, BucketObjects
-from taxi_assets.defs.graph import asset_key
 from taxi_assets.errors import SettingsError
+from taxi_assets.graph import asset_key
 from taxi_assets.settings import Settings
 from taxi_assets.stores.bigquery import BigQueryWarehouse
 from taxi_assets.stores.gcs import GCSLake

@@ -15,12 +15,12 @@ import pytest
 
 from taxi_assets import errors
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.graph import TRIP_ASSETS, asset_key
-from taxi_assets.defs.history import read_history
 from taxi_assets.defs.retries import retry_tags, tried_again
-from taxi_assets.defs.runs import Order, run_month
 from taxi_assets.errors import CountMismatch, StoreBusy, StoreError, StoreUnreachable
-from taxi_assets.news import News, RunNews
+from taxi_assets.graph import TRIP_ASSETS, asset_key
+from taxi_assets.instance.partition_status import read_history
+from taxi_assets.news import Progress, ProgressEvent
+from taxi_assets.operations.runs import Order, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.stores import download
 from taxi_assets.stores.lake import FolderLake
@@ -43,11 +43,11 @@ class Retried(Installation):
         self.home = self.settings.home
         self.raw = publish(self.home.parent / "source", MONTH, ROWS)
 
-    def try_month(self, *assets: str, hear: Callable[[RunNews], None] = lambda _: None) -> list[RunNews]:
+    def try_month(self, *assets: str, hear: Callable[[ProgressEvent], None] = lambda _: None) -> list[ProgressEvent]:
         """Run assets of the month, all if none is named, under the settings of now; what was told, and heard."""
-        told: list[RunNews] = []
+        told: list[ProgressEvent] = []
 
-        def tell(news: RunNews) -> None:
+        def tell(news: ProgressEvent) -> None:
             told.append(news)
             hear(news)
 
@@ -68,8 +68,8 @@ def installation(home: Path) -> Iterator[Retried]:
     made.close()
 
 
-def _pauses(told: list[RunNews]) -> list[RunNews]:
-    return [news for news in told if news.what is News.pause]
+def _pauses(told: list[ProgressEvent]) -> list[ProgressEvent]:
+    return [news for news in told if news.what is Progress.pause]
 
 
 def _admit(postgres_url: str, connections: int) -> None:
@@ -86,14 +86,16 @@ def test_a_database_that_comes_back_is_loaded(installation: Retried, postgres_ur
     """A station that meets what passes is told of, with when and why, tried again, and done once it has passed."""
     _admit(postgres_url, 0)
     try:
-        told = installation.try_month(hear=lambda news: _admit(postgres_url, -1) if news.what is News.pause else None)
+        told = installation.try_month(
+            hear=lambda news: _admit(postgres_url, -1) if news.what is Progress.pause else None
+        )
     finally:
         _admit(postgres_url, -1)
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
     [pause] = _pauses(told)
     assert pause.station == "postgres_trips"
     assert pause.detail.startswith("will be tried again in 0 s (1 of 2): no connection to Postgres at host ")
-    tries = [news.station for news in told if news.what is News.station_started]
+    tries = [news.station for news in told if news.what is Progress.station_started]
     assert tries.count("postgres_trips") == 2
     assert tries.count("raw_trips") == 1
     assert PostgresStore(postgres_url).count(MONTH) > 0
@@ -108,7 +110,7 @@ def test_a_server_that_comes_back_is_asked_again(
     web.replies[f"/green/{MONTH.stem}.csv.gz"] = [Reply(status=503), Reply(installation.raw.read_bytes())]
     told = installation.try_month("raw_trips")
     assert [news.station for news in _pauses(told)] == ["raw_trips"]
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_a_store_around_the_work_is_tried_again(
     monkeypatch.setattr(FolderLake, method, fails_twice)
     told = installation.try_month(station)
     assert [news.detail.partition(": ")[2] for news in _pauses(told)] == ["somebody puts it", "no answer"]
-    assert told[-1].what is News.done, told[-1].error
+    assert told[-1].what is Progress.done, told[-1].error
     assert not list(installation.home.rglob("*.staged"))
 
 
@@ -145,7 +147,7 @@ def test_there_is_an_end_to_trying(
     monkeypatch.setenv("TAXI_POSTGRES_URL", dead_postgres_url)
     told = installation.try_month("raw_trips", "clean_trips", "postgres_trips")
     assert len(_pauses(told)) == retries
-    assert (told[-1].what, told[-1].station) == (News.failed, "postgres_trips")
+    assert (told[-1].what, told[-1].station) == (Progress.failed, "postgres_trips")
     assert told[-1].error.startswith("no connection to Postgres at host 127.0.0.1")
     assert "RetryRequested" not in told[-1].trace
     [history] = read_history(installation.instance, installation.settings)
@@ -194,7 +196,7 @@ def test_what_another_try_cannot_mend_is_not_tried_again(
     monkeypatch.setenv("TAXI_POSTGRES_URL", os.environ["TAXI_POSTGRES_URL"])  # a fault may change it
     fault(installation)
     told = installation.try_month()
-    assert (told[-1].what, told[-1].station) == (News.failed, station)
+    assert (told[-1].what, told[-1].station) == (Progress.failed, station)
     assert said in told[-1].error
     assert installation.retries(told[-1].run_id) == 0
 
@@ -203,9 +205,9 @@ def test_a_month_that_is_not_published_is_not_tried_again(installation: Retried)
     """An unpublished month is not a failure and is not retried."""
     installation.raw.unlink()
     told = installation.try_month()
-    assert told[-1].what is News.not_published
+    assert told[-1].what is Progress.not_published
     assert installation.retries(told[-1].run_id) == 0
-    assert [news.station for news in told if news.what is News.station_started] == ["raw_trips"]
+    assert [news.station for news in told if news.what is Progress.station_started] == ["raw_trips"]
 
 
 def test_a_station_without_what_it_needs_is_not_tried_again(installation: Retried) -> None:
@@ -226,7 +228,7 @@ def test_lost_rows_refusals_and_bugs_are_not_tried_again(
 
     monkeypatch.setattr(FolderLake, "put", fail)
     told = installation.try_month("raw_trips", "clean_trips", "lake_trips")
-    assert told[-1].what is News.failed
+    assert told[-1].what is Progress.failed
     assert str(error) in told[-1].error
     assert not _pauses(told)
 
@@ -240,7 +242,7 @@ def test_a_run_that_is_stopped_is_not_begun_again(installation: Retried, monkeyp
 
     monkeypatch.setattr(FolderLake, "put", stopped)
     told = installation.try_month("raw_trips", "clean_trips", "lake_trips")
-    assert (told[-1].what, told[-1].error) == (News.failed, "it was stopped")
+    assert (told[-1].what, told[-1].error) == (Progress.failed, "it was stopped")
     assert installation.retries(told[-1].run_id) == 0
 
 

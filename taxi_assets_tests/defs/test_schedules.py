@@ -12,13 +12,13 @@ from dagster._core.utils import make_new_run_id
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
-from taxi_assets.defs.graph import TRIP_ASSETS, asset_key, job_name
-from taxi_assets.defs.history import report_wiped
-from taxi_assets.defs.instance import PROCESS_TAG, process_tags
-from taxi_assets.defs.partitions import bounds
-from taxi_assets.defs.runs import ORIGIN
 from taxi_assets.errors import SettingsError, StoreError
-from taxi_assets.news import News
+from taxi_assets.graph import TRIP_ASSETS, asset_key, job_name
+from taxi_assets.instance.partition_status import report_wiped
+from taxi_assets.instance.processes import PROCESS_TAG, process_tags
+from taxi_assets.news import Progress
+from taxi_assets.operations.runs import ORIGIN
+from taxi_assets.partitions import bounds
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.installation import WebInstallation, web_path
@@ -145,7 +145,7 @@ def test_a_failed_month_is_asked_for_at_the_next_tick(installation: Scheduled) -
     assert installation.asked() == []
     for clean in installation.settings.home.glob("clean/green/*"):
         clean.unlink()
-    assert installation.run(MARCH, "lake_trips")[-1].what is News.failed
+    assert installation.run(MARCH, "lake_trips")[-1].what is Progress.failed
     assert installation.asked() == ["2021-03"]
 
 
@@ -166,7 +166,7 @@ def test_a_stale_or_partial_month_is_asked_for(installation: Scheduled) -> None:
 
 def test_a_month_that_a_run_did_not_find_is_asked_for_once_it_is_published(installation: Scheduled) -> None:
     """A run of a month that was not published leaves it as it was: neither failed, nor loaded."""
-    assert installation.run(MARCH)[-1].what is News.not_published
+    assert installation.run(MARCH)[-1].what is Progress.not_published
     assert installation.asked() == []
     assert "2021-01..2021-06 not published" in installation.skipped
     installation.publish(MARCH)

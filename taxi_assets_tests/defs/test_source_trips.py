@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from taxi_assets.news import Standing
+from taxi_assets.news import PartitionStatus
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import ObservingInstallation
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -26,12 +26,12 @@ def installation(web_source: WebServer) -> Iterator[ObservingInstallation]:
 def test_what_was_published_again_is_stale_until_it_is_loaded(installation: ObservingInstallation) -> None:
     """The observation makes the raw month stale, in the UI and in `taxi status`; a run of the month ends that."""
     assert installation.observe("yellow")[OLD.month] == '"v1"'
-    assert (installation.standing(OLD), installation.stale(OLD)) == (Standing.loaded, [])
+    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
     installation.publish(OLD, ETag='"v2"')
     assert installation.observe("yellow")[OLD.month] == '"v2"'
-    assert (installation.standing(OLD), installation.stale(OLD)) == (Standing.stale, ["raw_trips"])
+    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.stale, ["raw_trips"])
     installation.load(OLD)
-    assert (installation.standing(OLD), installation.stale(OLD)) == (Standing.loaded, [])
+    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
 
 
 def test_a_run_observes_what_it_fetches(installation: ObservingInstallation) -> None:
@@ -39,9 +39,9 @@ def test_a_run_observes_what_it_fetches(installation: ObservingInstallation) -> 
     installation.observe("yellow")
     installation.publish(OLD, ETag='"v2"')
     installation.load(OLD)
-    assert (installation.standing(OLD), installation.stale(OLD)) == (Standing.loaded, [])
+    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
     installation.observe("yellow")
-    assert (installation.standing(OLD), installation.stale(OLD)) == (Standing.loaded, [])
+    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
 
 
 @pytest.mark.parametrize(("color", "asked"), [("yellow", 1 + 6), ("green", 6), ("fhv", 6)])

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.graph import TRIP_ASSETS, asset_key, job_name, step_key
-from taxi_assets.news import News, Standing
+from taxi_assets.graph import TRIP_ASSETS, asset_key, job_name, step_key
+from taxi_assets.news import PartitionStatus, Progress
 from taxi_assets.tlc import versions
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import ObservingInstallation
@@ -53,7 +53,7 @@ class Judged(ObservingInstallation):
     def judge(self) -> list[str]:
         """The assets of the month that are stale in the UI, once `taxi status` agrees."""
         stale = self.stale(MONTH)
-        assert self.standing(MONTH) is (Standing.stale if stale else Standing.loaded), stale
+        assert self.standing(MONTH) is (PartitionStatus.stale if stale else PartitionStatus.loaded), stale
         return stale
 
 
@@ -80,7 +80,7 @@ def test_a_loaded_month_is_fresh(installation: Judged) -> None:
 def test_a_rerun_of_the_same_input_and_rule_makes_nothing_stale(name: str, installation: Judged) -> None:
     """What is run again and gives the same has the same version: what was made from it is fresh."""
     told = installation.run(MONTH, name, fresh=name == "raw_trips")
-    assert told[-1].what is News.done
+    assert told[-1].what is Progress.done
     assert installation.judge() == []
 
 
@@ -154,7 +154,7 @@ def test_other_months_stay_fresh(installation: Judged) -> None:
     installation.observe("green")
     installation.run_with(lake_trips={"missing_passengers": "keep"})
     assert installation.judge() == ["raw_trips", "warehouse_trips"]
-    assert (installation.stale(OTHER), installation.standing(OTHER)) == ([], Standing.loaded)
+    assert (installation.stale(OTHER), installation.standing(OTHER)) == ([], PartitionStatus.loaded)
 
 
 @pytest.mark.parametrize("name", TRIP_ASSETS)
@@ -224,7 +224,10 @@ def test_status_and_ui_agree_whatever_happens(seed: int, installation: Judged) -
         done.append(action.__name__)
         action(installation, random)
         stale = installation.stale(MONTH)
-        assert installation.standing(MONTH) is (Standing.stale if stale else Standing.loaded), (done, stale)
+        assert installation.standing(MONTH) is (PartitionStatus.stale if stale else PartitionStatus.loaded), (
+            done,
+            stale,
+        )
         seen.add(bool(stale))
     installation.load(MONTH)
     assert installation.judge() == []

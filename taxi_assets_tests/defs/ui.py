@@ -16,7 +16,7 @@ from dagster._utils.warnings import disable_dagster_warnings
 from dagster_graphql.schema import create_schema
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.runs import _MODULE
+from taxi_assets.operations.runs import _MODULE
 from taxi_assets.settings import Settings
 
 _LAUNCH_RUN = """

@@ -11,8 +11,8 @@ from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
 from dagster_docker.utils import DOCKER_CONFIG_SCHEMA
 
-from taxi_assets.defs.instance import _MADE_HERE
-from taxi_assets.defs.runs import _MODULE
+from taxi_assets.instance.opening import _MADE_HERE
+from taxi_assets.operations.runs import _MODULE
 from taxi_assets.settings import setting_names
 
 CHECKOUT = Path(__file__).parent.parent.parent

@@ -17,7 +17,7 @@ from dagster_k8s.models import k8s_snake_case_dict
 from kubernetes import client
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.graph import job_name
+from taxi_assets.graph import job_name
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS
 

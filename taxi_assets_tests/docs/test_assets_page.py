@@ -5,7 +5,7 @@ import re
 import pytest
 
 from taxi_assets.defs.checks import NEWEST_MONTH_LOADED, descriptions
-from taxi_assets.defs.graph import SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, RULES
 from taxi_assets.tlc.trips import COLORS
 from taxi_assets_tests.docs.pages import PROJECT

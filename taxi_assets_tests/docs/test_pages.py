@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.cli import taxi
+from taxi_assets.cli.main import taxi
 from taxi_assets.settings import PREFIX, Settings, setting_names
 from taxi_assets_tests.docs.pages import PAGES, PROJECT, README, name_of, session_of, type_session
 

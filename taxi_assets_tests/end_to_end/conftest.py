@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from taxi_assets.defs.history import months_of, read_history
+from taxi_assets.instance.partition_status import months_of, read_history
 from taxi_assets.systems import open_postgres, open_warehouse
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import Installation

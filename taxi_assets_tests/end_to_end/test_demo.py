@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taxi_assets.commands.demo import DEMO_MONTHS, DEMO_ROWS
+from taxi_assets.cli.demo import DEMO_MONTHS, DEMO_ROWS
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.end_to_end.conftest import Checkout, make_checkout
 

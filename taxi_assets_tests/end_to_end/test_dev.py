@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from taxi_assets.defs.instance import PROCESS_TAG, open_instance
+from taxi_assets.instance.opening import open_instance
+from taxi_assets.instance.processes import PROCESS_TAG
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.program import BIN, run, run_well

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from taxi_assets.defs.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.end_to_end.conftest import Checkout

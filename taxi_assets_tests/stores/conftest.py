@@ -50,7 +50,7 @@ def lake(google: GoogleServer, tmp_path: Path) -> GCSLake:
         GoogleAccount().storage_client,
         tmp_path / "staging",
         chunk_mb=0,
-        timeout_s=0.5,
+        timeout_s=2,
         patience=QUICK,
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from taxi_assets.stores.files import locked
-from taxi_assets.stores.holdings import Holding
 from taxi_assets.stores.home import Home, StagedClean
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.tlc.trips import TripMonth
 
 MONTH = TripMonth("green", "2020-03")
@@ -42,8 +42,8 @@ def test_remove_raw(home: Home) -> None:
     (folder / ".green_tripdata_2020-03.csv.gz.0000.staged").write_bytes(b"half")
     held = home.held_raw(MONTH)
     assert held == [
-        Holding(str(folder / "green_tripdata_2020-03.csv"), bytes=5),
-        Holding(str(folder / "green_tripdata_2020-03.csv.gz"), bytes=3),
+        StoredItem(str(folder / "green_tripdata_2020-03.csv"), bytes=5),
+        StoredItem(str(folder / "green_tripdata_2020-03.csv.gz"), bytes=3),
     ]
     assert home.remove_raw(MONTH) == held
     assert _names(home) == before - {"raw/green/green_tripdata_2020-03.csv.gz"}

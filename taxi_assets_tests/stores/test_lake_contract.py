@@ -6,7 +6,7 @@ import pytest
 
 from taxi_assets.errors import MissingUpstream, StoreError
 from taxi_assets.stores.files import StagedFile
-from taxi_assets.stores.holdings import Holding
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import FolderLake, Lake, LakeObject
 from taxi_assets.tlc.parquet import read_row_groups, write_row_groups
 from taxi_assets.tlc.schema import LAYOUTS
@@ -168,7 +168,7 @@ def test_remove(lake: Lake) -> None:
     put = _put(lake, rows=3)
     _put(lake, rows=4, month=NEXT)
     held = lake.held(MONTH)
-    assert held == [Holding(put.uri, bytes=put.bytes)]
+    assert held == [StoredItem(put.uri, bytes=put.bytes)]
     assert lake.remove(MONTH) == held
     with pytest.raises(MissingUpstream):
         lake.find(MONTH)

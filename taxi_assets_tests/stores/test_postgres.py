@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from taxi_assets.errors import BadFile, BadQuery, CountMismatch, SettingsError, StoreBusy, StoreError, StoreUnreachable
 from taxi_assets.stores import postgres
-from taxi_assets.stores.holdings import Holding
+from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.postgres import PostgresStore
 from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
@@ -717,7 +717,7 @@ def test_remove(store: PostgresStore) -> None:
     _load(store, JANUARY, 3, mark=1)
     _load(store, FEBRUARY, 4, mark=2)
     held = store.held(JANUARY)
-    assert held == [Holding("public.yellow_taxi_trips_202101", rows=3)]
+    assert held == [StoredItem("public.yellow_taxi_trips_202101", rows=3)]
     assert store.remove(JANUARY) == held
     assert _relations(store) == {"yellow_taxi_trips", "yellow_taxi_trips_202102"}
     assert (store.remove(JANUARY), store.held(JANUARY)) == ([], [])

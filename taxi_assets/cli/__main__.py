@@ -1,0 +1,5 @@
+"""`python -m taxi_assets.cli` is `taxi`."""
+
+from taxi_assets.cli.main import main
+
+main()

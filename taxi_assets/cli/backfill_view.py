@@ -1,0 +1,106 @@
+"""The display of a backfill: its plan, then a live grid of months and colors."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from taxi_assets.cli.board import CHROME_LINES, STYLES, Board, Line, State, draw_tally, most_telling
+from taxi_assets.cli.tables import open_console, plain_table
+from taxi_assets.news import Plan
+from taxi_assets.tlc.trips import COLORS, TripMonth, format_months, months_by_color
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+
+def print_plan(plan: Plan) -> None:
+    """Print the number of partitions, runs and bytes, the months to load, and the skipped months with reasons."""
+    console = open_console()
+    if plan.wanted:
+        partitions, runs = (_counted(len(plan.wanted), what) for what in ("partition", "run"))
+        console.print(f"{partitions}, {runs}, {_said_bytes(plan.wanted)}, the newest month first:")
+        for color, months in months_by_color(plan.wanted).items():
+            console.print(f"  {color} {format_months(months)}", soft_wrap=True)
+    else:
+        console.print("Nothing to run.")
+    if plan.left_out:
+        console.print("Left out:")
+        for why, these in _by_reason(plan.left_out):
+            for color, months in months_by_color(these).items():
+                console.print(f"  {color} {format_months(months)}: {why}", soft_wrap=True, markup=False)
+
+
+def print_plan_json(plan: Plan, backfill_ids: Sequence[str]) -> None:
+    """Print the plan as a JSON object.
+
+    `partitions` and `left_out` are ordered lists of months such as `green 2020-03`. `reasons` maps each skipped month
+    to the reason, `bytes` is the total of the known sizes, and `backfills` lists the backfill IDs, one for each color.
+    """
+    told = {
+        "partitions": [str(month) for month in plan.wanted],
+        "left_out": [str(month) for month in plan.left_out],
+        "reasons": {str(month): why for month, why in plan.left_out.items()},
+        "bytes": sum(size or 0 for size in plan.wanted.values()),
+        "backfills": list(backfill_ids),
+    }
+    print(json.dumps(told, indent=1))  # noqa: T201
+
+
+def draw_grid(board: Board, console: "Console") -> "RenderableType":
+    """A grid with a row for each month and a column for each color: the current step, the row count, or the state."""
+    from rich.console import Group
+
+    lines = sorted(board.lines.values(), key=lambda line: line.month.month, reverse=True)
+    rows = [list(these) for _, these in groupby(lines, key=lambda line: line.month.month)]
+    shown, hidden = most_telling(rows, console.height - CHROME_LINES)
+    colors = [color for color in COLORS if any(line.month.color == color for line in lines)]
+    table = plain_table("month")
+    for color in colors:
+        table.add_column(color, min_width=_CELL_WIDTH, no_wrap=True, overflow="ellipsis")
+    for row in shown:
+        by_color = {line.month.color: line for line in row}
+        table.add_row(row[0].month.month, *(_cell(by_color.get(color)) for color in colors))
+    return Group(table, draw_tally(board, hidden))
+
+
+_CELL_WIDTH = len("failed at warehouse")
+"""Minimum width of a column, so that the other columns do not move."""
+
+
+def _cell(line: Line | None) -> "Text":
+    from rich.text import Text
+
+    if line is None:
+        return Text("")
+    station = line.station.removesuffix("_trips")
+    match line.state:
+        case State.running:
+            said = station or "starting"
+        case State.done:
+            said = f"{max(line.rows.values(), default=0):,} rows"
+        case State.failed if station:
+            said = f"failed at {station}"
+        case _:
+            said = line.state
+    return Text(said, STYLES[line.state])
+
+
+def _by_reason(left_out: Mapping[TripMonth, str]) -> list[tuple[str, Sequence[TripMonth]]]:
+    by_reason: dict[str, list[TripMonth]] = {}
+    for month, why in left_out.items():
+        by_reason.setdefault(why, []).append(month)
+    return list(by_reason.items())
+
+
+def _said_bytes(wanted: Mapping[TripMonth, int | None]) -> str:
+    known = [size for size in wanted.values() if size is not None]
+    if not known:
+        return "bytes not known"
+    unknown = len(wanted) - len(known)
+    return f"{sum(known) / 1e6:,.1f} MB" + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")

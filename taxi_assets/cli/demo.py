@@ -1,0 +1,101 @@
+"""`taxi demo`: a few made-up months through all five stations."""
+
+# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from taxi_assets.cli.materialize import run_and_show
+from taxi_assets.cli.sample import publish_sample
+from taxi_assets.settings import Settings, setting_names
+from taxi_assets.tlc.trips import TripMonth
+
+DEMO_MONTHS = (
+    TripMonth("yellow", "2021-01"),
+    TripMonth("yellow", "2021-02"),
+    TripMonth("green", "2021-01"),
+    TripMonth("fhv", "2021-01"),
+)
+
+
+DEMO_ROWS = 20_000
+
+
+@click.command()
+def demo() -> None:
+    """Generate sample months and load them through the whole pipeline.
+
+    It needs no network and no account. Everything stays in TAXI_HOME; other settings are ignored. If TAXI_HOME has real
+    months that the demo would replace, it stops and shows how to use another TAXI_HOME.
+
+    \b
+    Examples:
+      taxi demo
+      TAXI_HOME=demo_home taxi demo
+    """
+    settings = _demo_settings()
+    _require_no_real_months(settings)
+    click.echo(f"Making up {len(DEMO_MONTHS)} months of {DEMO_ROWS:,} rows in {settings.source_url}")
+    for month in DEMO_MONTHS:
+        publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
+    click.echo("Taking them through the stations")
+    board = run_and_show(settings, list(DEMO_MONTHS))
+    if board.failed:
+        sys.exit(1)
+    _print_places(settings)
+    _print_next_steps()
+
+
+def _demo_settings() -> Settings:
+    """The settings of a demo: made-up months, and only what is in TAXI_HOME, whatever the environment names."""
+    home = Settings.load().home
+    os.environ.update(dict.fromkeys(setting_names(), ""))
+    os.environ.update(TAXI_HOME=str(home), TAXI_SOURCE_URL=str(home / "sample"))
+    return Settings.load()
+
+
+def _require_no_real_months(settings: Settings) -> None:
+    """Refuse to let made-up trips take the place of real ones."""
+    from taxi_assets.instance.downloads import remembered
+    from taxi_assets.instance.opening import open_instance
+
+    with open_instance(settings.home) as instance:
+        fetches = [(month, remembered(instance, month)) for month in DEMO_MONTHS]
+    for month, fetched in fetches:
+        if fetched and not Path(fetched.address).is_relative_to(settings.source_url):
+            raise click.ClickException(
+                f"{month} in {settings.home} came from {fetched.address}: a demo would replace it with made-up trips. "
+                "Give the demo a home of its own: TAXI_HOME=demo_home taxi demo"
+            )
+
+
+def _print_places(settings: Settings) -> None:
+    """Where each station keeps its months, so that people find them."""
+    from taxi_assets.cli.tables import print_rows
+
+    print_rows(
+        ("station", "where"),
+        [
+            ("raw", f"{settings.home / 'raw'}"),
+            ("clean", f"{settings.home / 'clean'}"),
+            ("lake", settings.lake_url),
+            ("warehouse", settings.warehouse_url),
+            ("postgres", f"{settings.home / 'postgres'}, database ny_taxi"),
+        ],
+    )
+
+
+def _print_next_steps() -> None:
+    program = "taxi" if shutil.which("taxi") else os.path.relpath(sys.argv[0])
+    click.echo(f"""\
+These trips are made up. Look further:
+  {program} dev                 the UI, http://127.0.0.1:3000
+  {program} status              what is loaded
+  {program} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"
+  {program} query --postgres "SELECT count(*) FROM green_taxi_trips"
+  {program} materialize --color green --months 2020-04   a real month, from the mirror
+  {program} stop                stop the Postgres server, which else stays up""")

@@ -1,0 +1,109 @@
+"""The `taxi` command group and its error handling.
+
+Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings, 130 stopped with Ctrl-C.
+"""
+
+# ruff: noqa: D301  # click does not rewrap a paragraph that begins with a literal backspace
+
+import difflib
+import shlex
+import sys
+import traceback
+
+import click
+
+from taxi_assets.cli.adopt import adopt
+from taxi_assets.cli.backfill import backfill
+from taxi_assets.cli.demo import demo
+from taxi_assets.cli.dev import dev
+from taxi_assets.cli.doctor import doctor
+from taxi_assets.cli.materialize import materialize
+from taxi_assets.cli.query import query
+from taxi_assets.cli.sample import sample
+from taxi_assets.cli.status import status
+from taxi_assets.cli.stop import stop
+from taxi_assets.cli.wipe import wipe
+from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
+
+_WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
+
+
+def main() -> None:
+    """Run the command line. Errors are printed to stderr as messages, with a traceback only if --debug is set."""
+    try:
+        sys.exit(taxi.main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+
+
+class _Commands(click.Group):
+    """A command group that lists commands in the order of typical use and prints errors as messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(self.commands)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001  # the last handler before the process exits
+            if ctx.params["debug"]:
+                traceback.print_exception(error)
+            click.secho(f"error: {_say(error)}", err=True, fg="red")
+            ctx.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+
+
+def _say(error: Exception) -> str:
+    """Format an error as a message. An error that this project does not raise on purpose is reported as a bug."""
+    if isinstance(error, (TaxiAssetsError, OSError)):
+        return str(error)
+    again = f"taxi --debug {shlex.join(sys.argv[1:])}"
+    return (
+        f"{type(error).__name__}: {error}\n"
+        f"This is a bug of taxi, or a fault of the machine. To see where: {again.replace('--debug --debug', '--debug')}"
+    )
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Settings are environment variables that start with TAXI_, such as TAXI_HOME, or
+lines of the file .env beside pyproject.toml. docs/settings.md lists them.
+
+\b
+Exit status: 0 success, 1 something failed, 2 invalid arguments or settings,
+130 stopped with Ctrl-C.""",
+)
+@click.version_option(package_name="taxi-assets", help="Show the version.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors. Goes before the command.")
+def taxi(*, debug: bool) -> None:
+    """Load New York's taxi trips by color and month into files, a lake, a warehouse and Postgres.
+
+    \b
+    Try it with sample trips:      taxi demo
+    Load a real month:             taxi materialize --color green --months 2020-04
+    See what is loaded:            taxi status
+    """
+
+
+for _command in (demo, materialize, backfill, status, query, dev, doctor, stop, sample, wipe, adopt):
+    taxi.add_command(_command)
+
+
+if __name__ == "__main__":
+    main()

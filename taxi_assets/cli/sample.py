@@ -1,0 +1,44 @@
+"""`taxi sample`: made-up months."""
+
+# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+
+from pathlib import Path
+
+import click
+
+from taxi_assets.cli.options import colors_option, each_month, months_option
+from taxi_assets.tlc.trips import TripMonth
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@colors_option
+@months_option
+@click.option(
+    "--rows", default=100_000, show_default=True, metavar="N", type=click.IntRange(0), help="Rows in each month."
+)
+@click.option(
+    "--seed", default=0, show_default=True, metavar="N", type=click.IntRange(0), help="Seed of the random generator."
+)
+def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: int) -> None:
+    """Generate sample months in FOLDER.
+
+    FOLDER has the layout of a source, so you can set TAXI_SOURCE_URL to it. The same seed gives the same bytes.
+
+    \b
+    Examples:
+      taxi sample samples --color yellow --months 2021-01 --rows 1000000
+      TAXI_SOURCE_URL=samples taxi materialize --color yellow --months 2021-01
+    """
+    for month in each_month(colors, months):
+        click.echo(f"{month}: {rows:,} rows in {publish_sample(folder, month, rows, seed)}")
+
+
+def publish_sample(folder: Path, month: TripMonth, rows: int, seed: int) -> Path:
+    """Make a month up in a folder that is laid out as the source is."""
+    from taxi_assets.stores.files import StagedFile
+    from taxi_assets.tlc.sample import write_sample
+
+    with StagedFile(folder / month.color / f"{month.stem}.csv.gz") as staged:
+        write_sample(month, rows, staged.path, seed)
+        return staged.publish()

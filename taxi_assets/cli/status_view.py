@@ -1,0 +1,137 @@
+"""The display of partition statuses: a grid of months and colors, or JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from taxi_assets.cli.tables import open_console, plain_table, print_tally
+from taxi_assets.news import MonthStatus, PartitionStatus
+from taxi_assets.tlc.trips import COLORS, format_months
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STYLES = {
+    PartitionStatus.loaded: "green",
+    PartitionStatus.stale: "yellow",
+    PartitionStatus.partly: "cyan",
+    PartitionStatus.failed: "bold red",
+    PartitionStatus.running: "bold blue",
+    PartitionStatus.waiting: "blue",
+}
+
+_ONE_BY_ONE = 8
+"""Maximum number of months of one status to list on lines of their own."""
+
+
+def print_status(months: Sequence[MonthStatus], command: str) -> None:
+    """Print a grid of row counts in the warehouse, with a row for each month and a column for each color.
+
+    A cell also shows the status, unless it is loaded. After the grid come totals, the reasons for failed and partial
+    months, and the commands that rerun months. `command` is the `taxi` command in these lines: materialize or backfill.
+    """
+    if not months:
+        made_up = "taxi demo makes a few months up; " if command == "materialize" else ""
+        print(f"Nothing is loaded yet: {made_up}taxi {command} takes real ones")  # noqa: T201
+        return
+    console = open_console()
+    _print_grid(console, months)
+    # Use the same words as the grid, so that no legend is necessary.
+    counts = Counter(history.standing for history in months)
+    print_tally(console, len(months), {standing: counts[standing] for standing in _STYLES})
+    _print_reasons(console, months)
+    _print_mending(console, months, command)
+
+
+def print_status_json(months: Sequence[MonthStatus]) -> None:
+    """Print months as a JSON list of objects.
+
+    Each has `color`, `month`, `standing` (the status), `rows` by asset, `run`, `failed_at` and `error`. The last two
+    are empty for a month that did not fail.
+    """
+    listed = [
+        {
+            "color": history.month.color,
+            "month": history.month.month,
+            "standing": history.standing,
+            "rows": dict(history.rows),
+            "run": history.run_id,
+            "failed_at": history.failed_at,
+            "error": history.error,
+        }
+        for history in months
+    ]
+    print(json.dumps(listed, indent=1))  # noqa: T201
+
+
+def _print_grid(console: "Console", months: Sequence[MonthStatus]) -> None:
+    table = plain_table(footer=True)
+    listed = sorted({history.month.month for history in months})
+    table.add_column("month", footer="rows", no_wrap=True)
+    columns = [listed]
+    for color in COLORS:
+        known = {history.month.month: history for history in months if history.month.color == color}
+        if known:
+            total = f"{sum(_rows(history) or 0 for history in known.values()):,}"
+            width = max(len(color), len(total))
+            table.add_column(f"{color:>{width}}", footer=f"{total:>{width}}", no_wrap=True)
+            columns.append([_cell(known[month], width) if month in known else "" for month in listed])
+    for cells in zip(*columns, strict=True):
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _cell(history: MonthStatus, width: int) -> str:
+    """Format the row count of a month, aligned right, and its status, unless it is loaded."""
+    rows = _rows(history)
+    count = "" if rows is None else f"{rows:,}"
+    word = "" if history.standing is PartitionStatus.loaded else f" {history.standing}"
+    return f"[{_STYLES[history.standing]}]{count:>{width}}{word}[/]"
+
+
+def _rows(history: MonthStatus) -> int | None:
+    """The row count in the warehouse; None if the month was never loaded there."""
+    return history.rows.get("warehouse_trips")
+
+
+def _print_reasons(console: "Console", months: Sequence[MonthStatus]) -> None:
+    """Print why months failed and which assets of partial months exist, each on one truncated line."""
+    from rich.text import Text
+
+    for standing, explain in ((PartitionStatus.failed, _why_failed), (PartitionStatus.partly, _how_far)):
+        these = [history for history in months if history.standing is standing]
+        for history in these[:_ONE_BY_ONE]:
+            reason = Text(f"  {history.month} {explain(history)}", style=_STYLES[standing])
+            console.print(reason, no_wrap=True, overflow="ellipsis")
+        if (more := len(these) - _ONE_BY_ONE) > 0:
+            console.print(f"  and {more} more {standing}: taxi status --json tells all")
+
+
+def _why_failed(history: MonthStatus) -> str:
+    at = f" at {history.failed_at}" if history.failed_at else ""
+    return f"failed{at}: {history.error.partition(chr(10))[0]}" if history.error else f"failed{at}"
+
+
+def _how_far(history: MonthStatus) -> str:
+    return f"partly: only {', '.join(history.rows)}" if history.rows else "partly: no station yet"
+
+
+def _print_mending(console: "Console", months: Sequence[MonthStatus], command: str) -> None:
+    """Print the commands that rerun unfinished months, one for each color and status."""
+    unfinished = (PartitionStatus.failed, PartitionStatus.stale, PartitionStatus.partly)
+    to_mend = [history for history in months if history.standing in unfinished and history.is_partition]
+    if not to_mend:
+        return
+    console.print("To run them again:")
+    for (standing, color), these in groupby(sorted(to_mend, key=_urgency), key=_urgency):
+        months_again = format_months(history.month.month for history in these)
+        console.print(
+            f"  taxi {command} --color {color} --months {months_again}   [dim]{standing}[/]",
+            soft_wrap=True,
+        )
+
+
+def _urgency(history: MonthStatus) -> tuple[PartitionStatus, str]:
+    return history.standing, history.month.color

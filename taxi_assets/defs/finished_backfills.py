@@ -1,0 +1,221 @@
+"""Alerts about finished backfills: one message per backfill, with the outcome of each of its months.
+
+Not here: alerts about single runs (`failed_runs`).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import dagster as dg
+
+from taxi_assets.defs.failed_runs import INTERVAL_S, first_lines, send
+from taxi_assets.defs.resources import AlertsResource
+from taxi_assets.graph import colors_of
+from taxi_assets.instance._dagster import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    FINISHED_STATUSES,
+    BulkActionStatus,
+    DagsterDefinitionChangedDeserializationError,
+    PartitionBackfill,
+    get_current_timestamp,
+)
+from taxi_assets.instance.failures import explain
+from taxi_assets.instance.partition_status import (
+    are_own_assets,
+    months_of_backfill,
+    newest_runs,
+    read_month,
+    runs_of_backfills,
+)
+from taxi_assets.instance.processes import fail_dead_runs
+from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
+from taxi_assets.stores.alerts import Message
+from taxi_assets.tlc.trips import TripMonth, format_by_color
+
+_AT_ONCE = 5
+"""The maximum number of backfills that a tick reports.
+
+Dagster limits a tick to one minute, and channels that do not respond take a while to time out.
+"""
+
+_LOOK_BACK = (10, 100)
+"""How many of the newest backfills to read.
+
+The second number is used only if the newest backfill of the previous tick is not among the first.
+"""
+
+_RETRY_WITHIN_S = 60.0
+"""The time within which the daemon creates the retry of a run that it marked for one, in seconds.
+
+The daemon checks every five seconds.
+"""
+
+
+class Outcome(StrEnum):
+    """The outcome of a month in a backfill, based on its newest run in that backfill."""
+
+    loaded = "loaded"
+    failed = "failed"
+    not_published = "not published"
+    cancelled = "cancelled"
+    never_ran = "never ran"
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """The sensor's cursor: the newest backfill it has seen, and the backfills it has seen that are not finished."""
+
+    newest: str
+    open: Sequence[str]
+
+    @classmethod
+    def read(cls, text: str) -> "_Cursor":
+        told = json.loads(text)
+        return cls(told["newest"], told["open"])
+
+    def __str__(self) -> str:
+        return json.dumps({"newest": self.newest, "open": list(self.open)})
+
+
+def build_backfill_alerts() -> dg.SensorDefinition:
+    """Return the sensor `alert_finished_backfills`."""
+
+    @dg.sensor(
+        name="alert_finished_backfills",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the channels of TAXI_ALERT_URLS of each backfill that is over, once all its runs are: what "
+        "became of its months. Not of those that were over when it first looked.",
+    )
+    def tick(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SkipReason:
+        instance = context.instance
+        # Otherwise a run whose process no longer exists would stay in progress forever and never be reported.
+        fail_dead_runs(instance)
+        cursor = _look(instance, context.cursor)
+        over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:_AT_ONCE]
+        messages = [_summary(instance, backfill, _targets(context, backfill), alerts.ui_url) for backfill in over]
+        for trouble in send(alerts.open(), messages) if messages else ():
+            context.log.warning(trouble)
+        told = {backfill.backfill_id for backfill in over}
+        left = [backfill_id for backfill_id in cursor.open if backfill_id not in told]
+        context.update_cursor(str(_Cursor(cursor.newest, left)))
+        return dg.SkipReason(f"told of backfills: {len(told)}; not over yet: {len(left)}")
+
+    return tick
+
+
+def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
+    """Return the cursor with the backfills to watch: those already watched, and those created since."""
+    known = _Cursor.read(before) if before else _Cursor("", ())
+    listed = _newer(instance, known.newest)
+    ours = [
+        backfill
+        for backfill in listed
+        if months_of_backfill(backfill) or are_own_assets(backfill.asset_selection or ())
+    ]
+    # On the first tick, skip backfills that have already finished.
+    new = [backfill.backfill_id for backfill in ours if before or not _is_over(instance, backfill)]
+    return _Cursor(listed[0].backfill_id if listed else known.newest, [*known.open, *reversed(new)])
+
+
+def _newer(instance: dg.DagsterInstance, than: str) -> Sequence[PartitionBackfill]:
+    """Return the backfills created after this one, newest first, or the newest backfills if it is not found."""
+    listed: Sequence[PartitionBackfill] = ()
+    for limit in _LOOK_BACK:
+        listed = instance.get_backfills(limit=limit)
+        ids = [backfill.backfill_id for backfill in listed]
+        if than in ids:
+            return listed[: ids.index(than)]
+    return listed
+
+
+def _find(instance: dg.DagsterInstance, ids: Iterable[str]) -> Iterator[PartitionBackfill]:
+    return (backfill for backfill_id in ids if (backfill := instance.get_backfill(backfill_id)))
+
+
+def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
+    """Return whether a backfill has no more runs to request, and none in progress or about to be retried.
+
+    The backfill's status is not enough: `dagster job backfill` marks a backfill as completed as soon as its runs are
+    queued.
+    """
+    if backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
+        return False
+    recently = get_current_timestamp() - _RETRY_WITHIN_S
+    return all(
+        record.dagster_run.status in FINISHED_STATUSES
+        and not (record.dagster_run.is_complete_and_waiting_to_retry and (record.end_time or 0) > recently)
+        for record in instance.get_run_records(runs_of_backfills([backfill.backfill_id]))
+    )
+
+
+def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[TripMonth]:
+    """Return the months that a backfill requested, whether they ran or not."""
+    if not backfill.is_asset_backfill or context.repository_def is None:
+        return set(months_of_backfill(backfill))
+    try:
+        data = backfill.get_asset_backfill_data(context.repository_def.asset_graph)
+    except DagsterDefinitionChangedDeserializationError:
+        # The partitions definition has changed since. The months that ran are known from their runs.
+        return set()
+    by_asset = data.target_subset.partitions_subsets_by_asset_key.items()
+    found = (
+        read_month(color, key)
+        for asset, subset in by_asset
+        for color in colors_of([asset])
+        for key in subset.get_partition_keys()
+    )
+    return {month for month in found if month}
+
+
+def _summary(
+    instance: dg.DagsterInstance,
+    backfill: PartitionBackfill,
+    targets: Iterable[TripMonth],
+    ui_url: str,
+) -> Message:
+    """Return the message about a backfill: its months by outcome, how to resubmit those not loaded, and a link."""
+    outcomes = _outcomes(instance, backfill, targets)
+    by_outcome = {told: sorted(m for m, became in outcomes.items() if became is told) for told in Outcome}
+    counts = [f"{len(months)} {told}" for told, months in by_outcome.items() if months]
+    lines = [f"{backfill.backfill_id} {backfill.title or ''}".rstrip()]
+    lines += [f"{told}: {format_by_color(months)}" for told, months in by_outcome.items() if months]
+    if backfill.status is BulkActionStatus.FAILED:
+        counts.append("given up by the daemon")
+        lines += first_lines(explain(backfill.error))
+    if set(outcomes.values()) - _GOOD:
+        again = (
+            "Re-execute, on its page"
+            if backfill.is_asset_backfill
+            else f"taxi backfill --resume {backfill.backfill_id}"
+        )
+        lines.append(f"To run again what is not loaded: {again}")
+    lines.append(f"{ui_url}/runs/b/{backfill.backfill_id}")
+    good = backfill.status is not BulkActionStatus.FAILED and set(outcomes.values()) <= _GOOD
+    return Message(f"backfill of {_counted(len(outcomes))}: {', '.join(counts)}", "\n".join(lines), good=good)
+
+
+_GOOD = {Outcome.loaded, Outcome.not_published}
+
+
+def _counted(months: int) -> str:
+    return "1 month" if months == 1 else f"{months} months"
+
+
+def _outcomes(
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, targets: Iterable[TripMonth]
+) -> dict[TripMonth, Outcome]:
+    """Return the outcome of each month."""
+    newest = newest_runs(instance.get_runs(runs_of_backfills([backfill.backfill_id])))
+    return dict.fromkeys(targets, Outcome.never_ran) | {
+        month: _outcome(run, month.color) for month, run in newest.items()
+    }
+
+
+def _outcome(run: dg.DagsterRun, color: str) -> Outcome:
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        results = {run.tags.get(tag) for tag in (RESULT_TAG, color_result_tag(color))}
+        return Outcome.not_published if NOT_PUBLISHED in results else Outcome.loaded
+    return Outcome.cancelled if run.status is dg.DagsterRunStatus.CANCELED else Outcome.failed

@@ -1,0 +1,333 @@
+"""The status of each month: its materialized assets, their row counts, and the result of its newest run.
+
+Not here: how the status is displayed (`cli`).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import dagster as dg
+
+from taxi_assets.errors import UnknownMonth
+from taxi_assets.graph import (
+    JOBS,
+    SOURCE_TRIPS,
+    TRIP_ASSETS,
+    UPSTREAM,
+    asset_key,
+    is_trip_asset,
+    run_colors,
+)
+from taxi_assets.instance._dagster import (
+    BACKFILL_ID_TAG,
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    PARTITION_NAME_TAG,
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+    get_input_event_pointer_tag,
+)
+from taxi_assets.instance.events import EVENTS, stored_events
+from taxi_assets.instance.failures import Failure, read_failures
+from taxi_assets.news import UNDER_WAY, MonthStatus, PartitionStatus
+from taxi_assets.partitions import month_partitions
+from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.versions import CODE_VERSIONS
+
+_ROW_COUNT = "dagster/partition_row_count"
+
+_WIPED, _NEWEST_RUN = "wiped", "newest_run"
+
+_RUNNING = frozenset(
+    {
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The newest event of an asset's partition: its storage ID, which increases over time, and its data version."""
+
+    event: int
+    version: str
+
+
+@dataclass(frozen=True)
+class _Materialized(_Told):
+    """The newest materialization of an asset's partition: its row count, code version, and input.
+
+    `input` is the storage ID of an event, or None if it is not known. The asset was made from the newest version of its
+    upstream partition up to and including that event. Dagster's UI uses the same data to decide what is stale.
+    """
+
+    rows: int
+    code: str
+    input: int | None
+
+
+@dataclass(frozen=True)
+class _Wipe:
+    """The newest wipe of an asset's partition: the storage ID of its event, and the month's newest run at that time."""
+
+    event: int
+    run_id: str
+
+
+def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[MonthStatus]:
+    """Return the status of every month that has ever been run or materialized, or that a backfill requests, in order.
+
+    Excludes months that were wiped from all assets and not run since, and months that turned out not to be published.
+    """
+    every_run = instance.get_runs()
+    runs, waiting = newest_runs(every_run), _waiting_in_backfills(instance, every_run)
+    wipes = _newest_wipes(instance)
+    found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *waiting)}
+    for color in COLORS:
+        for name in TRIP_ASSETS:
+            for month, newest in _newest_materializations(instance, color, name).items():
+                wiped = wipes.get(month, {}).get(name)
+                if wiped is None or wiped.event < newest.event:
+                    found.setdefault(month, {})[name] = newest
+    stale = _find_stale(instance, found)
+    failures = read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
+    partitions = {color: set(month_partitions(settings, color).get_partition_keys()) for color in COLORS}
+    histories = (
+        replace(
+            _history(month, runs.get(month), assets, failures, is_stale=month in stale),
+            is_partition=month.month in partitions[month.color],
+        )
+        for month, assets in found.items()
+        if assets or month in waiting or not _is_over(runs[month], wipes.get(month, {}).values())
+    )
+    told = (_as_waiting(history) if history.month in waiting else history for history in histories)
+    return sorted(told, key=lambda history: history.month)
+
+
+def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, newest_run: str) -> None:
+    """Record that a month was wiped from an asset, because Dagster cannot delete the record of its materialization.
+
+    `newest_run` is the ID of the month's newest run, if that run has finished. A month that is wiped from all assets
+    after that run is no longer listed by `read_history`.
+    """
+    instance.report_runless_asset_event(
+        dg.AssetObservation(
+            asset_key(month.color, station),
+            description="taxi wipe removed the month here",
+            metadata={_WIPED: True, _NEWEST_RUN: newest_run},
+            partition=month.month,
+        )
+    )
+
+
+def _is_over(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
+    """Return whether to omit a month that no asset contains.
+
+    It is omitted if it was wiped after its newest run, or if that run succeeded because the month is not published.
+    """
+    return newest.status is dg.DagsterRunStatus.SUCCESS or any(wipe.run_id == newest.run_id for wipe in wipes)
+
+
+def _history(
+    month: TripMonth,
+    run: dg.DagsterRun | None,
+    assets: Mapping[str, _Materialized],
+    failures: Mapping[str, Failure],
+    *,
+    is_stale: bool,
+) -> MonthStatus:
+    run_id = run.run_id if run else ""
+    failure = failures.get(run_id, Failure())
+    if run and failure.color not in ("", month.color):
+        # The run, started from the UI, covers several colors and failed for another one.
+        run, failure = None, Failure()
+    rows = {name: newest.rows for name, newest in assets.items()}
+    standing = _standing(run.status if run else None, assets, is_stale=is_stale)
+    return MonthStatus(month, standing, rows, run_id, failure.station, failure.error)
+
+
+def _standing(
+    newest: dg.DagsterRunStatus | None, assets: Mapping[str, _Materialized], *, is_stale: bool
+) -> PartitionStatus:
+    """Return the status of a month, based on its newest run and then on its assets."""
+    if newest is dg.DagsterRunStatus.QUEUED:
+        return PartitionStatus.waiting
+    if newest in _RUNNING:
+        return PartitionStatus.running
+    if newest is dg.DagsterRunStatus.FAILURE:
+        return PartitionStatus.failed
+    if len(assets) < len(TRIP_ASSETS):
+        return PartitionStatus.partly
+    return PartitionStatus.stale if is_stale else PartitionStatus.loaded
+
+
+def _find_stale(
+    instance: dg.DagsterInstance, months: Mapping[TripMonth, Mapping[str, _Materialized]]
+) -> set[TripMonth]:
+    """Return the months with an asset whose code version changed, or whose upstream data version has changed since."""
+    sources = {color: _newest_observations(instance, color) for color in COLORS}
+    stale = set()
+    for month, assets in months.items():
+        now = {SOURCE_TRIPS: sources[month.color].get(month.month), **assets}
+        if any(_is_stale(instance, month, name, made, now.get(UPSTREAM[name])) for name, made in assets.items()):
+            stale.add(month)
+    return stale
+
+
+def _is_stale(
+    instance: dg.DagsterInstance, month: TripMonth, name: str, made: _Materialized, now: _Told | None
+) -> bool:
+    """Return whether an asset's partition is stale. `now` is the newest event of its upstream partition."""
+    if not made.code:
+        # It was reported manually, so Dagster only knows when.
+        return now is not None and UPSTREAM[name] != SOURCE_TRIPS and made.event < now.event
+    if made.code != CODE_VERSIONS[name]:
+        return True
+    if now is None or made.input is None or now.event <= made.input:
+        return False
+    # The upstream partition was updated since, but may have the same version.
+    kind = "ASSET_OBSERVATION" if UPSTREAM[name] == SOURCE_TRIPS else "ASSET_MATERIALIZATION"
+    used = instance.event_log_storage.get_latest_tags_by_partition(
+        asset_key(month.color, UPSTREAM[name]),
+        dg.DagsterEventType(kind),
+        [DATA_VERSION_TAG],
+        asset_partitions=[month.month],
+        before_cursor=made.input + 1,
+    )
+    return used.get(month.month, {}).get(DATA_VERSION_TAG, "") != now.version
+
+
+def observed_versions(instance: dg.DagsterInstance, color: str) -> dict[str, str]:
+    """Return the source version last observed for each month of a color, by partition key."""
+    told = instance.event_log_storage.get_latest_tags_by_partition(
+        asset_key(color, SOURCE_TRIPS), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION_TAG]
+    )
+    return {key: tags[DATA_VERSION_TAG] for key, tags in told.items()}
+
+
+def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, _Told]:
+    """Return the newest observation of the source for each month of a color, by partition key."""
+    key = asset_key(color, SOURCE_TRIPS)
+    versions = observed_versions(instance, color)
+    events = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
+    return {partition: _Told(event, versions.get(partition, "")) for partition, event in events.items()}
+
+
+def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str) -> dict[TripMonth, _Materialized]:
+    """Return the newest materialization of each month of an asset."""
+    key = asset_key(color, name)
+    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    stored = dict(stored_events(instance, EVENTS.c.id.in_(list(newest.values()))))
+    months = ((read_month(color, partition), number) for partition, number in newest.items())
+    upstream = asset_key(color, UPSTREAM[name])
+    return {month: _materialized(number, stored[number], upstream) for month, number in months if month}
+
+
+def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wipe]]:
+    """Return the newest wipe of each month, by asset."""
+    ours = EVENTS.c.asset_key.in_([asset_key(color, name).to_string() for color in COLORS for name in TRIP_ASSETS])
+    observed = EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
+    newest: dict[TripMonth, dict[str, _Wipe]] = {}
+    # These assets also have observations that are not wipes.
+    for number, stored in sorted(stored_events(instance, ours & observed & EVENTS.c.event.contains(_WIPED))):
+        observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
+        told = {entry["label"]: entry for entry in observation["metadata_entries"]}
+        color, name = observation["asset_key"]["path"]
+        if _WIPED in told and (month := read_month(color, observation["partition"])):
+            newest.setdefault(month, {})[name] = _Wipe(number, told[_NEWEST_RUN]["entry_data"]["text"])
+    return newest
+
+
+def _materialized(number: int, event: str, upstream: dg.AssetKey) -> _Materialized:
+    """Parse a stored materialization event.
+
+    Reads the JSON because Dagster would also create an object for each column of the schema, which takes ten times as
+    long.
+    """
+    materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
+    told = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
+    tags = materialization.get("tags") or {}
+    pointer = tags.get(get_input_event_pointer_tag(upstream), "")
+    return _Materialized(
+        number,
+        tags.get(DATA_VERSION_TAG, ""),
+        cast("int", told[_ROW_COUNT]["value"]) if _ROW_COUNT in told else 0,
+        tags.get(CODE_VERSION_TAG, ""),
+        int(pointer) if pointer.isdigit() else None,
+    )
+
+
+def _as_waiting(history: MonthStatus) -> MonthStatus:
+    under_way = history.standing in UNDER_WAY
+    return history if under_way else replace(history, standing=PartitionStatus.waiting, failed_at="", error="")
+
+
+def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[TripMonth]:
+    """Return the months requested by a backfill that has not created their runs yet."""
+    requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)} if requested else set()
+    return {
+        month
+        for backfill in requested
+        for month in months_of_backfill(backfill)
+        if (backfill.backfill_id, month) not in ran
+    }
+
+
+def months_of_backfill(backfill: PartitionBackfill) -> list[TripMonth]:
+    """Return the months that a backfill of one of this project's jobs requests, in its order.
+
+    Returns an empty list for any other backfill.
+    """
+    color = JOBS.get(backfill.job_name or "", "")
+    return [month for key in backfill.partition_names or () if (month := read_month(color, key))] if color else []
+
+
+def newest_runs(runs: Iterable[dg.DagsterRun]) -> dict[TripMonth, dg.DagsterRun]:
+    """Return each month's newest run that materializes assets of this project, ignoring runs of other projects.
+
+    `runs` must be sorted newest first.
+    """
+    newest: dict[TripMonth, dg.DagsterRun] = {}
+    for run in filter(_materializes, runs):
+        for month in months_of(run):
+            newest.setdefault(month, run)
+    return newest
+
+
+def _materializes(run: dg.DagsterRun) -> bool:
+    """Return whether a run materializes assets. Other runs only observe the source or evaluate checks."""
+    selected = run.asset_selection or ()
+    return not (selected or run.asset_check_selection) or any(key.path[-1] != SOURCE_TRIPS for key in selected)
+
+
+def months_of(run: dg.DagsterRun) -> list[TripMonth]:
+    """Return the months that a run covers: one per color. Only runs started from the UI can cover several colors."""
+    key = run.tags.get(PARTITION_NAME_TAG, "")
+    return [month for color in sorted(run_colors(run)) if (month := read_month(color, key))]
+
+
+def read_month(color: str, key: str) -> TripMonth | None:
+    """Return the month of a color for a partition key, or None if the key is not a month, as in other projects."""
+    try:
+        return TripMonth(color, key)
+    except UnknownMonth:
+        return None
+
+
+def are_own_assets(assets: Iterable[dg.AssetKey]) -> bool:
+    """Return whether there is at least one asset and all of them belong to this project."""
+    keys = list(assets)
+    return bool(keys) and all(map(is_trip_asset, keys))
+
+
+def runs_of_backfills(backfill_ids: Sequence[str]) -> dg.RunsFilter:
+    """Return the filter that selects the runs of these backfills."""
+    return dg.RunsFilter(tags={BACKFILL_ID_TAG: list(backfill_ids)})

@@ -1,0 +1,81 @@
+"""Delete months from stores, and report them to Dagster as no longer loaded.
+
+Not here: how a store deletes data (`stores`), and how the user confirms (`cli`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+
+import dagster as dg
+
+from taxi_assets.errors import TaxiAssetsError
+from taxi_assets.instance.partition_status import read_history, report_wiped
+from taxi_assets.news import UNDER_WAY, MonthStatus, StoredMonth
+from taxi_assets.settings import Settings
+from taxi_assets.stores.inventory import Inventory, StoredItem
+from taxi_assets.systems import open_inventory
+from taxi_assets.tlc.trips import TripMonth
+
+
+class Wiper:
+    """Finds months in stores and deletes them.
+
+    After a store fails for one month of a color, it is skipped for the other months of that color, because each would
+    take as long to fail. Other stores and colors continue.
+    """
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._open = cache(lambda store: open_inventory(settings, store))
+
+    def look(self, months: Sequence[TripMonth], stores: Sequence[str]) -> Iterator[StoredMonth]:
+        """Yield the stored items of each month in each store, including months without items."""
+        return self._each([(month, store) for month in months for store in stores], lambda holder: holder.held)
+
+    def remove(self, lots: Sequence[StoredMonth]) -> Iterator[StoredMonth]:
+        """Delete stored items. Yield each month with the deleted items or with the error.
+
+        A month without items is also reported to Dagster as wiped. This completes an earlier wipe that was interrupted
+        after the deletion and before the report.
+        """
+        histories = self._histories()
+        for lot in lots:
+            if not lot.held:
+                self._report(lot, histories)
+        there = [(lot.month, lot.store) for lot in lots if lot.held]
+        for lot in self._each(there, lambda holder: holder.remove):
+            self._report(lot, histories)
+            yield lot
+
+    def under_way(self, months: Sequence[TripMonth]) -> list[TripMonth]:
+        """The months with a queued or active run, which may load them again."""
+        histories = self._histories()
+        return [month for month in months if month in histories and histories[month].standing in UNDER_WAY]
+
+    def _histories(self) -> dict[TripMonth, MonthStatus]:
+        known = read_history(self._instance, self._settings)
+        return {history.month: history for history in known}
+
+    def _each(
+        self,
+        places: Sequence[tuple[TripMonth, str]],
+        work: Callable[[Inventory], Callable[[TripMonth], Sequence[StoredItem]]],
+    ) -> Iterator[StoredMonth]:
+        failed: set[tuple[str, str]] = set()
+        for month, store in places:
+            if (month.color, store) in failed:
+                continue
+            try:
+                lot = StoredMonth(month, store, work(self._open(store))(month))
+            except TaxiAssetsError as error:
+                failed.add((month.color, store))
+                lot = StoredMonth(month, store, error=str(error))
+            yield lot
+
+    def _report(self, lot: StoredMonth, histories: Mapping[TripMonth, MonthStatus]) -> None:
+        """Report a month to Dagster as wiped if it is recorded as loaded and the deletion succeeded."""
+        history, station = histories.get(lot.month), f"{lot.store}_trips"
+        if history and station in history.rows and not lot.error:
+            over = history.standing not in UNDER_WAY
+            report_wiped(self._instance, lot.month, station, history.run_id if over else "")

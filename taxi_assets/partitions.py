@@ -1,0 +1,88 @@
+"""The monthly partitions of each color, with keys in the form `YYYY-MM`.
+
+A color has a partition for each month that its source has, or could have published by now.
+"""
+
+from datetime import datetime
+
+import dagster as dg
+
+from taxi_assets.errors import UnknownMonth
+from taxi_assets.settings import Settings
+from taxi_assets.stores.source import Source
+from taxi_assets.tlc.trips import TripMonth, next_month
+
+TIMEZONE = "America/New_York"
+
+_PUBLICATION_LAG = 1
+"""The minimum number of full months between the end of a month and its publication by the TLC.
+
+Companies may file their trips until the end of the following month.
+"""
+
+
+def month_partitions(settings: Settings, color: str) -> dg.TimeWindowPartitionsDefinition:
+    """Return the partitions of a color under these settings.
+
+    They start at TAXI_FIRST_MONTH (default: the first month of the source) and end at TAXI_LAST_MONTH (default: the
+    last month of the source). For a source without a last month, a partition is added as soon as the TLC can publish
+    the month.
+    """
+    first, last = _span(settings, color)
+    return dg.MonthlyPartitionsDefinition(
+        start_date=first,
+        end_date=next_month(last) if last else None,
+        fmt="%Y-%m",
+        timezone=TIMEZONE,
+        end_offset=0 if last else -_PUBLICATION_LAG,
+    )
+
+
+def _span(settings: Settings, color: str) -> tuple[str, str | None]:
+    """Return the first and the last possible month of a color. The last is None if the source has no last month."""
+    first, last = Source(settings.source_url).span(color)
+    return settings.first_month or first, settings.last_month or last
+
+
+def month_of(asset: dg.AssetKey, key: str) -> TripMonth:
+    """Return the month of an asset's partition. Raises UnknownMonth if the key is not a valid month of a color."""
+    return TripMonth(asset.path[0], key)
+
+
+def recent_months(settings: Settings, color: str, now: datetime) -> tuple[TripMonth, ...]:
+    """Return the last TAXI_LOOKBACK_MONTHS partitions of a color that exist at the time `now`."""
+    keys = month_partitions(settings, color).get_partition_keys(current_time=now)
+    return tuple(TripMonth(color, key) for key in keys[-settings.lookback_months :])
+
+
+def bounds(settings: Settings, color: str) -> tuple[str, str]:
+    """Return the first and last partition keys (`YYYY-MM`) of a color now. Raises UnknownMonth if there are none."""
+    keys = month_partitions(settings, color).get_partition_keys()
+    if not keys:
+        first, last = _span(settings, color)
+        raise UnknownMonth(
+            f"There is no month of {color} to load: partitions would start at {first} (TAXI_FIRST_MONTH) and end at "
+            f"{last or 'the last month that can be published by now'} (TAXI_LAST_MONTH). Set TAXI_FIRST_MONTH to an "
+            "earlier month, or TAXI_LAST_MONTH to a later one."
+        )
+    return keys[0], keys[-1]
+
+
+def describe_partitions(settings: Settings, color: str) -> str:
+    """Return the range of a color's partitions as text for messages."""
+    first, last = bounds(settings, color)
+    return f"The partitions of {color} go from {first} (TAXI_FIRST_MONTH) to {last} (TAXI_LAST_MONTH)"
+
+
+def why_not_a_partition(settings: Settings, month: TripMonth) -> str:
+    """Return why a month cannot be loaded (not published yet, or not a partition), or "" if it can be loaded."""
+    first, last = bounds(settings, month.color)
+    if first <= month.month <= last:
+        return ""
+    if last < month.month <= (settings.last_month or month.month):
+        return NOT_PUBLISHED
+    return f"not a partition. {describe_partitions(settings, month.color)}"
+
+
+NOT_PUBLISHED = "not published"
+"""The reason shown for a skipped month that the source does not have."""

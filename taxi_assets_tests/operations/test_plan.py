@@ -1,0 +1,214 @@
+"""Plans list the months to load, and the months to leave out with the reason, before any run starts."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from taxi_assets.cli.options import each_month
+from taxi_assets.errors import StoreError, UnknownMonth
+from taxi_assets.graph import TRIP_ASSETS, job_name
+from taxi_assets.news import Progress
+from taxi_assets.operations.plan import Which, plan_backfill, plan_months
+from taxi_assets.operations.runs import ORIGIN
+from taxi_assets.settings import Settings
+from taxi_assets.stores.source import MIRROR_URL, Source
+from taxi_assets.tlc.trips import TripMonth, months_before, parse_months
+from taxi_assets_tests.defs.installation import FolderInstallation, web_path
+from taxi_assets_tests.web_server import Reply, WebServer
+
+FILES = ("raw_trips", "clean_trips")
+
+
+def _months(color: str, months: str) -> list[TripMonth]:
+    return [TripMonth(color, month) for month in parse_months(months)]
+
+
+@pytest.fixture
+def installation(home: Path) -> Iterator[FolderInstallation]:
+    """An installation with nothing loaded, whose source has nothing."""
+    assert home.exists()
+    with closing(FolderInstallation()) as made:
+        yield made
+
+
+def test_the_newest_month_comes_first(installation: FolderInstallation) -> None:
+    """A backfill goes from the newest month back, and keeps the given order of colors within a month."""
+    green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
+    installation.publish(*green, *yellow)
+    plan = installation.plan([*green, *yellow])
+    assert list(plan.wanted) == [green[1], yellow[1], green[0], yellow[0]]
+    assert plan.left_out == {}
+    size = (installation.source / "green" / "green_tripdata_2020-02.csv.gz").stat().st_size
+    assert plan.wanted[green[1]] == size
+
+
+def test_the_impossible_is_left_out(installation: FolderInstallation) -> None:
+    """A backfill leaves out months that are not partitions or not published, and gives the reason."""
+    early, there, absent = _months("green", "2018-12..2019-02")
+    installation.publish(there)
+    late = TripMonth("green", "2999-01")
+    plan = installation.plan([early, there, absent, late])
+    assert list(plan.wanted) == [there]
+    assert plan.left_out[early].startswith(
+        "not a partition. The partitions of green go from 2019-01 (TAXI_FIRST_MONTH)"
+    )
+    assert (plan.left_out[absent], plan.left_out[late]) == ("not published", "not published")
+
+
+def test_something_else_in_a_months_place_is_left_out(installation: FolderInstallation, web: WebServer) -> None:
+    """A backfill leaves out a month whose address returns a web page, and says so."""
+    [month] = _months("green", "2020-01")
+    web.replies[web_path(month)] = [Reply(b"<html>no trips here</html>")]
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    plan = plan_backfill(settings, installation.instance, [month], TRIP_ASSETS, Which.all)
+    assert plan.wanted == {}
+    assert plan.left_out[month].startswith("not published, something else is in its place (")
+    assert "is an HTML page" in plan.left_out[month]
+
+
+def test_a_source_that_cannot_be_asked_is_an_error(installation: FolderInstallation) -> None:
+    """If the source cannot be reached, no month counts as not published."""
+    installation.source.rmdir()
+    months = _months("green", "2020-01")
+    with pytest.raises(StoreError, match="there is no folder"):
+        installation.plan(months)
+    with pytest.raises(StoreError, match="there is no folder"):
+        plan_months(installation.settings, months, TRIP_ASSETS)
+
+
+def test_missing_and_failed_months_are_told_apart(installation: FolderInstallation) -> None:
+    """Missing months lack at least one asset; failed months failed in their newest run. Others are left out."""
+    loaded, partly, failed, absent = _months("fhv", "2020-01..2020-04")
+    installation.publish(loaded, partly, absent)
+    installation.publish_page(failed)
+    installation.run(loaded, *FILES)
+    installation.run(partly, *FILES[:1])
+    assert installation.run(failed, *FILES)[-1].what is Progress.failed
+    installation.publish(failed)
+    months = [loaded, partly, failed, absent]
+    missing = installation.plan(months, Which.missing, FILES)
+    assert list(missing.wanted) == [absent, failed, partly]
+    assert missing.left_out == {loaded: "loaded already"}
+    again = installation.plan(months, Which.failed, FILES)
+    assert list(again.wanted) == [failed]
+    assert set(again.left_out.values()) == {"not failed"}
+    assert list(installation.plan(months, Which.all, FILES).wanted) == [absent, failed, partly, loaded]
+    assert loaded in installation.plan(months, Which.missing).wanted
+
+
+def test_a_month_that_was_not_published_is_missing_once_it_is(installation: FolderInstallation) -> None:
+    """A run of an unpublished month is not a failure. Once the month is published, it counts as missing."""
+    [month] = _months("green", "2020-01")
+    assert installation.run(month, *FILES)[-1].what is Progress.not_published
+    assert installation.plan([month], Which.missing, FILES).left_out == {month: "not published"}
+    assert installation.plan([month], Which.failed, FILES).left_out == {month: "not failed"}
+    installation.publish(month)
+    assert list(installation.plan([month], Which.missing, FILES).wanted) == [month]
+
+
+def test_what_is_under_way_is_left_out(installation: FolderInstallation) -> None:
+    """A month with a run in progress is left out; the same month of another color is not."""
+    [month], [other] = _months("green", "2020-01"), _months("yellow", "2020-01")
+    installation.publish(month, other)
+    job = installation.definitions.resolve_job_def(job_name(month.color))
+    installation.instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags=job.get_tags_for_partition_key(month.month, selected_asset_keys=None),
+        remote_job_origin=ORIGIN.get_job_origin(job.name),
+    )
+    plan = installation.plan([month, other])
+    assert plan.left_out == {month: "running already"}
+    assert list(plan.wanted) == [other]
+
+
+def test_the_source_is_asked_only_where_it_is_needed(
+    installation: FolderInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is not asked for assets that are made from the clean files or the lake."""
+    [month] = _months("green", "2020-01")
+    asked: list[TripMonth] = []
+    monkeypatch.setattr(Source, "look", lambda _, month: asked.append(month))
+    assets = ("lake_trips", "warehouse_trips")
+    assert installation.plan([month], assets=assets).wanted == {month: None}
+    assert plan_months(installation.settings, [month], assets).wanted == {month: None}
+    assert asked == []
+    assert installation.plan([month]).left_out == {month: "not published"}
+    assert asked == [month]
+
+
+def test_a_command_leaves_out_what_is_not_published(installation: FolderInstallation) -> None:
+    """`taxi materialize` keeps the given order and leaves out months that are not published."""
+    there, absent = _months("green", "2020-02..2020-03")
+    other = TripMonth("fhv", "2020-01")
+    late = TripMonth("green", "2999-01")
+    installation.publish(there, other)
+    plan = plan_months(installation.settings, [there, absent, late, other], TRIP_ASSETS)
+    assert list(plan.wanted) == [there, other]
+    assert plan.left_out == {absent: "not published", late: "not published"}
+    assert plan.wanted[other] == (installation.source / "fhv" / f"{other.stem}.csv.gz").stat().st_size
+
+
+def test_a_command_loads_what_is_loaded_already(installation: FolderInstallation) -> None:
+    """`taxi materialize` loads a month again even if it is already loaded."""
+    [month] = _months("green", "2020-01")
+    installation.publish(month)
+    installation.run(month, *FILES)
+    assert list(plan_months(installation.settings, [month], FILES).wanted) == [month]
+
+
+def test_a_command_runs_a_month_with_a_page_in_its_place(web: WebServer) -> None:
+    """A month whose address returns a web page still gets a run, which fails with the reason."""
+    [month] = _months("green", "2020-01")
+    web.replies[web_path(month)] = [Reply(b"<html>no trips here</html>")]
+    assert plan_months(Settings(source_url=web.url), [month], TRIP_ASSETS).wanted == {month: None}
+
+
+def test_a_command_refuses_what_is_not_a_partition(
+    installation: FolderInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month outside of the configured bounds is an error that names both settings, before anything runs."""
+    with pytest.raises(UnknownMonth, match=r"green 2018-12 is not a partition\. .* from 2019-01 \(TAXI_FIRST_MONTH\)"):
+        plan_months(installation.settings, _months("green", "2018-12"), TRIP_ASSETS)
+    monkeypatch.setenv("TAXI_FIRST_MONTH", "2020-02")
+    monkeypatch.setenv("TAXI_LAST_MONTH", "2020-03")
+    settings = Settings.load()
+    for month in _months("green", "2020-01,2020-04"):
+        with pytest.raises(UnknownMonth, match=r"from 2020-02 \(TAXI_FIRST_MONTH\) to 2020-03 \(TAXI_LAST_MONTH\)"):
+            plan_months(settings, [month], TRIP_ASSETS)
+
+
+def test_the_mirror_has_no_month_after_its_last() -> None:
+    """The default source is frozen, so later months are not published, and the source is not asked."""
+    settings = Settings(source_url=MIRROR_URL)
+    late = _months("yellow", "2021-08..2021-10")
+    assert plan_months(settings, late, TRIP_ASSETS).left_out == dict.fromkeys(late, "not published")
+
+
+@pytest.mark.parametrize(
+    ("typed", "listed"),
+    [
+        ("2020", "2020-01..2020-12"),
+        ("2019..2020", "2019-01..2020-12"),
+        ("2020-4", "2020-04"),
+        ("2020-11..", "2020-11..2021-07"),
+        ("..2019-2", "2019-01..2019-02"),
+    ],
+)
+def test_months_can_be_typed_as_years_and_open_ranges(typed: str, listed: str) -> None:
+    """A year means all its months, and an open range ends at the last partition of each color."""
+    settings = Settings(source_url=MIRROR_URL)
+    assert each_month(("green", "fhv"), typed, settings) == [*_months("green", listed), *_months("fhv", listed)]
+
+
+def test_an_open_range_ends_where_the_source_can_end(installation: FolderInstallation) -> None:
+    """For a source that still grows, an open range ends at the last month that can be published by now."""
+    [last, _] = months_before(f"{datetime.now(UTC):%Y-%m}", 2)
+    months = each_month(("green",), "2020-01..", installation.settings)
+    assert months[0] == TripMonth("green", "2020-01")
+    # At the turn of a month New York is some hours behind.
+    assert months[-1].month in {last, *months_before(last, 1)}
