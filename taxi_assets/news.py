@@ -15,11 +15,11 @@ class Progress(StrEnum):
     """Kinds of progress events of a month."""
 
     started = "started"
-    station_started = "station_started"
+    asset_started = "asset_started"
     progress = "progress"
     setback = "setback"
     pause = "pause"
-    station_done = "station_done"
+    asset_done = "asset_done"
     done = "done"
     not_published = "not_published"
     failed = "failed"
@@ -38,7 +38,7 @@ class ProgressEvent:
 
     month: TripMonth
     what: Progress
-    station: str = ""
+    asset: str = ""
     rows: int | None = None
     seconds: float = 0.0
     error: str = ""

@@ -130,7 +130,7 @@ def _backfill(settings: Settings, asked: _AskedBackfill) -> None:
         else:
             months = each_month(asked.colors, asked.months, settings)
             order = Order(select_assets(build_definitions(settings), asked.select), asked.fresh)
-        plan = plan_backfill(settings, instance, months, order.stations, Which(asked.which))
+        plan = plan_backfill(settings, instance, months, order.assets, Which(asked.which))
         if not asked.as_json:
             print_plan(plan)
         backfill_ids: list[str] = []
@@ -145,7 +145,7 @@ def _backfill(settings: Settings, asked: _AskedBackfill) -> None:
         if backfill_ids:
             _warn_without_daemon(alive=backfills.is_daemon_alive(instance))
         if backfill_ids and asked.wait:
-            board = Board(list(plan.wanted), order.stations)
+            board = Board(list(plan.wanted), order.assets)
             _wait(board, backfills.follow_backfills(instance, backfill_ids), backfill_ids)
             if board.failed:
                 sys.exit(1)

@@ -74,14 +74,14 @@ def _cell(line: Line | None) -> "Text":
 
     if line is None:
         return Text("")
-    station = line.station.removesuffix("_trips")
+    asset = line.asset.removesuffix("_trips")
     match line.state:
         case State.running:
-            said = station or "starting"
+            said = asset or "starting"
         case State.done:
             said = f"{max(line.rows.values(), default=0):,} rows"
-        case State.failed if station:
-            said = f"failed at {station}"
+        case State.failed if asset:
+            said = f"failed at {asset}"
         case _:
             said = line.state
     return Text(said, STYLES[line.state])

@@ -39,7 +39,7 @@ class Line:
 
     month: TripMonth
     state: State = State.waiting
-    station: str = ""
+    asset: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     started: float = 0.0
     seconds: float = 0.0
@@ -60,8 +60,8 @@ _END_STATES = {Progress.done: State.done, Progress.not_published: State.not_publ
 class Board:
     """The months of one command and their progress."""
 
-    def __init__(self, months: Sequence[TripMonth], stations: Sequence[str]) -> None:
-        self.stations = tuple(stations)
+    def __init__(self, months: Sequence[TripMonth], assets: Sequence[str]) -> None:
+        self.assets = tuple(assets)
         self.lines = {month: Line(month) for month in months}
         self._began = monotonic()
 
@@ -69,13 +69,13 @@ class Board:
         """Apply a progress event and return the line of its month."""
         line = self.lines[news.month]
         line.run_id = news.run_id or line.run_id
-        line.station = news.station or line.station
+        line.asset = news.asset or line.asset
         line.detail = news.detail
         match news.what:
             case Progress.started:
                 line.state, line.started = State.running, monotonic()
-            case Progress.station_done:
-                line.rows[news.station] = news.rows or 0
+            case Progress.asset_done:
+                line.rows[news.asset] = news.rows or 0
             case Progress.done | Progress.not_published | Progress.failed:
                 line.seconds = news.seconds or line.elapsed
                 line.state = _END_STATES[news.what]
@@ -146,7 +146,7 @@ class _Lines:
             news.what is Progress.progress and self._is_silent_for_long(news.month)
         ):
             self._told[news.month] = monotonic()
-            print(f"{line.month} {line.station} {line.detail}", flush=True)  # noqa: T201
+            print(f"{line.month} {line.asset} {line.detail}", flush=True)  # noqa: T201
         elif news.what in ENDS:
             self._ended += 1
             place = f"[{self._ended}/{len(self._board.lines)}]"
@@ -159,8 +159,8 @@ class _Lines:
 
 def _result(line: Line) -> str:
     """The step at which a month failed, or its row count."""
-    if line.state is State.failed and line.station:
-        return f"at {line.station}"
+    if line.state is State.failed and line.asset:
+        return f"at {line.asset}"
     rows = line.rows.get("raw_trips", max(line.rows.values(), default=0))
     return "" if line.state is State.not_published else f"{rows:,} rows"
 
@@ -200,7 +200,7 @@ def _draw_bars(board: Board, console: "Console") -> "RenderableType":
     shown, hidden = most_telling([[line] for line in board.lines.values()], console.height - CHROME_LINES)
     table = _table(console.width)
     for [line] in shown:
-        table.add_row(*_cells(line, board.stations))
+        table.add_row(*_cells(line, board.assets))
     return Group(table, draw_tally(board, hidden))
 
 
@@ -217,7 +217,7 @@ STYLES = {
 
 _BAR_WIDTH = 10
 
-_STATION_WIDTH = len("failed at warehouse_trips")
+_ASSET_WIDTH = len("failed at warehouse_trips")
 """Minimum width of the column, so that the other columns do not move."""
 
 _OTHERS_WIDTH = len("yellow 2021-01  ") + _BAR_WIDTH + len("    10,000,000  1000.0  ")
@@ -239,19 +239,19 @@ def _table(width: int) -> "Table":
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("month", no_wrap=True)
     table.add_column("")
-    room = max(_STATION_WIDTH, width - _OTHERS_WIDTH)
-    table.add_column("station", min_width=_STATION_WIDTH, max_width=room, no_wrap=True, overflow="ellipsis")
+    room = max(_ASSET_WIDTH, width - _OTHERS_WIDTH)
+    table.add_column("asset", min_width=_ASSET_WIDTH, max_width=room, no_wrap=True, overflow="ellipsis")
     for heading in ("rows", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
+def _cells(line: Line, assets: Sequence[str]) -> "tuple[RenderableType, ...]":
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
     style = STYLES[line.state]
-    bar = ProgressBar(total=len(stations), completed=len(line.rows), width=_BAR_WIDTH)
+    bar = ProgressBar(total=len(assets), completed=len(line.rows), width=_BAR_WIDTH)
     rows = f"{max(line.rows.values()):,}" if line.rows else ""
     seconds = f"{line.elapsed:.1f}" if line.started else ""
     return Text(str(line.month), style), bar, Text(_words(line), style), rows, seconds
@@ -260,10 +260,10 @@ def _cells(line: Line, stations: Sequence[str]) -> "tuple[RenderableType, ...]":
 def _words(line: Line) -> str:
     """The current step of a month with its progress, or its state."""
     match line.state:
-        case State.running if line.station:
-            return f"{line.station} {line.detail}".rstrip()
-        case State.failed if line.station:
-            return f"failed at {line.station}"
+        case State.running if line.asset:
+            return f"{line.asset} {line.detail}".rstrip()
+        case State.failed if line.asset:
+            return f"failed at {line.asset}"
         case _:
             return line.state
 

@@ -1,4 +1,4 @@
-"""`taxi demo`: a few made-up months through all five stations."""
+"""`taxi demo`: a few made-up months through all five assets."""
 
 # ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
 
@@ -39,10 +39,10 @@ def demo() -> None:
     """
     settings = _demo_settings()
     _require_no_real_months(settings)
-    click.echo(f"Making up {len(DEMO_MONTHS)} months of {DEMO_ROWS:,} rows in {settings.source_url}")
+    click.echo(f"Generating {len(DEMO_MONTHS)} sample months of {DEMO_ROWS:,} rows in {settings.source_url}")
     for month in DEMO_MONTHS:
         publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
-    click.echo("Taking them through the stations")
+    click.echo("Loading them through the whole pipeline")
     board = run_and_show(settings, list(DEMO_MONTHS))
     if board.failed:
         sys.exit(1)
@@ -51,7 +51,7 @@ def demo() -> None:
 
 
 def _demo_settings() -> Settings:
-    """The settings of a demo: made-up months, and only what is in TAXI_HOME, whatever the environment names."""
+    """The settings of a demo: sample months, and only TAXI_HOME, whatever the environment sets."""
     home = Settings.load().home
     os.environ.update(dict.fromkeys(setting_names(), ""))
     os.environ.update(TAXI_HOME=str(home), TAXI_SOURCE_URL=str(home / "sample"))
@@ -59,7 +59,7 @@ def _demo_settings() -> Settings:
 
 
 def _require_no_real_months(settings: Settings) -> None:
-    """Refuse to let made-up trips take the place of real ones."""
+    """Raise ClickException if the demo would replace real trips with sample trips."""
     from taxi_assets.instance.downloads import remembered
     from taxi_assets.instance.opening import open_instance
 
@@ -68,17 +68,17 @@ def _require_no_real_months(settings: Settings) -> None:
     for month, fetched in fetches:
         if fetched and not Path(fetched.address).is_relative_to(settings.source_url):
             raise click.ClickException(
-                f"{month} in {settings.home} came from {fetched.address}: a demo would replace it with made-up trips. "
-                "Give the demo a home of its own: TAXI_HOME=demo_home taxi demo"
+                f"{month} in {settings.home} came from {fetched.address}: the demo would replace it with sample "
+                "trips. Use a separate home: TAXI_HOME=demo_home taxi demo"
             )
 
 
 def _print_places(settings: Settings) -> None:
-    """Where each station keeps its months, so that people find them."""
+    """Print where each asset stores its months."""
     from taxi_assets.cli.tables import print_rows
 
     print_rows(
-        ("station", "where"),
+        ("asset", "where"),
         [
             ("raw", f"{settings.home / 'raw'}"),
             ("clean", f"{settings.home / 'clean'}"),
@@ -92,10 +92,10 @@ def _print_places(settings: Settings) -> None:
 def _print_next_steps() -> None:
     program = "taxi" if shutil.which("taxi") else os.path.relpath(sys.argv[0])
     click.echo(f"""\
-These trips are made up. Look further:
-  {program} dev                 the UI, http://127.0.0.1:3000
-  {program} status              what is loaded
+The trips are generated, not real. Next steps:
+  {program} dev                 start the UI, http://127.0.0.1:3000
+  {program} status              show what is loaded
   {program} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"
   {program} query --postgres "SELECT count(*) FROM green_taxi_trips"
-  {program} materialize --color green --months 2020-04   a real month, from the mirror
-  {program} stop                stop the Postgres server, which else stays up""")
+  {program} materialize --color green --months 2020-04   load a real month from the mirror
+  {program} stop                stop the Postgres server, which keeps running""")

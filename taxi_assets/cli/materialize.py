@@ -68,7 +68,7 @@ def _tell(settings: Settings, channels: "Channels", line: Line) -> list[str]:
     """Tell people of a month that failed; what did not get through, which changes nothing."""
     from taxi_assets.defs.failed_runs import tell_failed_month
 
-    failed = ProgressEvent(line.month, Progress.failed, line.station, error=line.error, run_id=line.run_id)
+    failed = ProgressEvent(line.month, Progress.failed, line.asset, error=line.error, run_id=line.run_id)
     return tell_failed_month(settings, channels, failed)
 
 
@@ -91,16 +91,16 @@ def run_and_show(  # noqa: PLR0913  # as materialize
     from taxi_assets.operations.runs import Order, select_assets
     from taxi_assets.operations.workers import run_months
 
-    stations = select_assets(build_definitions(settings), select)
+    assets = select_assets(build_definitions(settings), select)
     # Whether runs can be here is known before the source is asked, which takes longer.
     with open_upgraded(settings) as instance:
         require_runs_here(instance)
         fail_dead_runs(instance)
-    plan = plan_months(settings, months, stations)
+    plan = plan_months(settings, months, assets)
     if plan.left_out:
         click.echo(f"not published: {format_by_color(plan.left_out)}")
     months = list(plan.wanted)
-    board, order = Board(months, stations), Order(stations, fresh, process_name() if channels else "")
+    board, order = Board(months, assets), Order(assets, fresh, process_name() if channels else "")
     troubles: list[str] = []
     if not months:
         return board

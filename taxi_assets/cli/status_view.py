@@ -115,7 +115,7 @@ def _why_failed(history: MonthStatus) -> str:
 
 
 def _how_far(history: MonthStatus) -> str:
-    return f"partly: only {', '.join(history.rows)}" if history.rows else "partly: no station yet"
+    return f"partly: only {', '.join(history.rows)}" if history.rows else "partly: no asset yet"
 
 
 def _print_mending(console: "Console", months: Sequence[MonthStatus], command: str) -> None:

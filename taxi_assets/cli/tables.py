@@ -52,9 +52,9 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
     last, so that a long list of months does not scroll them off the screen.
     """
     console = open_console()
-    table = plain_table("month", "", *(station.removesuffix("_trips") for station in board.stations), "seconds")
+    table = plain_table("month", "", *(asset.removesuffix("_trips") for asset in board.assets), "seconds")
     for line in board.lines.values():
-        rows = (f"{line.rows[station]:,}" if station in line.rows else "" for station in board.stations)
+        rows = (f"{line.rows[asset]:,}" if asset in line.rows else "" for asset in board.assets)
         seconds = f"{line.seconds:.1f}" if line.seconds else ""
         style = "red" if line.state is State.failed else ""
         table.add_row(str(line.month), str(line.state), *rows, seconds, style=style)
@@ -76,7 +76,7 @@ def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    at = f" at {line.station}" if line.station else ""
+    at = f" at {line.asset}" if line.asset else ""
     console.print(Text(f"{line.month} failed{at}:", style="bold red"))
     # With padding, wrapped lines stay indented under the month.
     console.print(Padding(Text(line.error.strip()), (0, 0, 0, 2), expand=False))
@@ -102,7 +102,7 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 _ANY_WIDTH = 100_000
 
-_WORDS = frozenset({"month", "", "station", "where"})
+_WORDS = frozenset({"month", "", "asset", "where"})
 """Headings of columns with text. The other columns contain numbers, which are never wrapped."""
 
 

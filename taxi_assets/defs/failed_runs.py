@@ -46,7 +46,7 @@ class FailedRun:
 
     def message(self, ui_url: str) -> Message:
         """Return the alert message, with a link to the run if it has an ID."""
-        at = f" at {self.failure.station}" if self.failure.station else ""
+        at = f" at {self.failure.asset}" if self.failure.asset else ""
         tries = f", failed {self.tries} times" if self.tries > 1 else ""
         link = [f"{ui_url}/runs/{self.run_id}"] if self.run_id else []
         lines = [*first_lines(self.failure.error), f"Asked for by {self.asked_by}{tries}", *link]
@@ -98,7 +98,7 @@ def tell_failed_month(settings: Settings, channels: Channels, failed: ProgressEv
     """
     with open_instance(settings.home) as instance:
         run = instance.get_run_by_id(failed.run_id) if failed.run_id else None
-        what = FailedRun(str(failed.month), Failure(failed.station, failed.error), failed.run_id, "cli")
+        what = FailedRun(str(failed.month), Failure(failed.asset, failed.error), failed.run_id, "cli")
         troubles = list(send(channels, [what.message(settings.ui_url)]))
         if run:
             instance.add_run_tags(run.run_id, {ALERT_TAG: TOLD})

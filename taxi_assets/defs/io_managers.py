@@ -25,7 +25,7 @@ from taxi_assets.stores.lake import Lake, LakeObject, open_folder
 from taxi_assets.tlc.trips import TripMonth
 
 
-class StationOutputs(dg.ConfigurableIOManager):
+class AssetFiles(dg.ConfigurableIOManager):
     """Base of the I/O managers. A subclass implements how a month is published and found."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ANN401  # differs by subclass
@@ -48,7 +48,7 @@ class StationOutputs(dg.ConfigurableIOManager):
         """Return what is published for a month. Raises MissingUpstream if nothing is."""
 
 
-class RawFiles(StationOutputs):
+class RawFiles(AssetFiles):
     """Stores raw files in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
@@ -69,7 +69,7 @@ class RawFiles(StationOutputs):
         return self.home().find_raw(month)
 
 
-class CleanFiles(StationOutputs):
+class CleanFiles(AssetFiles):
     """Stores clean files, and the files with rejected lines, in TAXI_HOME."""
 
     folder: str = Field(description="TAXI_HOME")
@@ -89,7 +89,7 @@ class CleanFiles(StationOutputs):
         return self.home().find_clean(month)
 
 
-class LakeObjects(StationOutputs):
+class LakeObjects(AssetFiles):
     """Stores months as objects in a lake. It replaces the `GcsBucket` block of the Data Engineering Zoomcamp."""
 
     url: str = Field(description="TAXI_LAKE_URL")

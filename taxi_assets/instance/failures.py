@@ -20,7 +20,7 @@ from taxi_assets.instance.processes import describe_exit
 class Failure:
     """The first asset that failed in a run, its color, and the error. A field is empty if it is not known."""
 
-    station: str = ""
+    asset: str = ""
     error: str = ""
     color: str = ""
 

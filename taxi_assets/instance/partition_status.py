@@ -111,7 +111,7 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
     return sorted(told, key=lambda history: history.month)
 
 
-def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, newest_run: str) -> None:
+def report_wiped(instance: dg.DagsterInstance, month: TripMonth, asset: str, newest_run: str) -> None:
     """Record that a month was wiped from an asset, because Dagster cannot delete the record of its materialization.
 
     `newest_run` is the ID of the month's newest run, if that run has finished. A month that is wiped from all assets
@@ -119,7 +119,7 @@ def report_wiped(instance: dg.DagsterInstance, month: TripMonth, station: str, n
     """
     instance.report_runless_asset_event(
         dg.AssetObservation(
-            asset_key(month.color, station),
+            asset_key(month.color, asset),
             description="taxi wipe removed the month here",
             metadata={_WIPED: True, _NEWEST_RUN: newest_run},
             partition=month.month,
@@ -150,7 +150,7 @@ def _history(
         run, failure = None, Failure()
     rows = {name: newest.rows for name, newest in assets.items()}
     standing = _standing(run.status if run else None, assets, is_stale=is_stale)
-    return MonthStatus(month, standing, rows, run_id, failure.station, failure.error)
+    return MonthStatus(month, standing, rows, run_id, failure.asset, failure.error)
 
 
 def _standing(

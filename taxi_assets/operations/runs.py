@@ -53,18 +53,18 @@ class Order:
     also do so; empty if there is none.
     """
 
-    stations: Sequence[str] = TRIP_ASSETS
+    assets: Sequence[str] = TRIP_ASSETS
     fresh: bool = False
     teller: str = ""
 
     def selection(self, color: str) -> frozenset[dg.AssetKey] | None:
         """The assets of a color to run. None means the whole job, which avoids the cost of a selection."""
-        whole = set(self.stations) == set(TRIP_ASSETS)
-        return None if whole else frozenset(asset_key(color, name) for name in self.stations)
+        whole = set(self.assets) == set(TRIP_ASSETS)
+        return None if whole else frozenset(asset_key(color, name) for name in self.assets)
 
     def steps(self, color: str) -> list[str]:
         """The step keys of the assets to run."""
-        return [step_key(color, name) for name in self.stations]
+        return [step_key(color, name) for name in self.assets]
 
     def run_config(self, color: str) -> dict[str, object]:
         """The run config for a color."""
@@ -179,13 +179,13 @@ class Listener:
         step = event.step_key or ""
         match event.event_type:
             case dg.DagsterEventType.STEP_START | dg.DagsterEventType.STEP_RESTARTED:
-                self._say(Progress.station_started, step)
+                self._say(Progress.asset_started, step)
             case dg.DagsterEventType.STEP_UP_FOR_RETRY:
                 self._say(Progress.pause, step, detail=_explain_pause(event.step_retry_data.error))
             case dg.DagsterEventType.ASSET_MATERIALIZATION:
                 rows = event.step_materialization_data.materialization.metadata.get("dagster/partition_row_count")
                 if rows:  # the source asset reports no row count
-                    self._say(Progress.station_done, step, cast("int", rows.value))
+                    self._say(Progress.asset_done, step, cast("int", rows.value))
             case dg.DagsterEventType.ASSET_OBSERVATION:
                 result = event.asset_observation_data.asset_observation.metadata.get("result")
                 self.not_published |= result is not None and result.value == NOT_PUBLISHED

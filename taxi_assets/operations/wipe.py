@@ -75,7 +75,7 @@ class Wiper:
 
     def _report(self, lot: StoredMonth, histories: Mapping[TripMonth, MonthStatus]) -> None:
         """Report a month to Dagster as wiped if it is recorded as loaded and the deletion succeeded."""
-        history, station = histories.get(lot.month), f"{lot.store}_trips"
-        if history and station in history.rows and not lot.error:
+        history, asset = histories.get(lot.month), f"{lot.store}_trips"
+        if history and asset in history.rows and not lot.error:
             over = history.standing not in UNDER_WAY
-            report_wiped(self._instance, lot.month, station, history.run_id if over else "")
+            report_wiped(self._instance, lot.month, asset, history.run_id if over else "")

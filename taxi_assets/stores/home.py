@@ -106,9 +106,9 @@ class Home:
 
     def probe(self) -> str:
         """Check that all data folders are writable, and return the status in one sentence. Raises StoreError."""
-        for station in ("raw", "clean", "rejected"):
+        for asset in ("raw", "clean", "rejected"):
             for color in COLORS:
-                probe_folder(self.folder / station / color)
+                probe_folder(self.folder / asset / color)
         return f"{self.folder} can be written to; {describe_free_space(self.folder)}"
 
     def _publishing(self, month: TripMonth) -> AbstractContextManager[None]:
@@ -134,12 +134,12 @@ def _remove(*places: Path) -> list[StoredItem]:
     return [StoredItem(str(place), bytes=size) for place, size in sizes if size is not None]
 
 
-def _require(place: Path, month: TripMonth, station: str) -> Path:
+def _require(place: Path, month: TripMonth, asset: str) -> Path:
     with translate_os_errors(place):
         found = place.is_file()
     if not found:
         raise MissingUpstream(
-            f"{month}: {place} is not on this machine. Run {station} first, and what it needs: "
-            f"taxi materialize --color {month.color} --months {month.month} --select +{station}"
+            f"{month}: {place} is not on this machine. Run {asset} first, and what it needs: "
+            f"taxi materialize --color {month.color} --months {month.month} --select +{asset}"
         )
     return place

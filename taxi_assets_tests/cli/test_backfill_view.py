@@ -57,11 +57,11 @@ def test_machines_get_a_plan_by_month(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_grid_shows_several_backfills_as_one() -> None:
     """A line a month, a column a color, each cell with what its month came to."""
     board = Board([*GREEN, *FHV], ("raw_trips", "clean_trips"))
-    board.hear(ProgressEvent(GREEN[0], Progress.station_done, "clean_trips", rows=57_360))
+    board.hear(ProgressEvent(GREEN[0], Progress.asset_done, "clean_trips", rows=57_360))
     board.hear(ProgressEvent(GREEN[0], Progress.done))
     board.hear(ProgressEvent(GREEN[1], Progress.failed, "raw_trips", error="gone"))
     board.hear(ProgressEvent(FHV[0], Progress.started))
-    board.hear(ProgressEvent(FHV[0], Progress.station_started, "clean_trips"))
+    board.hear(ProgressEvent(FHV[0], Progress.asset_started, "clean_trips"))
     board.hear(ProgressEvent(FHV[1], Progress.not_published))
     console = Console(width=80, height=24, no_color=True)
     with console.capture() as capture:

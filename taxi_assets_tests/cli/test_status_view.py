@@ -62,7 +62,7 @@ def test_totals_follow_the_grid(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_not_loaded_says_why_and_what_to_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """A failure has its station and the first line of its reason; each color's months are one command."""
+    """A failure has its asset and the first line of its reason; each color's months are one command."""
     print_status(MONTHS, "materialize")
     said = capsys.readouterr().out
     assert "yellow 2021-02 failed at lake_trips: no room left\n" in said
@@ -106,7 +106,7 @@ def test_many_failures_are_not_all_told(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_machines_get_all_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON has each month with its standing, its rows by station, its run, and of a failure where and why."""
+    """JSON has each month with its standing, its rows by asset, its run, and of a failure where and why."""
     print_status_json(MONTHS)
     listed = json.loads(capsys.readouterr().out)
     assert listed[3] == {

@@ -9,17 +9,17 @@ from taxi_assets.cli.tables import print_summary
 from taxi_assets.news import Progress, ProgressEvent
 from taxi_assets.tlc.trips import TripMonth
 
-STATIONS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
+ASSETS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
 MONTHS = [TripMonth("yellow", f"2020-{number:02d}") for number in range(1, 13)]
 LONG = "what was seen, what was expected and what to do " * 4
 
 
 def _board(done: int, failed: int) -> Board:
     """A board whose first months are done, and the next failed."""
-    board = Board(MONTHS[: done + failed], STATIONS)
+    board = Board(MONTHS[: done + failed], ASSETS)
     for month in MONTHS[:done]:
-        for station in STATIONS:
-            board.hear(ProgressEvent(month, Progress.station_done, station, rows=1_369_765))
+        for asset in ASSETS:
+            board.hear(ProgressEvent(month, Progress.asset_done, asset, rows=1_369_765))
         board.hear(ProgressEvent(month, Progress.done, seconds=12.34))
     for month in MONTHS[done : done + failed]:
         board.hear(ProgressEvent(month, Progress.failed, "lake_trips", error=LONG, trace="Stack Trace:\n  File"))
@@ -42,7 +42,7 @@ def test_a_summary_ends_with_what_to_run_again(capsys: pytest.CaptureFixture[str
 def test_a_month_that_is_not_published_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     """A month that turned out not to be published is counted as that, without a reason or a command."""
     board = _board(done=2, failed=0)
-    board.lines.update(Board(MONTHS[2:3], STATIONS).lines)
+    board.lines.update(Board(MONTHS[2:3], ASSETS).lines)
     board.hear(ProgressEvent(MONTHS[2], Progress.not_published, "raw_trips", seconds=0.5))
     print_summary(board, [])
     lines = capsys.readouterr().out.splitlines()
@@ -72,7 +72,7 @@ class _Terminal(io.StringIO):
 
 
 def test_eighty_columns_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Millions of rows at five stations stay on one line each, and long reasons are wrapped under their month."""
+    """Millions of rows at five assets stay on one line each, and long reasons are wrapped under their month."""
     terminal = _Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     for name, value in {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}.items():

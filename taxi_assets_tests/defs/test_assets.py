@@ -45,7 +45,7 @@ def test_a_month_is_loaded_into_every_asset(color: str, installation: StoreInsta
     installation.publish(month)
     told = installation.run(month)
     assert told[-1].what is Progress.done, told[-1].error
-    assert [news.station for news in told if news.what is Progress.station_done] == list(ASSETS_AS_RUN)
+    assert [news.asset for news in told if news.what is Progress.asset_done] == list(ASSETS_AS_RUN)
     zero = installation.metadata("clean_trips", month)["zero_passengers"]
     rows = {name: installation.metadata(name, month)["dagster/partition_row_count"] for name in TRIP_ASSETS}
     assert rows == dict.fromkeys(TRIP_ASSETS, ROWS) | {"postgres_trips": ROWS - zero}
@@ -272,7 +272,7 @@ def test_too_many_rejects_publish_nothing(installation: StoreInstallation) -> No
     before = clean.read_bytes()
     _break_lines(installation.publish(YELLOW, rows=600), every=10)
     told = installation.run(YELLOW)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "clean_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "clean_trips")
     assert "of 600 rows do not parse" in told[-1].error
     assert "TAXI_REJECT_LIMIT=0.01" in told[-1].error
     assert clean.read_bytes() == before
@@ -298,7 +298,7 @@ def test_a_file_that_is_no_csv_is_never_published(content: bytes, said: str, ins
     """A raw file that cannot be read to its end fails its month, and does not appear under its name."""
     installation.publish(GREEN).write_bytes(content)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert said in told[-1].error
     assert "green_tripdata_2021-03.csv.gz" in told[-1].error
     assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
@@ -312,7 +312,7 @@ def test_a_file_that_is_no_csv_replaces_nothing(installation: StoreInstallation)
     before = raw.read_bytes()
     place.write_text("<html>no trips here</html>")
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert raw.read_bytes() == before
     assert len(installation.materializations("raw_trips", GREEN)) == 1
     assert installation.warehouse.count(GREEN) == 100
@@ -331,7 +331,7 @@ def test_a_download_that_loses_bytes_replaces_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(store, _lose_bytes)
         told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert "cut short" in told[-1].error
     assert raw.read_bytes() == before
     assert installation.litter() == []
@@ -352,7 +352,7 @@ def test_a_failure_is_reported_where_it_happened(
     installation.publish(GREEN, rows=100)
     monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://taxi:hunter2@127.0.0.1:9/none")
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "postgres_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "postgres_trips")
     assert "127.0.0.1" in told[-1].error
     assert "hunter2" not in told[-1].error
     assert installation.warehouse.count(GREEN) == 100
@@ -364,7 +364,7 @@ def test_a_header_without_rows_empties_nothing(installation: StoreInstallation) 
     installation.run(GREEN)
     installation.publish(GREEN, rows=0)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert "a header and no rows" in told[-1].error
     assert installation.warehouse.count(GREEN) == 100
 
@@ -374,7 +374,7 @@ def test_a_month_of_another_color_is_refused(installation: StoreInstallation) ->
     place = installation.publish(YELLOW)
     write_sample(GREEN, 100, place)
     told = installation.run(YELLOW)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert "unknown: lpep_pickup_datetime" in told[-1].error
 
 
@@ -383,7 +383,7 @@ def test_what_cannot_be_published_leaves_nothing(installation: StoreInstallation
     installation.publish(GREEN, rows=100)
     (installation.home / "clean/green/green_tripdata_2021-03.parquet").mkdir(parents=True)
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "clean_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "clean_trips")
     assert installation.litter() == []
 
 
@@ -439,8 +439,8 @@ def test_an_object_that_is_replaced_while_it_is_loaded(
 def test_a_month_that_is_not_published_is_no_failure(installation: StoreInstallation) -> None:
     """The run succeeds and materializes nothing. Its log, an observation and its tags have the reason."""
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].error, told[-1].station) == (Progress.not_published, "", "")
-    assert not [news for news in told if news.what in (Progress.station_done, Progress.pause, Progress.failed)]
+    assert (told[-1].what, told[-1].error, told[-1].asset) == (Progress.not_published, "", "")
+    assert not [news for news in told if news.what in (Progress.asset_done, Progress.pause, Progress.failed)]
     run = installation.instance.get_run_by_id(told[-1].run_id)
     assert run
     assert run.status is dg.DagsterRunStatus.SUCCESS
@@ -516,5 +516,5 @@ def test_a_source_that_is_gone_is_a_failure(installation: StoreInstallation) -> 
     """A folder that is not mounted is a failure: it does not mean that a month is not published."""
     installation.source.rmdir()
     told = installation.run(GREEN)
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "raw_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "raw_trips")
     assert "TAXI_SOURCE_URL" in told[-1].error

@@ -182,7 +182,7 @@ def test_a_broken_writer_publishes_nothing(
         patch.setattr(function, broken)
         told = installation.run(MARCH, asset)
 
-    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, asset)
     assert _published(installation, MARCH, asset) == before
     assert len(installation.materializations(asset, MARCH)) == 1
     assert installation.litter() == []
@@ -301,7 +301,7 @@ def test_reconciliation_shows_what_it_compared(
     assert failed.partition == MARCH.month
     assert failed.severity is dg.AssetCheckSeverity.ERROR
     assert set(failed.metadata) == {"total_amount", "last_pickup", "nulls.trip_type"}
-    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, asset)
     totals = f"{round(total + 10, 2)} in the store, expected {total}"
     for fact in (str(MARCH), f"total_amount: {totals}", check):
         assert fact in told[-1].error
@@ -370,7 +370,7 @@ def test_a_store_that_was_changed_behind_the_runs_back_fails(
         patch.setattr(store, "summarize", summarize)
         told = installation.run(MARCH, asset)
     assert changed
-    assert (told[-1].what, told[-1].station) == (Progress.failed, asset)
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, asset)
     assert figure in told[-1].error
     evaluated = installation.checks(told[-1].run_id)
     assert evaluated[asset, VERIFIED].passed
@@ -396,7 +396,7 @@ def test_a_store_that_does_not_match_stops_what_is_made_from_it(
     monkeypatch.setattr(FolderLake, "summarize", summarize_fewer)
     told = installation.run(MARCH)
     assert told[-1].what is Progress.failed
-    assert (told[-1].station, "rows: 299 in the store, expected 300" in told[-1].error) == ("lake_trips", True)
+    assert (told[-1].asset, "rows: 299 in the store, expected 300" in told[-1].error) == ("lake_trips", True)
     assert installation.warehouse.count(MARCH) == 200
     assert installation.postgres.count(MARCH) > 200
     assert len(installation.materializations("warehouse_trips", MARCH)) == 1

@@ -55,7 +55,7 @@ class Retried(Installation):
         return told
 
     def retries(self, run_id: str) -> int:
-        """How often Dagster was asked to try a station of a run again."""
+        """How often Dagster was asked to try an asset of a run again."""
         return len(self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
 
 
@@ -83,7 +83,7 @@ def _admit(postgres_url: str, connections: int) -> None:
 
 
 def test_a_database_that_comes_back_is_loaded(installation: Retried, postgres_url: str) -> None:
-    """A station that meets what passes is told of, with when and why, tried again, and done once it has passed."""
+    """An asset that meets what passes is told of, with when and why, tried again, and done once it has passed."""
     _admit(postgres_url, 0)
     try:
         told = installation.try_month(
@@ -93,9 +93,9 @@ def test_a_database_that_comes_back_is_loaded(installation: Retried, postgres_ur
         _admit(postgres_url, -1)
     assert told[-1].what is Progress.done, told[-1].error
     [pause] = _pauses(told)
-    assert pause.station == "postgres_trips"
+    assert pause.asset == "postgres_trips"
     assert pause.detail.startswith("will be tried again in 0 s (1 of 2): no connection to Postgres at host ")
-    tries = [news.station for news in told if news.what is Progress.station_started]
+    tries = [news.asset for news in told if news.what is Progress.asset_started]
     assert tries.count("postgres_trips") == 2
     assert tries.count("raw_trips") == 1
     assert PostgresStore(postgres_url).count(MONTH) > 0
@@ -104,24 +104,24 @@ def test_a_database_that_comes_back_is_loaded(installation: Retried, postgres_ur
 def test_a_server_that_comes_back_is_asked_again(
     installation: Retried, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that cannot now, whatever a download has tried, is asked again by its station."""
+    """A source that cannot now, whatever a download has tried, is asked again by its asset."""
     monkeypatch.setattr(download, "TRIES", 1)
     monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
     web.replies[f"/green/{MONTH.stem}.csv.gz"] = [Reply(status=503), Reply(installation.raw.read_bytes())]
     told = installation.try_month("raw_trips")
-    assert [news.station for news in _pauses(told)] == ["raw_trips"]
+    assert [news.asset for news in _pauses(told)] == ["raw_trips"]
     assert told[-1].what is Progress.done, told[-1].error
 
 
 @pytest.mark.parametrize(
-    ("method", "station"),
+    ("method", "asset"),
     [("put", "lake_trips"), ("find", "warehouse_trips")],
     ids=["what it publishes", "what it starts from"],
 )
 def test_a_store_around_the_work_is_tried_again(
-    method: str, station: str, installation: Retried, monkeypatch: pytest.MonkeyPatch
+    method: str, asset: str, installation: Retried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A station is tried again too where only what it made cannot be published, or what it needs cannot be had."""
+    """An asset is tried again too where only what it made cannot be published, or what it needs cannot be had."""
     installation.try_month("raw_trips", "clean_trips", "lake_trips")
     faults = [StoreBusy("somebody puts it"), StoreUnreachable("no answer")]
     works = getattr(FolderLake, method)
@@ -132,7 +132,7 @@ def test_a_store_around_the_work_is_tried_again(
         return works(lake, *given)
 
     monkeypatch.setattr(FolderLake, method, fails_twice)
-    told = installation.try_month(station)
+    told = installation.try_month(asset)
     assert [news.detail.partition(": ")[2] for news in _pauses(told)] == ["somebody puts it", "no answer"]
     assert told[-1].what is Progress.done, told[-1].error
     assert not list(installation.home.rglob("*.staged"))
@@ -147,7 +147,7 @@ def test_there_is_an_end_to_trying(
     monkeypatch.setenv("TAXI_POSTGRES_URL", dead_postgres_url)
     told = installation.try_month("raw_trips", "clean_trips", "postgres_trips")
     assert len(_pauses(told)) == retries
-    assert (told[-1].what, told[-1].station) == (Progress.failed, "postgres_trips")
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, "postgres_trips")
     assert told[-1].error.startswith("no connection to Postgres at host 127.0.0.1")
     assert "RetryRequested" not in told[-1].trace
     [history] = read_history(installation.instance, installation.settings)
@@ -184,10 +184,10 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize(("fault", "station", "said"), LASTING.values(), ids=LASTING)
+@pytest.mark.parametrize(("fault", "asset", "said"), LASTING.values(), ids=LASTING)
 def test_what_another_try_cannot_mend_is_not_tried_again(
     fault: Callable[[Retried], None],
-    station: str,
+    asset: str,
     said: str,
     installation: Retried,
     monkeypatch: pytest.MonkeyPatch,
@@ -196,7 +196,7 @@ def test_what_another_try_cannot_mend_is_not_tried_again(
     monkeypatch.setenv("TAXI_POSTGRES_URL", os.environ["TAXI_POSTGRES_URL"])  # a fault may change it
     fault(installation)
     told = installation.try_month()
-    assert (told[-1].what, told[-1].station) == (Progress.failed, station)
+    assert (told[-1].what, told[-1].asset) == (Progress.failed, asset)
     assert said in told[-1].error
     assert installation.retries(told[-1].run_id) == 0
 
@@ -207,11 +207,11 @@ def test_a_month_that_is_not_published_is_not_tried_again(installation: Retried)
     told = installation.try_month()
     assert told[-1].what is Progress.not_published
     assert installation.retries(told[-1].run_id) == 0
-    assert [news.station for news in told if news.what is Progress.station_started] == ["raw_trips"]
+    assert [news.asset for news in told if news.what is Progress.asset_started] == ["raw_trips"]
 
 
-def test_a_station_without_what_it_needs_is_not_tried_again(installation: Retried) -> None:
-    """A file that an earlier station would make does not come by waiting."""
+def test_an_asset_without_what_it_needs_is_not_tried_again(installation: Retried) -> None:
+    """A file that an earlier asset would make does not come by waiting."""
     told = installation.try_month("lake_trips")
     assert "taxi materialize --color green --months 2021-03 --select +clean_trips" in told[-1].error
     assert not _pauses(told)
@@ -274,7 +274,7 @@ def test_what_may_pass_is_known_for_each_error() -> None:
 
 
 def test_a_month_can_be_loaded_where_nothing_runs(installation: Retried) -> None:
-    """Outside of runs, as in a notebook, Dagster gives what a station left, or the error as it is."""
+    """Outside of runs, as in a notebook, Dagster gives what an asset left, or the error as it is."""
     definitions, key = build_definitions(Settings.load()), asset_key(MONTH.color, "clean_trips")
     with pytest.raises(errors.MissingUpstream):
         definitions.load_asset_value(key, partition_key=MONTH.month, instance=installation.instance)

@@ -36,7 +36,7 @@ class Judged(ObservingInstallation):
     def raise_code_version(self, name: str) -> None:
         """Raise the code version of an asset, as a new release does."""
         changed = MappingProxyType({**versions.CODE_VERSIONS, name: f"{versions.CODE_VERSIONS[name]}+"})
-        for module in ("tlc.versions", "defs.assets", "defs.history"):
+        for module in ("tlc.versions", "defs.assets", "instance.partition_status"):
             self._patch.setattr(f"taxi_assets.{module}.CODE_VERSIONS", changed)
         self.definitions = build_definitions(self.settings)
 

@@ -179,7 +179,7 @@ def test_runs_go_by_when_they_ended(instance: dg.DagsterInstance) -> None:
 
 
 def test_the_newest_run_of_a_month_stays(instance: dg.DagsterInstance) -> None:
-    """However old it is, a month stands as its newest run ended, also where that came to no station."""
+    """However old it is, a month stands as its newest run ended, also where that came to no asset."""
     _, newest = (_run(instance, days, tags={PARTITION_NAME_TAG: "2021-01"}) for days in (401, 400))
     assert _left(instance) == {newest}
 

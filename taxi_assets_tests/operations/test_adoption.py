@@ -348,7 +348,7 @@ def test_an_asset_keeps_the_rule_that_it_was_made_by(upgraded: Upgraded, loaded:
 def test_an_asset_that_was_made_by_other_code_is_stale(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> None:
     """An asset keeps the version of the code that made it: a release whose code has another one shows it as stale."""
     changed = {**CODE_VERSIONS, "postgres_trips": "2"}
-    for module in ("tlc.versions", "defs.assets", "defs.history", "defs.adopt"):
+    for module in ("tlc.versions", "defs.assets", "instance.partition_status", "operations.adoption"):
         monkeypatch.setattr(f"taxi_assets.{module}.CODE_VERSIONS", changed)
     with closing(Upgraded(loaded.web)) as later:
         later.start()

@@ -142,16 +142,16 @@ def test_a_backfill_is_followed_run_by_run(installation: Backfilled) -> None:
     told = installation.follow(backfill_id)
     by_month = {month: [news for news in told if news.month == month] for month in (done, failed, absent, waiting)}
     assert [
-        news.what for news in by_month[done] if news.what in (Progress.started, Progress.station_done, Progress.done)
+        news.what for news in by_month[done] if news.what in (Progress.started, Progress.asset_done, Progress.done)
     ] == [
         Progress.started,
-        Progress.station_done,
-        Progress.station_done,
+        Progress.asset_done,
+        Progress.asset_done,
         Progress.done,
     ]
-    steps = [news for news in by_month[done] if news.what is Progress.station_done]
-    assert [(news.station, news.rows) for news in steps] == [("raw_trips", 10), ("clean_trips", 10)]
-    assert (by_month[failed][-1].what, by_month[failed][-1].station) == (Progress.failed, "raw_trips")
+    steps = [news for news in by_month[done] if news.what is Progress.asset_done]
+    assert [(news.asset, news.rows) for news in steps] == [("raw_trips", 10), ("clean_trips", 10)]
+    assert (by_month[failed][-1].what, by_month[failed][-1].asset) == (Progress.failed, "raw_trips")
     assert "is an HTML page" in by_month[failed][-1].error
     assert (by_month[absent][-1].what, by_month[absent][-1].error) == (Progress.not_published, "")
     assert [news.error for news in by_month[waiting]] == ["it was cancelled before its turn"]

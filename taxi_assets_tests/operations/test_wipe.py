@@ -1,4 +1,4 @@
-"""A wipe leaves nothing of a month where it was asked to, and no station that the history calls loaded."""
+"""A wipe leaves nothing of a month where it was asked to, and no asset that the history calls loaded."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,7 +38,7 @@ def wiper(installation: Installation) -> Wiper:
 
 
 def _passed(installation: Installation) -> dict[TripMonth, list[str]]:
-    """The stations that the history says each month passed."""
+    """The assets that the history says each month passed."""
     histories = read_history(installation.instance, installation.settings)
     return {history.month: list(history.rows) for history in histories}
 

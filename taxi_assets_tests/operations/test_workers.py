@@ -82,7 +82,7 @@ def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> 
     news: list[ProgressEvent] = []
     for told in run_months(Settings.load(), MONTHS[:2], Order(ASSETS), workers=1):
         news.append(told)
-        if told.what is Progress.station_started and told.month == MONTHS[0]:
+        if told.what is Progress.asset_started and told.month == MONTHS[0]:
             _kill_worker(instance, told.run_id)
     ends = {told.month: told for told in news if told.what in (Progress.done, Progress.failed)}
     assert ends[MONTHS[0]].what is Progress.failed
@@ -96,7 +96,7 @@ def test_a_killed_worker_fails_its_month_alone(instance: dg.DagsterInstance) -> 
 def test_a_damaged_history_is_told_in_words(home: Path) -> None:
     """When the history cannot be used any more, months fail, and the command ends, with where it is and why."""
     news = run_months(Settings.load(), MONTHS[:2], Order(ASSETS), workers=1)
-    next(told for told in news if told.what is Progress.station_started)
+    next(told for told in news if told.what is Progress.asset_started)
     with closing(sqlite3.connect(home / "dagster/history/runs.db", timeout=60)) as database:
         database.execute("DROP TABLE runs")
     ends: list[ProgressEvent] = []
@@ -127,7 +127,7 @@ def test_a_failed_month_tells_its_whole_stack(home: Path) -> None:
     """A month that fails is told with what to read, and apart from that with the stack that led there."""
     (home.parent / "source" / "fhv" / f"{MONTHS[0].stem}.csv.gz").write_text("<html>no trips here</html>")
     *_, last = run_months(Settings.load(), MONTHS[:1], Order(ASSETS), workers=1)
-    assert (last.what, last.station) == (Progress.failed, "raw_trips")
+    assert (last.what, last.asset) == (Progress.failed, "raw_trips")
     assert "Traceback" not in last.error
     assert "is an HTML page" in last.error
     assert "is an HTML page" in last.trace
@@ -143,8 +143,8 @@ def test_a_month_that_is_not_published_ends_as_such(home: Path, instance: dg.Dag
     assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
-def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
-    """What a station, or a store, logs is told as progress or as a setback; what is meant for who debugs is not."""
+def test_what_an_asset_logs_is_how_far_it_is(tmp_path: Path) -> None:
+    """What an asset, or a store, logs is told as progress or as a setback; what is meant for who debugs is not."""
 
     @dg.asset(key=asset_key("fhv", "raw_trips"), partitions_def=month_partitions(Settings.load(), "fhv"))
     def raw_trips(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -158,31 +158,31 @@ def test_what_a_station_logs_is_how_far_it_is(tmp_path: Path) -> None:
     news: list[ProgressEvent] = []
     with open_instance(tmp_path) as opened:
         run_month(definitions, opened, MONTHS[0], Order(), news.append)
-    assert [(told.what, told.station, told.detail) for told in news[2:4]] == [
+    assert [(told.what, told.asset, told.detail) for told in news[2:4]] == [
         ("progress", "raw_trips", "34 of 90 MB"),
         ("setback", "raw_trips", "try 2 of 5"),
     ]
-    assert [told.what for told in news[4:]] == ["station_done", "done"]
+    assert [told.what for told in news[4:]] == ["asset_done", "done"]
 
 
 def test_stopping_early_leaves_no_run_under_way(instance: dg.DagsterInstance) -> None:
     """Whoever stops listening stops the work, and the run that was under way is marked as failed."""
     for told in run_months(Settings.load(), MONTHS, Order(ASSETS), workers=1):
-        if told.what is Progress.station_started:
+        if told.what is Progress.asset_started:
             break
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
-def test_a_station_that_waits_to_be_tried_again_can_be_stopped(
+def test_an_asset_that_waits_to_be_tried_again_can_be_stopped(
     home: Path, instance: dg.DagsterInstance, dead_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C need not wait for the next try of a station."""
+    """Ctrl-C need not wait for the next try of an asset."""
     monkeypatch.setenv("TAXI_POSTGRES_URL", dead_postgres_url)
     monkeypatch.setenv("TAXI_RETRY_DELAY_S", "1000")
-    stations = ("raw_trips", "clean_trips", "postgres_trips")
-    news = run_months(Settings.load(), MONTHS[:1], Order(stations), workers=1)
+    assets = ("raw_trips", "clean_trips", "postgres_trips")
+    news = run_months(Settings.load(), MONTHS[:1], Order(assets), workers=1)
     paused = next(told for told in news if told.what is Progress.pause)
-    assert paused.station == "postgres_trips"
+    assert paused.asset == "postgres_trips"
     began = time.monotonic()
     news.close()
     assert time.monotonic() - began < workers._GOODBYE_S / 2

@@ -348,7 +348,7 @@ def test_job_fails(
 
 
 def test_object_is_gone(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
-    """An object that was removed since it was found is told, with the station that makes it."""
+    """An object that was removed since it was found is told, with the asset that makes it."""
     google.objects.clear()
     with pytest.raises(MissingUpstream, match=r"finds no gs://trips/.*Run lake_trips again"):
         warehouse.replace_month(MARCH, green, 5)

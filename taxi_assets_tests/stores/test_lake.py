@@ -43,7 +43,7 @@ def test_put_replaces(tmp_path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    """A month without an object is told, with its place and the station that makes it."""
+    """A month without an object is told, with its place and the asset that makes it."""
     with pytest.raises(MissingUpstream, match=f"fhv 2019-02: expected {tmp_path / NAME}.*lake_trips"):
         FolderLake(tmp_path).find(MONTH)
 

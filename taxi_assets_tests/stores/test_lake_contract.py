@@ -108,7 +108,7 @@ def test_discarded(lake: Lake) -> None:
 
 
 def test_missing(lake: Lake) -> None:
-    """A month without an object, also where the lake itself is missing, is told, with the station that makes it."""
+    """A month without an object, also where the lake itself is missing, is told, with the asset that makes it."""
     with pytest.raises(MissingUpstream, match=r"no object of green 2020-03: expected .*2020-03\.parquet.*lake_trips"):
         lake.find(MONTH)
     _put(lake, rows=3, month=NEXT)

@@ -145,10 +145,10 @@ def test_home_probe(tmp_path: Path) -> None:
     assert _names(tmp_path) == []
 
 
-@pytest.mark.parametrize("station", ["raw", "clean", "rejected"])
-def test_home_probe_finds_a_closed_folder(station: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asset", ["raw", "clean", "rejected"])
+def test_home_probe_finds_a_closed_folder(asset: str, tmp_path: Path) -> None:
     """One folder of a color that this user may not write to, of a run as root perhaps, is found."""
-    folder = tmp_path / station / "green"
+    folder = tmp_path / asset / "green"
     folder.mkdir(parents=True)
     _open_to_all(tmp_path)
     with closed(folder), pytest.raises(StoreError, match=f"{folder} is a folder"):
