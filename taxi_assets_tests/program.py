@@ -6,6 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from taxi_assets.cli.main import main
+
 BIN = Path(sys.executable).parent
 
 
@@ -19,6 +23,16 @@ def run(*words: str, settings: Mapping[str, str], folder: Path | None = None) ->
         text=True,
         check=False,
     )
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of `taxi` with these words, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["taxi", *words])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def run_well(*words: str, settings: Mapping[str, str], folder: Path | None = None) -> str:

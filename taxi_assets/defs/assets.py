@@ -175,11 +175,12 @@ def lake_trips(
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
-    version = lake_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
+    footer = parquet.read_footer(clean_trips)
+    version = lake_version(version_of_clean(footer), layout, rule)
     with lake.lake().stage(month) as staged:
         tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-        rows = parquet.write_row_groups(staged.path, layout, tables, parquet.read_source(clean_trips), version)
-        verify_file(month, staged.path, layout, parquet.count_rows(clean_trips))
+        rows = parquet.write_row_groups(staged.path, layout, tables, footer.source, version)
+        verify_file(month, staged.path, layout, footer.rows)
         before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
         if rule is MissingPassengers.zero:
             verify_count(month, "missing passenger_count in the file that was written", after, 0)

@@ -94,11 +94,6 @@ def read_source(file: Path | IO[bytes]) -> str:
     return read_footer(file).source
 
 
-def read_version(file: Path | IO[bytes]) -> str:
-    """Read the data version of the month from the footer; empty if the footer does not contain it."""
-    return read_footer(file).version
-
-
 def read_schema(path: Path) -> "pa.Schema":
     """Read the column names and types from the footer of a file."""
     from pyarrow.parquet import read_schema as read

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import click
 import pytest
 
 from taxi_assets import settings as settings_module
-from taxi_assets.cli.main import main, taxi
+from taxi_assets.cli.main import taxi
+from taxi_assets_tests.program import run_here as run
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +28,6 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.environ.clear()
     os.environ.update(before)
     gc.enable()
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit status of `taxi` with these words."""
-    monkeypatch.setattr(sys, "argv", ["taxi", *words])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize("command", sorted(taxi.commands))

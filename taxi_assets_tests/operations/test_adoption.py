@@ -1,7 +1,6 @@
 """Months that stores hold and Dagster does not know of are recognized, once, with their rows, and nothing is loaded."""
 
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
-from taxi_assets.cli.main import main
 from taxi_assets.errors import BadFile, StoreError
 from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, asset_key
 from taxi_assets.instance.partition_status import read_history
@@ -31,6 +29,7 @@ from taxi_assets.tlc.versions import CODE_VERSIONS
 from taxi_assets_tests.defs.installation import ObservingInstallation, WebInstallation, web_path
 from taxi_assets_tests.google_server import serve_google
 from taxi_assets_tests.months import publish, write_month
+from taxi_assets_tests.program import run_here
 from taxi_assets_tests.web_server import Reply, WebServer, serve
 
 MARCH, APRIL = TripMonth("green", "2020-03"), TripMonth("green", "2020-04")
@@ -650,25 +649,15 @@ def test_a_raw_file_that_is_damaged_is_an_error(foreign: Upgraded) -> None:
 # The command
 
 
-def _taxi(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit code of `taxi` with these words."""
-    monkeypatch.setattr(sys, "argv", ["taxi", *words])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_command_prints_each_month(
     foreign: Upgraded, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`taxi adopt` has a line for each month, with the rows of each asset; the next one finds nothing."""
     assert foreign
-    assert _taxi(monkeypatch, "adopt", "--color", "green") == 0
+    assert run_here(monkeypatch, "adopt", "--color", "green") == 0
     rows = ", ".join(f"{asset} {count}" for asset, count in _counts(loaded, MARCH).items())
     assert capsys.readouterr().out.splitlines()[0] == f"recognized green 2020-03: {rows} rows"
-    assert _taxi(monkeypatch, "adopt") == 0
+    assert run_here(monkeypatch, "adopt") == 0
     assert capsys.readouterr().out.startswith("Nothing to recognize")
 
 
@@ -681,7 +670,7 @@ def test_the_command_fails_with_its_store(
     """`taxi adopt` exits with 1, and says why, where a store cannot be asked."""
     assert foreign
     monkeypatch.setenv("TAXI_POSTGRES_URL", dead_postgres_url)
-    assert _taxi(monkeypatch, "adopt") == 1
+    assert run_here(monkeypatch, "adopt") == 1
     assert "no connection to Postgres" in capsys.readouterr().err
 
 
@@ -689,10 +678,10 @@ def test_a_deployment_recognizes_the_previous_release_before_its_daemon_starts(
     upgraded: Upgraded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`taxi adopt --previous-release` recognizes its months the first time, and asks no store after that."""
-    assert _taxi(monkeypatch, "adopt", "--previous-release") == 0
+    assert run_here(monkeypatch, "adopt", "--previous-release") == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in printed] == [f"recognized {month}" for month in MONTHS]
     (upgraded.settings.home / "warehouse.duckdb").write_bytes(b"no database" * 1000)
-    assert _taxi(monkeypatch, "adopt", "--previous-release") == 0
+    assert run_here(monkeypatch, "adopt", "--previous-release") == 0
     assert capsys.readouterr().out == ""
-    assert _taxi(monkeypatch, "adopt", "--previous-release", "--color", "green") == 2
+    assert run_here(monkeypatch, "adopt", "--previous-release", "--color", "green") == 2

@@ -16,7 +16,6 @@ from taxi_assets.tlc.parquet import (
     read_row_groups,
     read_schema,
     read_source,
-    read_version,
     write_row_groups,
 )
 from taxi_assets.tlc.schema import LAYOUTS, Kind, Layout
@@ -130,8 +129,8 @@ def test_the_version_is_stored(tmp_path: Path) -> None:
     """The footer keeps the version beside the source; a file that was written without one has an empty version."""
     write_row_groups(tmp_path / "both", GREEN, TABLES, "c0ffee", "v-7")
     write_row_groups(tmp_path / "source", GREEN, TABLES, "c0ffee")
-    assert (read_version(tmp_path / "both"), read_source(tmp_path / "both")) == ("v-7", "c0ffee")
-    assert (read_version(tmp_path / "source"), read_source(tmp_path / "source")) == ("", "c0ffee")
+    assert (read_footer(tmp_path / "both").version, read_source(tmp_path / "both")) == ("v-7", "c0ffee")
+    assert (read_footer(tmp_path / "source").version, read_source(tmp_path / "source")) == ("", "c0ffee")
 
 
 def test_footer_of_an_opened_file(tmp_path: Path) -> None:
