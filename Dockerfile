@@ -1,12 +1,12 @@
 # One image for the code server, the webserver, the daemon, the clean-up and every run.
-# Its layers go from what changes least to what changes most: packages, then the code.
+# The layers that change least come first: the packages, then the code.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
 WORKDIR /src
 RUN python -m venv --without-pip /opt/taxi/venv
 COPY deploy/docker/requirements.txt .
-# What no run reads goes: the packages' own tests, headers, and descriptions of every API that Google has.
+# Delete files that are not needed at run time: tests, C++ headers, and the descriptions of all Google APIs.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /opt/taxi/venv/bin/python install --no-deps --requirement requirements.txt \
  && cd /opt/taxi/venv/lib/python3*/site-packages \
@@ -20,7 +20,7 @@ COPY taxi_assets taxi_assets
 RUN --mount=type=cache,target=/root/.cache/pip python -m pip wheel --no-deps --wheel-dir /wheel .
 
 FROM ${BASE}
-# Numbers, so that Kubernetes can tell that this is not root. The folder is there for a new volume to take its owner from.
+# A numeric user ID lets Kubernetes verify that the user is not root. A new volume takes its owner from /taxi_home.
 RUN groupadd --gid 1000 taxi && useradd --uid 1000 --gid taxi --home-dir /taxi_home --no-create-home taxi \
  && install --directory --owner taxi --group taxi /taxi_home
 COPY --from=packages /opt/taxi/venv /opt/taxi/venv
@@ -29,7 +29,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
 COPY deploy/docker/dagster.yaml deploy/docker/workspace.yaml deploy/docker/clean_up.py deploy/docker/is_serving.py /opt/taxi/
 COPY --chmod=755 deploy/docker/entrypoint.sh /opt/taxi/
 
-# The root file system may be read-only: only TAXI_HOME and /tmp are written to.
+# The root file system can be read-only: the programs write only to TAXI_HOME and /tmp.
 ENV PATH=/opt/taxi/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \

@@ -6,34 +6,38 @@ BIN := .venv/bin
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
-# The environment is made in one piece: the stamp appears only when everything is installed.
+# This stamp file exists only if the whole installation succeeded.
 .venv/installed: pyproject.toml constraints.txt
 	@rm -f $@
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) was found: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required, but this is $$($(PYTHON) --version). Run: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .PHONY: install
-install: .venv/installed ## Create the environment, .venv
+install: .venv/installed ## Create the virtual environment .venv and install everything
 
 .PHONY: demo
-demo: install ## Load sample months through the whole pipeline, without network or account
+demo: install ## Load sample months through the whole pipeline; needs no network or account
 	@$(BIN)/taxi demo
 
-# One process more than there are cores: some of the tests wait for a daemon's next look.
+# One process more than there are cores, because some tests mostly wait for the daemon.
 PYTEST = $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadscope --no-loadscope-reorder
 
 .PHONY: test
-test: install ## Run the tests, but for the integration tests
+test: install ## Run the tests, except the integration tests
 	$(PYTEST) -m 'not integration'
 
 .PHONY: test-all
-test-all: install ## Run the tests and the integration tests: daemons, shell sessions, many runs
+test-all: install ## Run all tests, including the integration tests: daemons, shell sessions, many runs
 	$(PYTEST)
 
+.PHONY: coverage
+coverage: install ## Run all tests and show the lines that they do not reach; htmlcov/ has them in color
+	$(PYTEST) --cov --cov-report=term --cov-report=html
+
 .PHONY: check
-check: install ## Check format, lint, types, and that Dagster loads the definitions
+check: install ## Check format, lint, types and imports, and that Dagster loads the definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,28 +45,28 @@ check: install ## Check format, lint, types, and that Dagster loads the definiti
 	$(BIN)/dg check defs
 
 .PHONY: format
-format: install ## Format, and fix what lint can fix
+format: install ## Format the code and fix lint errors that can be fixed automatically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install ## Generate docs/commands.md and docs/settings.md
+docs: install ## Generate the pages of commands, settings and troubleshooting
 	$(BIN)/python docs/generate.py
 
 .PHONY: screenshots
-screenshots: install ## Take the pictures of docs/ui.md with headless Chromium
+screenshots: install ## Take the screenshots for docs/ui.md with headless Chromium
 	$(BIN)/python docs/screenshots.py
 
-# What docker-compose.yml refuses to start without, kept where it finds it.
+# Write the required variables of docker-compose.yml to .env.
 .PHONY: deployment-env
 deployment-env:
 	@umask 077; touch .env; \
 	grep -q '^POSTGRES_PASSWORD=.' .env || { printf '\nPOSTGRES_PASSWORD=%s\n' "$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >> .env; \
-	  echo "a password for Postgres is made: POSTGRES_PASSWORD in .env"; }; \
+	  echo "Wrote a new POSTGRES_PASSWORD for Postgres to .env"; }; \
 	grep -q '^DOCKER_GID=.' .env || { printf 'DOCKER_GID=%s\n' "$$(stat -L -c %g /var/run/docker.sock 2>/dev/null || echo 0)" >> .env; }
 
 .PHONY: image
-image: deployment-env ## Build the image of the deployment, named TAXI_IMAGE
+image: deployment-env ## Build the image of the deployment and tag it with TAXI_IMAGE
 	REVISION=$$(git describe --always --dirty 2>/dev/null || echo unknown) docker compose build
 
 .PHONY: up
@@ -70,9 +74,9 @@ up: deployment-env ## Start the deployment, with a container for each run
 	docker compose up --detach --wait
 	@echo "the UI is at http://$$(docker compose port webserver 3000)"
 
-# The daemon goes first, so that it starts nothing more; then the runs, while there is still a database to tell that.
+# Stop the daemon first, so that it starts no more runs. Then stop the runs, while they can still write to the history.
 .PHONY: down
-down: ## Stop the deployment and its runs; months and history stay
+down: ## Stop the deployment and its runs; keep the data and the history
 	docker compose stop daemon
 	docker ps --quiet --filter label=taxi.deployment=taxi | xargs -r docker stop --time 60
 	docker ps --quiet --all --filter label=taxi.deployment=taxi | xargs -r docker rm
@@ -83,7 +87,7 @@ logs: ## Follow the logs of the deployment's services
 	docker compose logs --follow --tail 100
 
 .PHONY: lock
-lock: install ## Pin the packages of the image again
+lock: install ## Update the pinned packages of the image
 	$(BIN)/python deploy/docker/lock.py
 
 .PHONY: test-stack

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Take the pictures of `docs/ui.md` with headless Chromium: a demo, a month that is not published, two backfills.
+"""Take the pictures of `docs/ui.md` with headless Chromium. They show months, one that is not published, and backfills.
 
-Run by `make screenshots`. Look at each picture before you commit it: the script does not notice a page still loading.
+`make screenshots` runs this script. It does not notice a page that is still loading, so look at each picture before you
+commit it.
 """
 
 import json
@@ -24,10 +25,10 @@ DAGSTER = str(Path(sys.executable).with_name("dagster"))
 # The pictures show this path, so it is the same on every machine.
 HOME = Path("/tmp/taxi_home")  # noqa: S108
 FIRST, LAST, NOT_PUBLISHED = "2020-03", "2020-07", "2020-06"
-"""The partitions of the pictures, and a month of fhv that its source does not have."""
+"""The first and last partition in the pictures, and a month of fhv that the source does not have."""
 
 SAMPLES = {"green": "2020-03..2020-07", "yellow": "2020-03..2020-04", "fhv": "2020-04"}
-"""The months that are generated where REAL_TRIPS does not name a folder of real ones."""
+"""The sample months to generate if REAL_TRIPS does not name a folder of real months."""
 WIDTH = 1280
 START_TIMEOUT_S, SHOT_TIMEOUT_S = 120, 90
 
@@ -39,7 +40,7 @@ def main() -> None:
     """Load the months, start the UI, take every picture, then stop and delete everything."""
     if HOME.exists():
         sys.exit(f"{HOME} exists. The pictures need a new TAXI_HOME. Delete the folder and run the script again.")
-    # A job that a shell runs in the background ignores Ctrl-C, and so would the `taxi dev` that is to end by it.
+    # A shell lets background jobs ignore Ctrl-C, which `taxi dev` would inherit. The script stops it with that signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     chromium = find_chromium()
     settings = {
@@ -72,15 +73,16 @@ def find_chromium() -> str:
 
 
 def run_months(environment: Mapping[str, str]) -> None:
-    """Run the job for a month that its source does not have, which `taxi materialize` leaves out; then load all others.
+    """Run a job for a month that the source does not have, then load all other months.
 
-    Real months are loaded where REAL_TRIPS names their folder, laid out as the mirror is.
+    The months are real if REAL_TRIPS names their folder, laid out like the mirror. `taxi materialize` leaves out months
+    that are not published, so Dagster's own command runs the job.
     """
     if "REAL_TRIPS" not in os.environ:
         for color, months in SAMPLES.items():
             words = [TAXI, "sample", str(HOME / "sample"), "--color", color, "--months", months, "--rows", "20000"]
             subprocess.run(words, env=environment, check=True)  # noqa: S603
-    subprocess.run([TAXI, "status"], env=environment, check=True)  # noqa: S603  # makes Dagster's instance
+    subprocess.run([TAXI, "status"], env=environment, check=True)  # noqa: S603  # creates the instance
     tags = json.dumps({"dagster/partition": NOT_PUBLISHED})
     words = [DAGSTER, "job", "execute", "-m", "taxi_assets.definitions", "-j", "load_fhv", "--tags", tags]
     subprocess.run(words, env={**environment, "DAGSTER_HOME": str(HOME / "dagster")}, check=True)  # noqa: S603
@@ -106,7 +108,7 @@ def ui(environment: Mapping[str, str]) -> Iterator[str]:
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(url):
+        while not responds(url):
             if dev.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"taxi dev does not respond at {url}. Its output:\n{(HOME / 'dev.log').read_text()}")
             time.sleep(0.5)
@@ -127,18 +129,18 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     """Whether the UI runs and has loaded the definitions."""
     try:
-        loaded = ask(url, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        loaded = query(url, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
     except OSError:
         return False
     return bool(loaded["repositoriesOrError"].get("nodes"))
 
 
-def ask(url: str, query: str) -> dict[str, dict[str, list[dict[str, object]]]]:
+def query(url: str, text: str) -> dict[str, dict[str, list[dict[str, object]]]]:
     """The data of a GraphQL query."""
-    body = json.dumps({"query": query}).encode()
+    body = json.dumps({"query": text}).encode()
     request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  # loopback
         data: dict[str, dict[str, list[dict[str, object]]]] = json.load(response)["data"]
@@ -149,7 +151,7 @@ def runs_by_partition(url: str) -> dict[tuple[str, str], str]:
     """The id of the first run of each job and partition."""
     runs: dict[tuple[str, str], str] = {}
     # The newest run comes first.
-    for run in ask(url, RUNS)["runsOrError"]["results"]:
+    for run in query(url, RUNS)["runsOrError"]["results"]:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}  # type: ignore[attr-defined]
         runs[str(run["jobName"]), tags["dagster/partition"]] = str(run["runId"])
     return runs
@@ -171,7 +173,7 @@ def pages(runs: Mapping[tuple[str, str], str]) -> dict[str, tuple[str, int, int]
 
 
 def take(chromium: str, url: str, picture: Path, width: int, height: int) -> None:
-    """Take a picture of a page after 15 seconds of its clock, which Chromium runs ahead."""
+    """Take a picture of a page after 15 seconds of virtual time, which Chromium fast-forwards."""
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     with TemporaryDirectory() as profile:

@@ -1,6 +1,4 @@
-"""New York taxi trips as Dagster assets, with one partition for each color and month.
+"""New York City taxi trips as Dagster assets: five assets for each color, partitioned by month.
 
-`tlc` describes the data that the Taxi and Limousine Commission (TLC) publishes. `stores` reads from and writes to
-external systems. `defs` contains the Dagster definitions. `operations` runs and manages partitions, and `cli` is the
-command line. Imports run one way: `tlc` <- `stores` <- `defs` <- `definitions` <- `operations` <- `cli`.
+`docs/architecture.md` describes the packages and the direction of their imports.
 """

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import dagster as dg
 
-from taxi_assets.errors import UnknownMonth
+from taxi_assets.errors import NotAPartition
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import Source
+from taxi_assets.stores.source.months import Source
 from taxi_assets.tlc.trips import TripMonth, next_month
 
 TIMEZONE = "America/New_York"
@@ -56,14 +56,16 @@ def recent_months(settings: Settings, color: str, now: datetime) -> tuple[TripMo
 
 
 def bounds(settings: Settings, color: str) -> tuple[str, str]:
-    """Return the first and last partition keys (`YYYY-MM`) of a color now. Raises UnknownMonth if there are none."""
+    """Return the first and last partition keys (`YYYY-MM`) of a color now. Raises NotAPartition if there are none."""
     keys = month_partitions(settings, color).get_partition_keys()
     if not keys:
         first, last = _span(settings, color)
-        raise UnknownMonth(
-            f"There is no month of {color} to load: partitions would start at {first} (TAXI_FIRST_MONTH) and end at "
-            f"{last or 'the last month that can be published by now'} (TAXI_LAST_MONTH). Set TAXI_FIRST_MONTH to an "
-            "earlier month, or TAXI_LAST_MONTH to a later one."
+        end = last or "the last month that the TLC can have published by now"
+        raise NotAPartition(
+            f"No month of {color} is a partition: the first would be {first}, and the last would be {end}.",
+            color=color,
+            first=first,
+            last=end,
         )
     return keys[0], keys[-1]
 

@@ -1,21 +1,20 @@
-"""Every setting: its name, its type, its default and its meaning. Nothing else reads the environment.
+"""All settings: names, types, defaults and descriptions. No other module reads the configuration of the project.
 
-A setting is the environment variable `TAXI_` and the field's name in capitals, or the same line in a file `.env` beside
-`pyproject.toml`; the environment wins.
+Each field of `Settings` is the environment variable `TAXI_` plus the field's name in capitals. The file `.env` next to
+`pyproject.toml` can also set it. The environment takes precedence over `.env`, and an empty value means the default.
 """
 
 import difflib
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, Json, JsonValue, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from taxi_assets.errors import SettingsError, UnknownMonth
-from taxi_assets.stores.source import MIRROR_URL
+from taxi_assets.errors import SettingsError, UnknownMonth, UnknownSetting
+from taxi_assets.stores.source.months import MIRROR_URL
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 from taxi_assets.tlc.trips import COLORS, require_month
 
@@ -23,22 +22,24 @@ PREFIX = "TAXI_"
 DOTENV = Path(__file__).parent.parent / ".env"
 
 _OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
-"""What Dagster takes for an owner."""
+"""An owner that Dagster accepts."""
 
 
 class Settings(BaseSettings):
-    """The settings of one installation. Paths are absolute once it is made."""
+    """The settings of an installation. All paths are absolute."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     home: Path = Field(
         default=Path("taxi_home"),
-        description="Folder for local files: raw and clean months, the lake, the warehouse, Postgres, Dagster.",
+        description="Folder for local data: raw and clean files, the lake, the warehouse, the embedded Postgres "
+        "server, and the history of runs.",
     )
     source_url: str = Field(
         default=MIRROR_URL,
-        description="Where months come from: a folder, or the file://, http:// or https:// address of one, that holds "
-        "{color}/{color}_tripdata_{month}.csv.gz; or a full address with {color} and {month}.",
+        description="Source of the monthly files: a folder, or a file://, http:// or https:// URL of a folder, with "
+        "files named {color}/{color}_tripdata_{month}.csv.gz. For other file names, use a URL with {color} and "
+        "{month}.",
     )
     lake_url: str = Field(
         default="",
@@ -47,30 +48,30 @@ class Settings(BaseSettings):
     warehouse_url: str = Field(
         default="",
         description="The warehouse: duckdb:///FILE, with four slashes before an absolute path, or "
-        "bigquery://PROJECT/DATASET, which loads from a lake in a bucket. Default: warehouse.duckdb in TAXI_HOME.",
+        "bigquery://PROJECT/DATASET, which requires a lake in a bucket. Default: warehouse.duckdb in TAXI_HOME.",
     )
     postgres_url: SecretStr | None = Field(
         default=None,
-        description="A Postgres server, postgresql://user:password@host:port/database. "
+        description="URL of a Postgres database: postgresql://user:password@host:port/database. "
         "Default: an embedded server in TAXI_HOME.",
     )
     postgres_port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Port on this machine for the embedded Postgres server, for psql and pgAdmin. Default: none.",
+        description="Local port of the embedded Postgres server, for clients such as psql and pgAdmin. Default: none.",
     )
     bigquery_location: str = Field(
         default="US",
-        description="Location of a BigQuery dataset or bucket that has to be created. Keep both in the same place.",
+        description="Location for a new BigQuery dataset or bucket. Both must be in the same location.",
     )
     gcp_credentials: SecretStr | None = Field(
         default=None,
-        description="Key of a Google service account: the JSON itself, plain or base64. "
-        "Default: Google's application default credentials.",
+        description="Key of a Google service account: the JSON text itself, plain or in base64. "
+        "Default: Google's Application Default Credentials.",
     )
     upload_chunk_mb: int = Field(
-        default=8, ge=1, description="Megabytes in each chunk of an upload to a bucket. Use less on a slow connection."
+        default=8, ge=1, description="Chunk size in megabytes for uploads to a bucket. Use less on a slow connection."
     )
     upload_timeout_s: float = Field(
         default=300, gt=0, description="Timeout in seconds for Google's response to each chunk of an upload."
@@ -81,20 +82,25 @@ class Settings(BaseSettings):
     last_month: str | None = Field(
         default=None,
         description="Last partition, YYYY-MM. Default: the last month that the source can have. For the mirror, which "
-        "is frozen, that is 2021-07; for other sources it is the month before last, because the TLC publishes late.",
+        "no longer changes, that is 2021-07. For other sources, it is the month before last, because the TLC publishes "
+        "a month about two months after it ends.",
     )
     reject_limit: float = Field(
-        default=0.01, ge=0, le=1, description="Share of rows, 0 to 1, that may be rejected before a month fails."
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Maximum share of rejected rows in a month, 0 to 1. Above it, the month fails.",
     )
     schedules: Literal["on", "off"] = Field(
         default="off",
-        description="Whether schedules, one per color, start switched on: on or off. The UI has a switch for each.",
+        description="Initial status of the schedules, one per color: on or off. You can change each one in the UI.",
     )
     schedule_cron: str = Field(
-        default="0 5 1 * *", description="Cron expression, in New York time, of the schedules that look for new months."
+        default="0 5 1 * *",
+        description="Cron expression, in New York time, of the schedules that check for new months.",
     )
     lookback_months: int = Field(
-        default=6, ge=1, description="How many of a color's last partitions the schedules look at."
+        default=6, ge=1, description="Number of a color's most recent partitions that its schedule checks."
     )
     alert_urls: SecretStr | None = Field(
         default=None,
@@ -102,7 +108,7 @@ class Settings(BaseSettings):
         "mailtos://... or jsons://..., separated by spaces or new lines. Default: none.",
     )
     ui_url: str = Field(
-        default="http://127.0.0.1:3000", description="Address of Dagster's UI. Links in alerts start with it."
+        default="http://127.0.0.1:3000", description="URL of the Dagster UI, for the links in notifications."
     )
     retries: int = Field(
         default=2, ge=0, description="Retries of a step after a transient error (a timeout, a busy database)."
@@ -110,50 +116,56 @@ class Settings(BaseSettings):
     retry_delay_s: float = Field(
         default=10,
         ge=0,
-        description="Seconds before a step's first retry, plus or minus as many at random. Later waits are longer.",
+        description="Delay in seconds before the first retry of a step, with jitter. Later delays are longer.",
     )
     missing_passengers: MissingPassengers = Field(
         default=MissingPassengers.zero,
-        description="Rows with a missing passenger_count in the lake: zero (make it 0) or keep.",
+        description="Missing values of passenger_count in the lake: zero (set them to 0) or keep.",
     )
     zero_passengers: ZeroPassengers = Field(
-        default=ZeroPassengers.drop, description="Rows with a passenger_count of 0 in Postgres: drop or keep."
+        default=ZeroPassengers.drop, description="Rows with passenger_count = 0 in Postgres: drop or keep."
     )
     image: str = Field(
         default="taxi-assets:latest",
-        description="Image of the deployment, which make image builds and every container runs.",
+        description="Docker image of the deployment. make image builds it, and all containers use it.",
     )
-    revision: str = Field(default="", description="Git revision of the code in an image. The image sets it.")
+    revision: str = Field(default="", description="Git revision of the code. The image sets it.")
     owners: str = Field(
         default="team:data-engineering",
         description="Owners of the assets in Dagster's catalog, separated by commas: email addresses or team:NAME.",
     )
     repository_url: str = Field(
         default="",
-        description="Repository on GitHub or GitLab that assets link to, with a branch if it is not main: "
-        "https://github.com/ORG/REPO/tree/BRANCH. Default: links to local files.",
+        description="Repository on GitHub or GitLab for links from assets to their code, with a branch if it is not "
+        "main: https://github.com/ORG/REPO/tree/BRANCH. Default: links to local files.",
     )
     run_tags: Json[dict[str, dict[str, JsonValue]]] = Field(
-        default="{}",  # type: ignore[arg-type]  # read as the environment is
-        description="Tags for the runs of each color's job, as JSON by color. A cluster can assign resources by them.",
+        default="{}",  # type: ignore[arg-type]  # parsed like an environment variable
+        description="Tags for the runs of each color's job, as a JSON object by color. A cluster can use them to "
+        "assign resources.",
     )
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of the environment and of `.env`, which joins the environment. Raises SettingsError."""
+        """Return the settings from the environment and from `.env`. Raises SettingsError.
+
+        Variables in `.env` are added to the environment, because Dagster's `EnvVar`, Google's clients and child
+        processes read it. pydantic's `env_file` would not do that. It would also use the value in `.env` if the
+        variable is empty in the environment, which means the default here.
+        """
         from dotenv import load_dotenv
 
         load_dotenv(DOTENV)
-        _require_known(os.environ)
+        _require_known_names()
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise _invalid(error) from None
 
     def places(self) -> dict[str, str]:
-        """The environment variables of the places, absolute: for a process that starts in another folder."""
+        """Return the environment variables of the locations, with absolute paths, for a process in another folder."""
         names = ("home", "source_url", "lake_url", "warehouse_url")
-        return {f"{PREFIX}{name.upper()}": str(getattr(self, name)) for name in names}
+        return {_variable(name): str(getattr(self, name)) for name in names}
 
     @field_validator("first_month", "last_month")
     @classmethod
@@ -165,36 +177,37 @@ class Settings(BaseSettings):
 
     @field_validator("ui_url")
     @classmethod
-    def _is_web_address(cls, value: str) -> str:
+    def _is_web_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
-            raise ValueError("expected an address that starts with http:// or https://")
+            raise ValueError("expected a URL that starts with http:// or https://")
         return value.rstrip("/")
 
     @field_validator("owners")
     @classmethod
     def _are_owners(cls, value: str) -> str:
         names = [name.strip() for name in value.split(",") if name.strip()]
-        if strange := [name for name in names if not _OWNER.fullmatch(name)]:
-            raise ValueError(f"{', '.join(strange)}: expected an e-mail address, or team:NAME")
+        if invalid := [f'"{name}"' for name in names if not _OWNER.fullmatch(name)]:
+            raise ValueError(f"{', '.join(invalid)}: expected an email address or team:NAME")
         return value
 
     @field_validator("repository_url")
     @classmethod
     def _is_repository(cls, value: str) -> str:
         if value and not re.match(r"https://[^/]*(github|gitlab)[^/]*/.+/", value):
-            raise ValueError("expected a repository on GitHub or GitLab, such as https://github.com/ORG/REPO")
+            raise ValueError("expected a URL such as https://github.com/ORG/REPO")
         return value.rstrip("/")
 
     @field_validator("run_tags")
     @classmethod
-    def _are_colors(cls, value: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+    def _have_known_colors(cls, value: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
         if unknown := value.keys() - set(COLORS):
-            raise ValueError(f"{', '.join(sorted(unknown))}: expected {', '.join(COLORS)}")
+            listed = ", ".join(f'"{color}"' for color in sorted(unknown))
+            raise ValueError(f"{listed}: expected {', '.join(COLORS)}")
         return value
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        """Make relative places absolute, once, so that no later change of folder moves them."""
+        """Make relative paths absolute, so that they stay valid if the working directory changes."""
         home = self.home.expanduser().absolute()
         places = {
             "home": home,
@@ -217,24 +230,32 @@ def _absolute_duckdb(url: str) -> str:
 
 
 def setting_names() -> list[str]:
-    """The environment variables that are settings, in their order."""
-    return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    """Return the environment variables of all settings, in the order of the fields."""
+    return [_variable(field) for field in Settings.model_fields]
 
 
-def _require_known(names: Iterable[str]) -> None:
-    """Raise SettingsError for a TAXI_ name that is no setting: a typing error would else go unseen."""
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
+
+
+def _require_known_names() -> None:
+    """Raise UnknownSetting for a TAXI_ variable that is not a setting, because a typo would otherwise be ignored."""
     known = setting_names()
-    for name in names:
+    for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}."
-            raise SettingsError(f"{name} is no setting: {hint} It is set in the environment or in {DOTENV}")
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise UnknownSetting(f"{name} is not a setting.{hint}", seen=name, expected=", ".join(nearest))
 
 
-def _explain(error: ValidationError) -> str:
-    """Each bad setting by its name, with what is wrong, and without its value, which may be a secret."""
-    lines = []
-    for wrong in error.errors(include_url=False, include_input=False):
-        name = str(wrong["loc"][0])
-        lines.append(f"{PREFIX}{name.upper()}: {wrong['msg']}. Meaning: {Settings.model_fields[name].description}")
-    return "\n".join(lines)
+def _invalid(error: ValidationError) -> SettingsError:
+    """Return an error with a line for each invalid setting. Values are left out because they can be secrets."""
+    reasons = {
+        str(wrong["loc"][0]): wrong["msg"].removeprefix("Value error, ").rstrip(".")
+        for wrong in error.errors(include_url=False, include_input=False)
+    }
+    lines = [
+        f"{_variable(field)} is invalid: {reason}. Description: {Settings.model_fields[field].description}"
+        for field, reason in reasons.items()
+    ]
+    return SettingsError("\n".join(lines), setting=", ".join(map(_variable, reasons)))

@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures that tests of several folders share, and the environment of all tests."""
 
 import os
 import shutil
@@ -12,33 +12,40 @@ import psycopg2
 import pytest
 
 from taxi_assets.settings import setting_names
-from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 from taxi_assets_tests.web_server import WebServer, serve
 
-# An empty value is the default, and wins over `.env`: no test, nor what it starts, finds a developer's own stores.
+# An empty value means the default and takes precedence over `.env`, so no test uses a developer's own stores.
 os.environ.update(dict.fromkeys(setting_names(), ""))
 for name in [name for name in os.environ if name.startswith("DAGSTER_")]:
     del os.environ[name]
 
-# At each commit a database waits for the disk, thousands of times in all: the tests' folders are in memory, if it has
-# room for them several times over.
-MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it; below it pytest makes a folder that only this user may enter
+# At each commit, a database waits for the disk. The tests' folders are therefore in memory, if there is enough of it.
+MEMORY = Path("/dev/shm")  # noqa: S108  # Linux only; pytest creates a folder in it that is private to this user
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
-# What is tried again is so at once.
+# Retry immediately.
 os.environ["TAXI_RETRY_DELAY_S"] = "0"
 
-# A job that a shell runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+# A background job of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 INTEGRATION = (
     "end_to_end/",
     "operations/test_adoption.py",
+    "operations/test_backfills.py",
     "operations/test_daemon.py",
+    "operations/test_wipe.py",
+    "operations/test_workers.py",
     "instance/test_retention.py",
+    "defs/test_checks.py",
+    "defs/test_retries.py",
+    "defs/test_schedules.py",
+    "defs/test_source_trips.py",
     "defs/test_staleness.py",
+    "defs/test_assets.py::test_data_versions_depend_on_the_rules",
     "docs/test_pages.py::test_sessions",
 )
 """Tests that need a daemon, a shell session, or many runs: `make test-all` and CI run them, `make test` does not."""
@@ -53,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a database on a server of this test process' own."""
+    """The URL of a database on a server that only this test process uses."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     yield server.ensure_running()
     server.stop()
@@ -61,7 +68,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
-    """The address of a database without what earlier tests left in it."""
+    """The URL of an empty database: tables of earlier tests are deleted."""
     with closing(psycopg2.connect(postgres_server)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("DROP OWNED BY CURRENT_USER")
     return postgres_server
@@ -69,7 +76,7 @@ def postgres_url(postgres_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `dagster` folder of a home where nothing has run, to be copied: to make its tables takes Dagster a while."""
+    """The `dagster` folder of a TAXI_HOME without runs, to be copied, because Dagster creates its tables slowly."""
     from taxi_assets.instance.opening import open_instance
 
     home = tmp_path_factory.mktemp("empty")
@@ -79,7 +86,7 @@ def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dead_postgres_url() -> Iterator[str]:
-    """The address of a database whose server refuses connections, since nobody listens there."""
+    """The URL of a database whose server refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"postgresql://taxi@127.0.0.1:{taken.getsockname()[1]}/none"
@@ -87,7 +94,7 @@ def dead_postgres_url() -> Iterator[str]:
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
-    """A web server that has nothing yet."""
+    """A web server without files."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serve() as server:
         yield server
@@ -95,7 +102,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
 
 @pytest.fixture
 def home(tmp_path: Path, empty_history: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with nothing loaded, beside a folder `source`, on the tests' Postgres: all of it in the environment."""
+    """A TAXI_HOME with nothing loaded, with `source` beside it as the source. The environment has these settings."""
     shutil.copytree(empty_history, tmp_path / "home" / "dagster")
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
@@ -105,7 +112,7 @@ def home(tmp_path: Path, empty_history: Path, postgres_url: str, monkeypatch: py
 
 @pytest.fixture
 def web_source(home: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> WebServer:
-    """The same home with a web server as its source, which has nothing yet."""
+    """The web server that is the source of `home`, without files."""
     assert home.exists()
     monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
     return web

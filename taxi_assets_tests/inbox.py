@@ -1,4 +1,4 @@
-"""A channel of alerts that a test can look into: a web server that takes what Apprise posts as JSON."""
+"""A notification channel for tests: a web server that receives the messages that Apprise posts as JSON."""
 
 import json
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 
 from taxi_assets_tests.web_server import Reply, WebServer
 
-SECRET = "t0k3n-t0k3n"  # noqa: S105  # made up
+SECRET = "t0k3n-t0k3n"  # noqa: S105  # not a real secret
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A message as it arrived."""
+    """A received message. `kind` is `success` or `failure`."""
 
     title: str
     text: str
@@ -19,7 +19,7 @@ class Mail:
 
 
 class Inbox:
-    """The channel of a web server; its address, as of most channels, has a secret in it."""
+    """The channel on a web server. Its `address` is an Apprise URL that, like most of them, contains a secret."""
 
     def __init__(self, web: WebServer) -> None:
         self._web = web
@@ -27,11 +27,11 @@ class Inbox:
         self.answer(Reply())
 
     def answer(self, *replies: Reply) -> None:
-        """What is answered from now on, the last again and again."""
+        """Set the next replies of the server. The last one is repeated."""
         self._web.replies[f"/{SECRET}"] = list(replies)
 
     @property
     def mails(self) -> list[Mail]:
-        """What arrived, in order."""
-        told = [json.loads(body) for body in self._web.posted]
-        return [Mail(mail["title"], mail["message"], mail["type"]) for mail in told]
+        """The received messages, in order."""
+        bodies = [json.loads(body) for body in self._web.posted]
+        return [Mail(body["title"], body["message"], body["type"]) for body in bodies]

@@ -1,4 +1,4 @@
-"""Faults of a machine, for real: a disk without room, a disk that is read-only, a user without rights."""
+"""Real faults of a machine: a full disk, a read-only disk, and a user without permissions."""
 
 import os
 import resource
@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-NOBODY = 65534
+OTHER_USER = 65534
+"""The ID of a user without permissions, on most systems `nobody`."""
 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of this size at `folder`; skips the test where this user may mount none."""
+    """Mount a disk of this size at `folder`. Skip the test if this user may not mount disks."""
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root on a machine of its own may mount a small disk")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not mount a disk")
     try:
         yield folder
     finally:
@@ -28,28 +29,28 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 @contextmanager
 def read_only(disk: Path) -> Iterator[None]:
-    """Let nobody write to a disk."""
+    """Mount a disk again, read-only."""
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     yield
 
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """A disk on which no byte is free."""
-    filling = disk / "filling"
-    with filling.open("wb", buffering=0) as file:
+    """Fill a disk to the last byte."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"x" * 4096)
         except OSError:
             yield
         finally:
-            filling.unlink()
+            filler.unlink()
 
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """A limit on the size, in bytes, of each file of this process: what a disk without room is to any user."""
+    """Limit the size in bytes of each file that this process writes, which fails like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -60,18 +61,20 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 @contextmanager
 def closed(folder: Path, mode: int = 0o555) -> Iterator[None]:
-    """A folder of this mode, which this process must heed: as root it becomes another user meanwhile."""
-    shut = [path for path in folder.parents if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001]
-    modes = {path: path.stat().st_mode for path in (folder, *shut)}
-    for path, was in modes.items():
-        path.chmod(was | 0o011)
+    """Set the mode of a folder. Root, who could ignore it, becomes another user until the end of the block."""
+    private = [
+        path for path in folder.parents if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001
+    ]
+    modes = {path: path.stat().st_mode for path in (folder, *private)}
+    for path, before in modes.items():
+        path.chmod(before | 0o011)
     folder.chmod(mode)
     user = os.geteuid()
     if user == 0:
-        os.seteuid(NOBODY)
+        os.seteuid(OTHER_USER)
     try:
         yield
     finally:
         os.seteuid(user)
-        for path, was in modes.items():
-            path.chmod(was)
+        for path, before in modes.items():
+            path.chmod(before)

@@ -1,4 +1,4 @@
-"""Months' files for tests: made-up ones as a source publishes them, Parquet ones for lakes and warehouses."""
+"""Monthly files for tests: sample CSVs as a source publishes them, and Parquet files for lakes and warehouses."""
 
 import os
 from pathlib import Path
@@ -12,23 +12,23 @@ from taxi_assets.tlc.trips import TripMonth
 
 
 def publish(source: Path, month: TripMonth, rows: int, seed: int = 0) -> Path:
-    """Let a folder that is laid out as the source is have a made-up month; gives its file."""
-    place = source / month.color / f"{month.stem}.csv.gz"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_sample(month, rows, place, seed)
-    return place
+    """Write a sample month into a folder that is laid out like a source. Return the path of the file."""
+    path = source / month.color / f"{month.stem}.csv.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sample(month, rows, path, seed)
+    return path
 
 
 def folder_of(variable: str, what: str) -> Path:
-    """The folder of files that are not part of the project; skips the test where the variable names none."""
-    named = os.environ.get(variable)
-    if not named:
-        pytest.skip(f"{variable} names no folder of {what}")
-    return Path(named).resolve(strict=True)
+    """Return the folder of external test data that a variable names. Skip the test if it is not set."""
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} is not set to a folder of {what}")
+    return Path(folder).resolve(strict=True)
 
 
 def write_month(path: Path, month: TripMonth, rows: int, mark: int = 0, source: str = "", **columns: Any) -> None:
-    """Write a file whose only values are `mark`, in the first location column, and `file_month`."""
+    """Write a clean file whose only values are `file_month` and `mark`, in the first location column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -43,5 +43,5 @@ def write_month(path: Path, month: TripMonth, rows: int, mark: int = 0, source: 
 
 
 def location(month: TripMonth) -> str:
-    """The first location column of a color."""
+    """Return the name of the first location column of a month's color."""
     return next(name for name in LAYOUTS[month.color].names if name.lower() == "pulocationid")

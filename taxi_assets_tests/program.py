@@ -1,4 +1,4 @@
-"""The project's own programs, run as people run them."""
+"""Runs the project's programs as users do, or `taxi` in this process."""
 
 import os
 import subprocess
@@ -11,10 +11,11 @@ import pytest
 from taxi_assets.cli.main import main
 
 BIN = Path(sys.executable).parent
+"""The folder of this environment's programs."""
 
 
 def run(*words: str, settings: Mapping[str, str], folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """A program of this environment, ended; `settings` come to those of this process, `folder` is where it runs."""
+    """Run a program of this environment in `folder` until it exits. `settings` are added to this environment."""
     return subprocess.run(
         [str(BIN / words[0]), *words[1:]],
         cwd=folder,
@@ -26,7 +27,7 @@ def run(*words: str, settings: Mapping[str, str], folder: Path | None = None) ->
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit code of `taxi` with these words, run in this process."""
+    """Run `taxi` with these arguments in this process, and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["taxi", *words])
     try:
         main()
@@ -36,7 +37,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def run_well(*words: str, settings: Mapping[str, str], folder: Path | None = None) -> str:
-    """What a program prints, when it succeeds."""
+    """Run a program that must succeed, and return its output."""
     done = run(*words, settings=settings, folder=folder)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout

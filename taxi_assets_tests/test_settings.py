@@ -1,28 +1,33 @@
-"""Settings come from the environment and `.env`, are checked once, and say what is wrong by name and never by value."""
+"""Settings come from the environment and `.env`. Errors name the invalid settings, but do not show secrets."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from taxi_assets import settings as settings_module
 from taxi_assets.defs.assets import build_assets
-from taxi_assets.errors import SettingsError
+from taxi_assets.errors import SettingsError, UnknownSetting
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import MIRROR_URL
+from taxi_assets.stores.source.months import MIRROR_URL
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, a `.env` of its own, and no setting in the environment."""
+def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The path of `.env` in an empty working directory, with no settings in the environment, which is restored."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(settings_module, "DOTENV", tmp_path / ".env")
-    for name in settings_module.setting_names():
-        monkeypatch.delenv(name, raising=False)
+    with patch.dict(os.environ):
+        for name in settings_module.setting_names():
+            os.environ.pop(name, None)
+        yield tmp_path / ".env"
 
 
-def test_nothing_need_be_set(tmp_path: Path) -> None:
-    """Every setting has a default, and all places are in TAXI_HOME, in this folder, but for the source."""
+def test_defaults(tmp_path: Path) -> None:
+    """Every setting has a default, and all locations except the source are in TAXI_HOME."""
     settings = Settings.load()
     home = tmp_path / "taxi_home"
     assert settings.home == home
@@ -33,8 +38,8 @@ def test_nothing_need_be_set(tmp_path: Path) -> None:
     assert (settings.first_month, settings.last_month) == (None, None)
 
 
-def test_relative_places_are_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative place means the folder where the command began, whatever folder comes later."""
+def test_resolve_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths start at the working directory in which the settings are loaded."""
     monkeypatch.setenv("TAXI_HOME", "here")
     monkeypatch.setenv("TAXI_SOURCE_URL", "../months")
     monkeypatch.setenv("TAXI_WAREHOUSE_URL", "duckdb:///tables.duckdb")
@@ -44,19 +49,46 @@ def test_relative_places_are_resolved_once(tmp_path: Path, monkeypatch: pytest.M
     assert settings.warehouse_url == f"duckdb:///{tmp_path}/tables.duckdb"
 
 
-def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `.env` says counts where the environment says nothing."""
-    (tmp_path / ".env").write_text("TAXI_FIRST_MONTH=2020-01\nTAXI_REJECT_LIMIT=0.5\n")
+def test_environment_takes_precedence_over_dotenv(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value in `.env` is used only if the environment has none."""
+    dotenv.write_text("TAXI_FIRST_MONTH=2020-01\nTAXI_REJECT_LIMIT=0.5\n")
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2020-06")
     settings = Settings.load()
     assert (settings.first_month, settings.reject_limit) == ("2020-06", 0.5)
 
 
-def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typing error is an error, and comes with the name that was meant."""
-    monkeypatch.setenv("TAXI_SORCE_URL", "x")
-    with pytest.raises(SettingsError, match=r"TAXI_SORCE_URL is no setting: did you mean TAXI_SOURCE_URL\?"):
+def test_empty_value_means_the_default(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty value is the default, and an empty variable in the environment also hides the value in `.env`."""
+    dotenv.write_text("TAXI_FIRST_MONTH=2020-01\nTAXI_LAST_MONTH=\n")
+    monkeypatch.setenv("TAXI_FIRST_MONTH", "")
+    settings = Settings.load()
+    assert (settings.first_month, settings.last_month) == (None, None)
+
+
+def test_add_dotenv_to_the_environment(dotenv: Path) -> None:
+    """Variables of other programs are allowed in `.env`, and all of them can be read from the environment."""
+    dotenv.write_text("GOOGLE_CLOUD_PROJECT=taxi\nPOSTGRES_PASSWORD=hunter2\nTAXI_POSTGRES_URL=postgresql://host/db\n")
+    Settings.load()
+    assert (os.environ["GOOGLE_CLOUD_PROJECT"], os.environ["POSTGRES_PASSWORD"]) == ("taxi", "hunter2")
+    assert os.environ["TAXI_POSTGRES_URL"] == "postgresql://host/db"
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+@pytest.mark.parametrize(("name", "nearest"), [("TAXI_SORCE_URL", "TAXI_SOURCE_URL"), ("TAXI_XYZ", "")])
+def test_reject_an_unknown_setting(
+    place: str, name: str, nearest: str, dotenv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typo in the environment or in `.env` is an error that suggests the nearest setting."""
+    if place == "environment":
+        monkeypatch.setenv(name, "hunter2")
+    else:
+        dotenv.write_text(f"{name}=hunter2\n")
+    with pytest.raises(UnknownSetting) as error:
         Settings.load()
+    assert error.value.facts == {"seen": name, "expected": nearest}
+    assert name in str(error.value)
+    assert nearest in str(error.value)
+    assert "hunter2" not in error.value.explain()
 
 
 @pytest.mark.parametrize(
@@ -78,34 +110,58 @@ def test_an_unknown_name_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch)
         ("TAXI_RUN_TAGS", '{"blue": {"size": "large"}}'),
     ],
 )
-def test_a_bad_value_is_named_with_its_meaning(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value that cannot be used is an error that names the setting and says what it means."""
+def test_reject_an_invalid_value(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the name and the description of the setting."""
     monkeypatch.setenv(name, value)
     field = Settings.model_fields[name.removeprefix("TAXI_").lower()]
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error:
         Settings.load()
-    assert name in str(caught.value)
-    assert str(field.description) in str(caught.value)
+    assert (error.type, error.value.facts) == (SettingsError, {"setting": name})
+    assert str(error.value).startswith(f"{name} is invalid: ")
+    assert str(field.description) in str(error.value)
+
+
+def test_error_has_all_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each invalid setting has its own line."""
+    monkeypatch.setenv("TAXI_REJECT_LIMIT", "1.5")
+    monkeypatch.setenv("TAXI_FIRST_MONTH", "2019-13")
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert error.value.facts == {"setting": "TAXI_FIRST_MONTH, TAXI_REJECT_LIMIT"}
+    first, second = str(error.value).splitlines()
+    assert first.startswith('TAXI_FIRST_MONTH is invalid: "2019-13" ')
+    assert second.startswith("TAXI_REJECT_LIMIT is invalid: ")
 
 
 @pytest.mark.parametrize(
     "owners", ["", "team:data-engineering", "ann@example.org", "ann@example.org, team:taxi", "team:Taxi & Co,"]
 )
-def test_owners_are_addresses_and_teams(owners: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is taken for an owner is what Dagster takes for one."""
+def test_accept_email_addresses_and_teams_as_owners(owners: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster accepts all owners that the settings accept."""
     monkeypatch.setenv("TAXI_OWNERS", owners)
     build_assets(Settings.load())
 
 
 @pytest.mark.parametrize("name", ["TAXI_POSTGRES_URL", "TAXI_ALERT_URLS", "TAXI_GCP_CREDENTIALS"])
-def test_what_is_secret_is_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Printing the settings shows no password and no token."""
+def test_do_not_print_secrets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printed settings contain no passwords and tokens."""
     monkeypatch.setenv(name, "postgresql://me:hunter2@host/db")
     assert "hunter2" not in repr(Settings.load())
 
 
-def test_the_example_names_every_setting() -> None:
-    """`.env.example` has a line for each setting, and no other."""
+@pytest.mark.parametrize("name", ["TAXI_REPOSITORY_URL", "TAXI_UI_URL", "TAXI_POSTGRES_PORT", "TAXI_RUN_TAGS"])
+def test_errors_do_not_contain_secrets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of an invalid value does not contain it, because it can be a secret in the wrong place."""
+    monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://me:hunter2@host/db")
+    monkeypatch.setenv(name, "ftp://me:hunter2@host/db")
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert name in str(error.value)
+    assert "hunter2" not in error.value.explain()
+
+
+def test_example_has_every_setting() -> None:
+    """`.env.example` has a line for each setting, in order, and no unknown settings."""
     example = Path(__file__).parent.parent / ".env.example"
     names = re.findall(r"^# (\w+)=", example.read_text(), re.MULTILINE)
     assert [name for name in names if name.startswith("TAXI_")] == settings_module.setting_names()

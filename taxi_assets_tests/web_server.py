@@ -1,4 +1,4 @@
-"""A real web server on loopback that serves files, and misbehaves as a test tells it to."""
+"""A web server on the loopback interface that serves files and simulates errors."""
 
 import re
 import socket
@@ -13,24 +13,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Reply:
-    """What is answered once: a file, by default well."""
+    """One response of the server. By default it is complete and correct."""
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     repeat: int = 1
-    """How often the body is sent, as one."""
+    """Number of times that the body is sent, in one response."""
     ranges: bool = True
-    """Whether a part is given where one is asked for."""
+    """Whether range requests are supported."""
     cut_at: int | None = None
-    """The byte of the file before which the connection is cut, as if the line broke."""
+    """The byte of the file before which the server closes the connection."""
     stall_at: int | None = None
-    """The byte of the file before which nothing more is sent, until the server is closed."""
+    """The byte of the file before which the server stops sending, with the connection open until it is stopped."""
 
 
 @dataclass
 class WebServer:
-    """What it answers by path, in order, the last again and again; the headers that it saw, and what was posted."""
+    """The state of a server.
+
+    `replies` maps a path to its next replies, the last of which is repeated. `seen` contains the headers of each GET
+    request, and `posted` the body of each POST request.
+    """
 
     url: str = ""
     replies: dict[str, list[Reply]] = field(default_factory=dict)
@@ -39,14 +43,14 @@ class WebServer:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def next_reply(self, path: str) -> Reply:
-        """What is answered now."""
-        waiting = self.replies.get(path, [Reply(b"Not Found", 404)])
-        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        """Return the next reply for a path. A path without replies has status 404."""
+        replies = self.replies.get(path, [Reply(b"Not Found", 404)])
+        return replies.pop(0) if len(replies) > 1 else replies[0]
 
 
 @contextmanager
 def serve() -> Iterator[WebServer]:
-    """A web server that has nothing yet."""
+    """Start a web server without files, and stop it at the end."""
     server = WebServer()
     with listening(_handler(server)) as server.url:
         try:
@@ -57,9 +61,9 @@ def serve() -> Iterator[WebServer]:
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler], bugs: list[str] | None = None) -> Iterator[str]:
-    """The address of a server on loopback that answers with this handler.
+    """Start a server on the loopback interface with this handler, and yield its URL.
 
-    Says nothing when a client leaves early; other errors of the handler are added to `bugs`, if that is given.
+    Errors of a closed connection are ignored. Other errors of the handler are added to `bugs`, if it is given.
     """
 
     class Listening(ThreadingHTTPServer):
@@ -89,13 +93,13 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
             reply = server.next_reply(self.path)
             if _not_modified(self.headers, reply):
                 reply = Reply(status=304)
-            self._answer(reply, _asked_start(self.headers, reply))
+            self._send_reply(reply, _requested_start(self.headers, reply))
 
         def do_POST(self) -> None:
             server.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self._answer(server.next_reply(self.path), 0)
+            self._send_reply(server.next_reply(self.path), 0)
 
-        def _answer(self, reply: Reply, start: int) -> None:
+        def _send_reply(self, reply: Reply, start: int) -> None:
             total = len(reply.body) * reply.repeat
             self.send_response(206 if start else reply.status)
             part = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
@@ -105,7 +109,7 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
             _send(self, server, reply, start)
 
         def log_message(self, *_: object) -> None:
-            """Stay quiet."""
+            """Log nothing."""
 
     return Handler
 
@@ -124,17 +128,17 @@ def _send(handler: BaseHTTPRequestHandler, server: WebServer, reply: Reply, star
         handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-def _not_modified(asked: "Message[str, str]", reply: Reply) -> bool:
-    """Whether a request's condition says that the asker has this version."""
-    get = asked.get
+def _not_modified(headers: "Message[str, str]", reply: Reply) -> bool:
+    """Whether the condition of a request matches the version of the reply."""
+    get = headers.get
     by_tag = get("If-None-Match") and get("If-None-Match") == reply.headers.get("ETag")
     by_date = get("If-Modified-Since") and get("If-Modified-Since") == reply.headers.get("Last-Modified")
     return reply.status == 200 and bool(by_tag or by_date)
 
 
-def _asked_start(asked: "Message[str, str]", reply: Reply) -> int:
-    """The first byte of the part that is asked for, where the file is still the same; 0 for the whole."""
-    get = asked.get
+def _requested_start(headers: "Message[str, str]", reply: Reply) -> int:
+    """Return the first byte of the requested range if the file is unchanged, otherwise 0 for the whole file."""
+    get = headers.get
     span = re.fullmatch(r"bytes=(\d+)-", get("Range") or "")
     same = get("If-Range") in (None, reply.headers.get("ETag"), reply.headers.get("Last-Modified"))
     return int(span[1]) if span and same and reply.ranges and reply.status == 200 else 0

@@ -1,6 +1,6 @@
-"""Once a day, remove what ended runs left: containers after a week, logs after three months, history after a year.
+"""Once a day, delete containers, logs and history of old runs. The environment sets how many days to keep each.
 
-It runs as a service of its own, since it needs the Docker engine and no run should have that.
+This is a separate service because it needs the Docker socket, which runs must not have.
 """
 
 import os
@@ -16,32 +16,32 @@ from taxi_assets.instance.retention import remove_old_runs
 
 DAY_S = 86_400
 
-CLEANED = Path("/tmp/cleaned")  # noqa: S108  # in a container of its own
-"""Touched after each round, for the health check."""
+CLEANED = Path("/tmp/cleaned")  # noqa: S108  # the container has its own /tmp
+"""Touched after each clean-up, for the health check."""
 
 
 def remove_containers(label: str, days: float) -> None:
-    """Remove the stopped containers with a label that were made so many days ago."""
+    """Delete stopped containers with this label that were created more than `days` days ago."""
     until = f"{int(time.time() - days * DAY_S)}"
     removed = docker.from_env().containers.prune(filters={"label": [label], "until": until})
-    print(f"containers of runs removed: {len(removed['ContainersDeleted'] or [])}")
+    print(f"deleted containers of runs: {len(removed['ContainersDeleted'] or [])}")
 
 
 def remove_logs(storage: Path, days: float) -> None:
-    """Remove the folders of runs' logs in which nothing was written for so many days."""
+    """Delete log folders of runs whose files have not changed for more than `days` days."""
     oldest = time.time() - days * DAY_S
     folders = {log.parent.parent for log in storage.glob("*/compute_logs/*")}
     old = [folder for folder in folders if max(file.stat().st_mtime for file in folder.rglob("*")) < oldest]
     for folder in old:
         shutil.rmtree(folder)
-    print(f"logs of runs removed: {len(old)}")
+    print(f"deleted logs of runs: {len(old)}")
 
 
 def remove_runs(days: float) -> None:
-    """Remove the runs that ended so many days ago from the history, but for those that it rests on."""
+    """Delete runs from the history that ended more than `days` days ago and are no longer needed."""
     with open_instance(Path(os.environ["TAXI_HOME"])) as instance:
         removed = remove_old_runs(instance, datetime.now(UTC) - timedelta(days=days))
-    print(f"runs removed from the history: {removed}")
+    print(f"deleted runs from the history: {removed}")
 
 
 if __name__ == "__main__":

@@ -1,2 +1,2 @@
--- Run by Postgres at its first start, beside making the database of the trips: one for Dagster's history.
+-- Postgres runs this script at its first start, when it also creates the database ny_taxi. This one is for Dagster's history.
 CREATE DATABASE dagster;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Dagster's instance is in TAXI_HOME/dagster, as on one machine, so that `taxi` and Dagster mean the same one. Its file is
-# this image's: a new image brings its own to an old volume. A file that somebody put there instead is left alone.
+# As on a single machine, the Dagster instance is in TAXI_HOME/dagster, so `taxi` and Dagster use the same one. Its
+# dagster.yaml is a link to the image's file, so a new image also updates an old volume. A real file is not replaced.
 set -eu
 config=$DAGSTER_HOME/dagster.yaml
 if [ ! -e "$config" ]; then

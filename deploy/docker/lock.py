@@ -1,4 +1,4 @@
-"""Pin every package of the image: what pip would install today, under the project's constraints."""
+"""Pin every package of the image to the version that pip would install today under the project's constraints."""
 
 import json
 import subprocess
@@ -18,5 +18,5 @@ if __name__ == "__main__":
     }
     del packages["taxi-assets"]
     lines = [f"{name}=={version}" for name, version in sorted(packages.items())]
-    said = "# Every package of the image, pinned: make lock pins them anew."
-    (CHECKOUT / "deploy" / "docker" / "requirements.txt").write_text("\n".join([said, *lines]) + "\n")
+    header = "# All packages of the image with their pinned versions. To update them, run make lock."
+    (CHECKOUT / "deploy" / "docker" / "requirements.txt").write_text("\n".join([header, *lines]) + "\n")

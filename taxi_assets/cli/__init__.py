@@ -1,4 +1,4 @@
-"""The command line: a file a command, with its view beside it where it has one; `main` is the group.
+"""The command line: one file for each command, and its rendering next to it. `main` is the group.
 
 Not here: the work itself (`operations`, `stores`).
 """

@@ -1,14 +1,13 @@
-"""`taxi backfill`: load months through the daemon."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi backfill`: submit, resume, cancel and list backfills, which the Dagster daemon runs."""
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from taxi_assets.cli.board import Board, watch
 from taxi_assets.cli.materialize import print_end
@@ -19,172 +18,253 @@ from taxi_assets.cli.options import (
     optional_months_option,
     select_option,
 )
-from taxi_assets.news import ProgressEvent
+from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from taxi_assets.operations.runs import RunSpec
+    from taxi_assets.tlc.trips import TripMonth
 
-@click.command()
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be submitted, and submit nothing.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the plan and the backfill IDs as a JSON object."
+)
+wait_option = click.option("--wait", is_flag=True, help="Show progress until the backfills finish.")
+
+
+@dataclass(frozen=True)
+class _Output:
+    """How a submission is reported: not submitted at all, as JSON, or with progress until it finishes."""
+
+    dry_run: bool
+    as_json: bool
+    wait: bool
+
+    def __post_init__(self) -> None:
+        if self.wait and self.as_json:
+            raise click.UsageError("--wait and --json exclude each other. Choose one.")
+
+
+@click.group(invoke_without_command=True)
 @optional_colors_option
 @optional_months_option
-@click.option("--missing", is_flag=True, help="Only months that are not loaded in all assets.")
+@click.option("--missing", is_flag=True, help="Only months that are missing from at least one selected asset.")
 @click.option("--failed", is_flag=True, help="Only months whose newest run failed.")
 @select_option
 @fresh_option
-@click.option("--dry-run", is_flag=True, help="Show what would be submitted, and submit nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with partitions and left_out.")
-@click.option("--wait", is_flag=True, help="Show progress until the backfills finish.")
-@click.option(
-    "--resume", multiple=True, metavar="ID", help="Resubmit the partitions that a backfill did not load; repeatable."
-)
-@click.option("--cancel", multiple=True, metavar="ID", help="Cancel a backfill and its runs; repeatable.")
-def backfill(**words: Any) -> None:  # noqa: ANN401  # click gives them by name
+@dry_run_option
+@json_option
+@wait_option
+@click.option("--resume", "resumed", multiple=True, hidden=True)
+@click.option("--cancel", "canceled", multiple=True, hidden=True)
+@click.pass_context
+def backfill(  # noqa: PLR0913  # one for each option
+    context: click.Context,
+    colors: tuple[str, ...],
+    months: str,
+    select: str,
+    *,
+    resumed: tuple[str, ...],
+    canceled: tuple[str, ...],
+    missing: bool,
+    failed: bool,
+    fresh: bool,
+    dry_run: bool,
+    as_json: bool,
+    wait: bool,
+) -> None:
     """Submit a backfill to the Dagster daemon, newest month first.
 
-    Each color is a backfill of its own, which the UI shows and can cancel; this command plans, follows and sums them up
-    as one. The daemon is that of `taxi dev`, or of a deployment. The run queue's settings limit how many months run at
-    once. Months that the source has not published are left out, and so are those that already run or are queued.
+    Each color becomes a backfill of its own, which the UI shows. The daemon runs in `taxi dev` or in a deployment, and
+    the limits of its run queue decide how many months run at once. Months that the source has not published, and months
+    that are queued or running, are left out.
 
     \b
     Examples:
       taxi backfill --color yellow,green --months 2019..2020 --dry-run
       taxi backfill --color yellow,green --months 2019-01..2020-12 --missing --wait
       taxi backfill --color green --months 2020 --failed
-      taxi backfill --resume ID
-      taxi backfill --cancel ID
+      taxi backfill list
+      taxi backfill resume ID
+      taxi backfill cancel ID
 
-    Exit codes: 0 submitted, or nothing to do; 1 with --wait if some months failed or were cancelled; 2 invalid
+    Exit codes: 0 submitted, or nothing to do; 1 with --wait if at least one month failed or was canceled; 2 invalid
     arguments or settings.
     """
-    asked = _AskedBackfill(**words)
-    asked.require_sense()
-    settings = Settings.load()
-    if asked.cancel:
-        _cancel(settings, asked.cancel)
+    given = _given_options(context)
+    if context.invoked_subcommand:
+        if given:
+            command = context.invoked_subcommand
+            raise click.UsageError(f"{given[0]} is before {command}. Put the options of {command} after it.")
+        return
+    output = _Output(dry_run, as_json, wait)
+    if resumed or canceled:
+        _run_replaced_option(resumed, canceled, output, given)
+        return
+    for option, value in (("--color", colors), ("--months", months)):
+        if not value:
+            raise click.UsageError(f"Missing option '{option}'.")
+    if missing and failed:
+        raise click.UsageError("--missing and --failed exclude each other. Choose one.")
+
+    def choose(settings: Settings, _: object) -> "tuple[Sequence[TripMonth], RunSpec]":
+        from taxi_assets.defs.build import build_definitions
+        from taxi_assets.operations.runs import RunSpec, select_assets
+
+        listed = each_month(colors, months, settings)
+        return listed, RunSpec(select_assets(build_definitions(settings), select), fresh)
+
+    _submit(choose, output, "missing" if missing else "failed" if failed else "all")
+
+
+def _given_options(context: click.Context) -> list[str]:
+    """The options of a command that are on the command line."""
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+
+
+def _run_replaced_option(
+    resumed: Sequence[str], canceled: Sequence[str], output: _Output, given: Sequence[str]
+) -> None:
+    """Run what the options --resume and --cancel did before they became commands. `given` are all options."""
+    option, ids = ("cancel", canceled) if canceled else ("resume", resumed)
+    allowed = {"--cancel"} if canceled else {"--resume", "--dry-run", "--json", "--wait"}
+    if excluded := [name for name in given if name not in allowed]:
+        raise click.UsageError(f"--{option} and {excluded[0]} exclude each other. Choose one.")
+    click.echo(f"--{option} is deprecated. Use: taxi backfill {option} {' '.join(ids)}", err=True)
+    if canceled:
+        _cancel(canceled)
     else:
-        _backfill(settings, asked)
+        _resume(resumed, output)
 
 
-@dataclass(frozen=True)
-class _AskedBackfill:
-    """The words of a `taxi backfill`."""
+@backfill.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@dry_run_option
+@json_option
+@wait_option
+def resume(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, wait: bool) -> None:
+    """Resubmit the partitions that backfills did not load.
 
-    colors: tuple[str, ...]
-    months: str
-    select: str
-    resume: tuple[str, ...]
-    cancel: tuple[str, ...]
-    missing: bool
-    failed: bool
-    fresh: bool
-    dry_run: bool
-    as_json: bool
-    wait: bool
+    The new backfills load the same assets. To find an ID, run `taxi backfill list`.
 
-    def require_sense(self) -> None:
-        """Raise UsageError where a word is missing, or some do not go together."""
-        alone = "--cancel" if self.cancel else "--resume" if self.resume else ""
-        for option, given in (("--color", self.colors), ("--months", self.months)):
-            if not given and not alone:
-                raise click.UsageError(f"Missing option '{option}'.")
-        _require_one("--missing", "--failed", both=self.missing and self.failed)
-        _require_one("--wait", "--json", both=self.wait and self.as_json)
-        for option, said in self._what().items():
-            _require_one(alone, option, both=bool(alone and said))
-        for option, said in self._how().items():
-            _require_one("--cancel", option, both=bool(self.cancel and said))
-
-    def _what(self) -> dict[str, object]:
-        """The words that say which months are asked for, and for what."""
-        months = {"--color": self.colors, "--months": self.months, "--missing": self.missing, "--failed": self.failed}
-        return {**months, "--select": self.select, "--fresh": self.fresh}
-
-    def _how(self) -> dict[str, object]:
-        """The other words."""
-        return {"--resume": self.resume, "--dry-run": self.dry_run, "--json": self.as_json, "--wait": self.wait}
-
-    @property
-    def which(self) -> str:
-        """Which of the months are asked for, a value of `defs.plan.Which`."""
-        return "missing" if self.missing else "failed" if self.failed else "all"
+    \b
+    Examples:
+      taxi backfill resume abcdefgh
+      taxi backfill resume abcdefgh --wait
+    """
+    _resume(ids, _Output(dry_run, as_json, wait))
 
 
-def _require_one(one: str, other: str, *, both: bool) -> None:
-    if both:
-        raise click.UsageError(f"{one} and {other} do not go together: choose one.")
+@backfill.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def cancel(ids: tuple[str, ...]) -> None:
+    """Cancel backfills and their queued and active runs.
+
+    Months that are already loaded stay loaded.
+
+    \b
+    Example:
+      taxi backfill cancel abcdefgh
+    """
+    _cancel(ids)
 
 
-def _backfill(settings: Settings, asked: _AskedBackfill) -> None:
-    """Plan, say what is planned, submit, and wait, as far as is wanted."""
+@backfill.command("list")
+@click.option(
+    "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(1), help="Number of backfills to list."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+def list_(*, limit: int, as_json: bool) -> None:
+    """List the newest backfills, with their status and the number of loaded months.
+
+    \b
+    Examples:
+      taxi backfill list
+      taxi backfill list --limit 100 --json
+    """
+    from taxi_assets.cli.backfill_view import print_backfills, print_backfills_json
+    from taxi_assets.operations.adoption import open_upgraded
+    from taxi_assets.operations.backfills import list_backfills
+
+    with open_upgraded(Settings.load()) as instance:
+        backfills = list_backfills(instance, limit)
+    (print_backfills_json if as_json else print_backfills)(backfills)
+
+
+def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output: _Output, which: str = "all") -> None:
+    """Print the plan and, unless it is a dry run, submit it and wait for it if requested.
+
+    `choose` gets the settings and the Dagster instance, and returns the months and what to run for each of them.
+    """
     from taxi_assets.cli.backfill_view import print_plan, print_plan_json
-    from taxi_assets.defs.build import build_definitions
     from taxi_assets.instance.processes import fail_dead_runs
     from taxi_assets.operations import backfills
     from taxi_assets.operations.adoption import open_upgraded
     from taxi_assets.operations.plan import Which, plan_backfill
-    from taxi_assets.operations.runs import Order, select_assets
 
+    settings = Settings.load()
     with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
-        if asked.resume:
-            months, order = backfills.left_of_backfills(instance, asked.resume)
-        else:
-            months = each_month(asked.colors, asked.months, settings)
-            order = Order(select_assets(build_definitions(settings), asked.select), asked.fresh)
-        plan = plan_backfill(settings, instance, months, order.assets, Which(asked.which))
-        if not asked.as_json:
+        months, spec = choose(settings, instance)
+        plan = plan_backfill(settings, instance, months, spec.assets, Which(which))
+        if not output.as_json:
             print_plan(plan)
-        backfill_ids: list[str] = []
-        if plan.wanted and not asked.dry_run:
-            title = f"taxi {shlex.join(sys.argv[1:])}"
-            backfill_ids = backfills.submit_backfills(instance, list(plan.wanted), order, title)
-        if asked.as_json:
-            print_plan_json(plan, backfill_ids)
+        ids: list[str] = []
+        if plan.wanted and not output.dry_run:
+            ids = backfills.submit_backfills(instance, list(plan.wanted), spec, f"taxi {shlex.join(sys.argv[1:])}")
+        if output.as_json:
+            print_plan_json(plan, ids)
         else:
-            for backfill_id in backfill_ids:
-                click.echo(f"Backfill {backfill_id} is submitted: {settings.ui_url}/runs/b/{backfill_id}")
-        if backfill_ids:
+            for backfill_id in ids:
+                click.echo(f"Submitted backfill {backfill_id}: {settings.ui_url}/runs/b/{backfill_id}")
+        if ids:
             _warn_without_daemon(alive=backfills.is_daemon_alive(instance))
-        if backfill_ids and asked.wait:
-            board = Board(list(plan.wanted), order.assets)
-            _wait(board, backfills.follow_backfills(instance, backfill_ids), backfill_ids)
+        if ids and output.wait:
+            board = Board(list(plan.wanted), spec.assets)
+            _wait(board, backfills.follow_backfills(instance, ids), ids)
             if board.failed:
                 sys.exit(1)
 
 
+def _resume(ids: Sequence[str], output: _Output) -> None:
+    from taxi_assets.operations.backfills import unloaded_months
+
+    _submit(lambda _, instance: unloaded_months(instance, ids), output)
+
+
 def _warn_without_daemon(*, alive: bool) -> None:
     if not alive:
-        click.echo("No daemon was heard of lately: nothing happens until `taxi dev` runs.", err=True)
+        click.echo("No Dagster daemon is running, so nothing happens yet. Start one: taxi dev", err=True)
 
 
-def _wait(board: Board, told: Iterator["ProgressEvent"], backfill_ids: Sequence[str]) -> None:
-    """Show what is told of backfills until they are over. Ctrl-C stops the waiting, and nothing else."""
+def _wait(board: Board, events: Iterator[ProgressEvent], ids: Sequence[str]) -> None:
+    """Show the progress of backfills until they finish. Ctrl-C only stops the waiting."""
     from taxi_assets.cli.backfill_view import draw_grid
 
     try:
         with watch(board, draw_grid) as watcher:
-            for news in told:
-                watcher.hear(news)
+            for event in events:
+                watcher.update(event)
     except KeyboardInterrupt:
-        click.echo(f"The backfill goes on. To cancel it: {_command('--cancel', backfill_ids)}", err=True)
+        click.echo(f"The backfill continues. To cancel it: taxi backfill cancel {' '.join(ids)}", err=True)
         raise
-    print_end(board, [_command("--resume", backfill_ids)])
+    print_end(board, [f"taxi backfill resume {' '.join(ids)}"])
 
 
-def _command(option: str, backfill_ids: Sequence[str]) -> str:
-    return " ".join(["taxi backfill", *(f"{option} {backfill_id}" for backfill_id in backfill_ids)])
-
-
-def _cancel(settings: Settings, backfill_ids: Sequence[str]) -> None:
+def _cancel(ids: Sequence[str]) -> None:
     from taxi_assets.operations.adoption import open_upgraded
     from taxi_assets.operations.backfills import cancel_backfill, is_daemon_alive
 
-    with open_upgraded(settings) as instance:
-        under_way = False
-        for backfill_id in backfill_ids:
-            cancelled = cancel_backfill(instance, backfill_id)
-            click.echo(
-                f"Backfill {backfill_id} {'will be cancelled by the daemon' if cancelled else 'was over already'}"
-            )
-            under_way |= cancelled
-        if under_way:
+    with open_upgraded(Settings.load()) as instance:
+        in_progress = False
+        for backfill_id in ids:
+            requested = cancel_backfill(instance, backfill_id)
+            outcome = "is being canceled by the daemon" if requested else "has already finished"
+            click.echo(f"Backfill {backfill_id} {outcome}.")
+            in_progress |= requested
+        if in_progress:
             _warn_without_daemon(alive=is_daemon_alive(instance))

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from taxi_assets.cli.board import CHROME_LINES, STYLES, Board, Line, State, draw_tally, most_telling
-from taxi_assets.cli.tables import open_console, plain_table
-from taxi_assets.news import Plan
+from taxi_assets.cli.board import CHROME_LINES, STYLES, Board, Line, State, draw_tally, select_rows
+from taxi_assets.cli.tables import open_console, plain_table, print_rows
+from taxi_assets.operations.plan import Plan
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_months, months_by_color
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
+
+    from taxi_assets.operations.backfills import BackfillSummary
 
 
 def print_plan(plan: Plan) -> None:
@@ -20,7 +23,7 @@ def print_plan(plan: Plan) -> None:
     console = open_console()
     if plan.wanted:
         partitions, runs = (_counted(len(plan.wanted), what) for what in ("partition", "run"))
-        console.print(f"{partitions}, {runs}, {_said_bytes(plan.wanted)}, the newest month first:")
+        console.print(f"{partitions}, {runs}, {_total_size(plan.wanted)}, newest month first:")
         for color, months in months_by_color(plan.wanted).items():
             console.print(f"  {color} {format_months(months)}", soft_wrap=True)
     else:
@@ -38,14 +41,41 @@ def print_plan_json(plan: Plan, backfill_ids: Sequence[str]) -> None:
     `partitions` and `left_out` are ordered lists of months such as `green 2020-03`. `reasons` maps each skipped month
     to the reason, `bytes` is the total of the known sizes, and `backfills` lists the backfill IDs, one for each color.
     """
-    told = {
+    listed = {
         "partitions": [str(month) for month in plan.wanted],
         "left_out": [str(month) for month in plan.left_out],
         "reasons": {str(month): why for month, why in plan.left_out.items()},
         "bytes": sum(size or 0 for size in plan.wanted.values()),
         "backfills": list(backfill_ids),
     }
-    print(json.dumps(told, indent=1))  # noqa: T201
+    print(json.dumps(listed, indent=1))
+
+
+def print_backfills(backfills: Sequence["BackfillSummary"]) -> None:
+    """Print backfills as a table: ID, status, time of submission, color, months, and number of loaded months."""
+    if not backfills:
+        print("There are no backfills.")
+        return
+    print_rows(
+        ("backfill", "status", "created (UTC)", "color", "months", "loaded"),
+        [
+            (
+                backfill.backfill_id,
+                backfill.status,
+                f"{backfill.created:%Y-%m-%d %H:%M}",
+                backfill.color or "assets",
+                format_months(backfill.months),
+                f"{backfill.loaded} of {len(backfill.months)}" if backfill.months else f"{backfill.loaded}",
+            )
+            for backfill in backfills
+        ],
+    )
+
+
+def print_backfills_json(backfills: Sequence["BackfillSummary"]) -> None:
+    """Print backfills as a JSON list of objects."""
+    listed = [{**asdict(backfill), "created": backfill.created.isoformat()} for backfill in backfills]
+    print(json.dumps(listed, indent=1))
 
 
 def draw_grid(board: Board, console: "Console") -> "RenderableType":
@@ -54,7 +84,7 @@ def draw_grid(board: Board, console: "Console") -> "RenderableType":
 
     lines = sorted(board.lines.values(), key=lambda line: line.month.month, reverse=True)
     rows = [list(these) for _, these in groupby(lines, key=lambda line: line.month.month)]
-    shown, hidden = most_telling(rows, console.height - CHROME_LINES)
+    shown, hidden = select_rows(rows, console.height - CHROME_LINES)
     colors = [color for color in COLORS if any(line.month.color == color for line in lines)]
     table = plain_table("month")
     for color in colors:
@@ -77,14 +107,14 @@ def _cell(line: Line | None) -> "Text":
     asset = line.asset.removesuffix("_trips")
     match line.state:
         case State.running:
-            said = asset or "starting"
+            text = asset or "starting"
         case State.done:
-            said = f"{max(line.rows.values(), default=0):,} rows"
+            text = f"{max(line.rows.values(), default=0):,} rows"
         case State.failed if asset:
-            said = f"failed at {asset}"
+            text = f"failed at {asset}"
         case _:
-            said = line.state
-    return Text(said, STYLES[line.state])
+            text = line.state
+    return Text(text, STYLES[line.state])
 
 
 def _by_reason(left_out: Mapping[TripMonth, str]) -> list[tuple[str, Sequence[TripMonth]]]:
@@ -94,10 +124,10 @@ def _by_reason(left_out: Mapping[TripMonth, str]) -> list[tuple[str, Sequence[Tr
     return list(by_reason.items())
 
 
-def _said_bytes(wanted: Mapping[TripMonth, int | None]) -> str:
+def _total_size(wanted: Mapping[TripMonth, int | None]) -> str:
     known = [size for size in wanted.values() if size is not None]
     if not known:
-        return "bytes not known"
+        return "size not known"
     unknown = len(wanted) - len(known)
     return f"{sum(known) / 1e6:,.1f} MB" + (f" and {unknown} of unknown size" if unknown else "")
 

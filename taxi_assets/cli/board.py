@@ -11,7 +11,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, Self
 
-from taxi_assets.news import ENDS, Progress, ProgressEvent
+from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class State(StrEnum):
     """The state of a month on the board."""
 
-    waiting = "waiting"
+    queued = "queued"
     running = "running"
     done = "done"
     not_published = "not published"
@@ -38,7 +38,7 @@ class Line:
     """
 
     month: TripMonth
-    state: State = State.waiting
+    state: State = State.queued
     asset: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     started: float = 0.0
@@ -65,28 +65,28 @@ class Board:
         self.lines = {month: Line(month) for month in months}
         self._began = monotonic()
 
-    def hear(self, news: ProgressEvent) -> Line:
+    def update(self, event: ProgressEvent) -> Line:
         """Apply a progress event and return the line of its month."""
-        line = self.lines[news.month]
-        line.run_id = news.run_id or line.run_id
-        line.asset = news.asset or line.asset
-        line.detail = news.detail
-        match news.what:
+        line = self.lines[event.month]
+        line.run_id = event.run_id or line.run_id
+        line.asset = event.asset or line.asset
+        line.detail = event.detail
+        match event.what:
             case Progress.started:
                 line.state, line.started = State.running, monotonic()
             case Progress.asset_done:
-                line.rows[news.asset] = news.rows or 0
+                line.rows[event.asset] = event.rows or 0
             case Progress.done | Progress.not_published | Progress.failed:
-                line.seconds = news.seconds or line.elapsed
-                line.state = _END_STATES[news.what]
-                line.error, line.trace = news.error, news.trace
+                line.seconds = event.seconds or line.elapsed
+                line.state = _END_STATES[event.what]
+                line.error, line.trace = event.error, event.trace
         return line
 
     def stop(self) -> None:
         """Mark all running months as failed because the command was stopped."""
         for line in self.lines.values():
             if line.state is State.running:
-                line.seconds, line.state, line.error = line.elapsed, State.failed, "it was stopped"
+                line.seconds, line.state, line.error = line.elapsed, State.failed, "The command was stopped."
 
     @property
     def failed(self) -> list[Line]:
@@ -111,7 +111,7 @@ class Board:
 class Watcher(Protocol):
     """Updates the board with progress events and displays it."""
 
-    def hear(self, news: ProgressEvent) -> None:
+    def update(self, event: ProgressEvent) -> None:
         """Apply a progress event to the board and display it."""
 
 
@@ -137,24 +137,24 @@ class _Lines:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._ended = 0
-        self._told: dict[TripMonth, float] = {}
+        self._printed_at: dict[TripMonth, float] = {}
 
-    def hear(self, news: ProgressEvent) -> None:
-        line = self._board.hear(news)
-        self._told.setdefault(news.month, monotonic())
-        if news.what in (Progress.setback, Progress.pause) or (
-            news.what is Progress.progress and self._is_silent_for_long(news.month)
+    def update(self, event: ProgressEvent) -> None:
+        line = self._board.update(event)
+        self._printed_at.setdefault(event.month, monotonic())
+        if event.what in (Progress.attempt_failed, Progress.retry_scheduled) or (
+            event.what is Progress.progress and self._is_overdue(event.month)
         ):
-            self._told[news.month] = monotonic()
-            print(f"{line.month} {line.asset} {line.detail}", flush=True)  # noqa: T201
-        elif news.what in ENDS:
+            self._printed_at[event.month] = monotonic()
+            print(f"{line.month} {line.asset} {line.detail}", flush=True)
+        elif event.what in ENDS:
             self._ended += 1
             place = f"[{self._ended}/{len(self._board.lines)}]"
             words = (place, line.month, line.state, _result(line), f"{line.seconds:.1f} s")
-            print(*filter(None, words), flush=True)  # noqa: T201
+            print(*filter(None, words), flush=True)
 
-    def _is_silent_for_long(self, month: TripMonth) -> bool:
-        return monotonic() - self._told[month] >= _SILENCE_S
+    def _is_overdue(self, month: TripMonth) -> bool:
+        return monotonic() - self._printed_at[month] >= _PROGRESS_S
 
 
 def _result(line: Line) -> str:
@@ -165,7 +165,7 @@ def _result(line: Line) -> str:
     return "" if line.state is State.not_published else f"{rows:,} rows"
 
 
-_SILENCE_S = 30.0
+_PROGRESS_S = 30.0
 """Minimum seconds between progress lines of a month when the output is not a terminal."""
 
 
@@ -189,15 +189,15 @@ class _Live:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def hear(self, news: ProgressEvent) -> None:
-        self._board.hear(news)
+    def update(self, event: ProgressEvent) -> None:
+        self._board.update(event)
 
 
 def _draw_bars(board: Board, console: "Console") -> "RenderableType":
     """A table with a progress bar for each month, with as many months as fit on the screen."""
     from rich.console import Group
 
-    shown, hidden = most_telling([[line] for line in board.lines.values()], console.height - CHROME_LINES)
+    shown, hidden = select_rows([[line] for line in board.lines.values()], console.height - CHROME_LINES)
     table = _table(console.width)
     for [line] in shown:
         table.add_row(*_cells(line, board.assets))
@@ -208,7 +208,7 @@ CHROME_LINES = 4
 """Terminal lines for the table header and the tally, plus one spare line."""
 
 STYLES = {
-    State.waiting: "dim",
+    State.queued: "dim",
     State.running: "bold",
     State.done: "green",
     State.not_published: "dim",
@@ -223,9 +223,9 @@ _ASSET_WIDTH = len("failed at warehouse_trips")
 _OTHERS_WIDTH = len("yellow 2021-01  ") + _BAR_WIDTH + len("    10,000,000  1000.0  ")
 
 
-def most_telling(rows: Sequence[Sequence[Line]], room: int) -> tuple[list[Sequence[Line]], int]:
+def select_rows(rows: Sequence[Sequence[Line]], room: int) -> tuple[list[Sequence[Line]], int]:
     """Select the rows to show in `room` lines, in their original order, and count the months in the hidden rows."""
-    order = {State.running: 0, State.failed: 1, State.waiting: 2, State.done: 3, State.not_published: 3}
+    order = {State.running: 0, State.failed: 1, State.queued: 2, State.done: 3, State.not_published: 3}
     ranked = sorted(rows, key=lambda row: min(order[line.state] for line in row))[: max(room, 1)]
     shown = [row for row in rows if row in ranked]
     return shown, sum(map(len, rows)) - sum(map(len, shown))
@@ -254,10 +254,10 @@ def _cells(line: Line, assets: Sequence[str]) -> "tuple[RenderableType, ...]":
     bar = ProgressBar(total=len(assets), completed=len(line.rows), width=_BAR_WIDTH)
     rows = f"{max(line.rows.values()):,}" if line.rows else ""
     seconds = f"{line.elapsed:.1f}" if line.started else ""
-    return Text(str(line.month), style), bar, Text(_words(line), style), rows, seconds
+    return Text(str(line.month), style), bar, Text(_status_text(line), style), rows, seconds
 
 
-def _words(line: Line) -> str:
+def _status_text(line: Line) -> str:
     """The current step of a month with its progress, or its state."""
     match line.state:
         case State.running if line.asset:
@@ -272,5 +272,5 @@ def draw_tally(board: Board, hidden: int) -> "Text":
     """A line with the number of months in each state, and the number of hidden months."""
     from rich.text import Text
 
-    said = ", ".join(f"{count} {state}" for state, count in board.tally().items() if count)
-    return Text(f" {said}" + (f" ({hidden} not shown)" if hidden else ""))
+    counts = ", ".join(f"{count} {state}" for state, count in board.tally().items() if count)
+    return Text(f" {counts}" + (f" ({hidden} not shown)" if hidden else ""))

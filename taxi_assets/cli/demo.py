@@ -1,6 +1,4 @@
-"""`taxi demo`: a few made-up months through all five assets."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi demo`: generate sample months and load them."""
 
 import os
 import shutil
@@ -60,11 +58,11 @@ def _demo_settings() -> Settings:
 
 def _require_no_real_months(settings: Settings) -> None:
     """Raise ClickException if the demo would replace real trips with sample trips."""
-    from taxi_assets.instance.downloads import remembered
+    from taxi_assets.instance.downloads import last_fetch
     from taxi_assets.instance.opening import open_instance
 
     with open_instance(settings.home) as instance:
-        fetches = [(month, remembered(instance, month)) for month in DEMO_MONTHS]
+        fetches = [(month, last_fetch(instance, month)) for month in DEMO_MONTHS]
     for month, fetched in fetches:
         if fetched and not Path(fetched.address).is_relative_to(settings.source_url):
             raise click.ClickException(
@@ -78,7 +76,7 @@ def _print_places(settings: Settings) -> None:
     from taxi_assets.cli.tables import print_rows
 
     print_rows(
-        ("asset", "where"),
+        ("asset", "location"),
         [
             ("raw", f"{settings.home / 'raw'}"),
             ("clean", f"{settings.home / 'clean'}"),

@@ -1,14 +1,12 @@
 """`taxi dev`: Dagster's UI and daemon."""
 
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
-
 import os
 import socket
 import sys
 
 import click
 
-from taxi_assets.errors import StoreError
+from taxi_assets.errors import AlreadyRunning
 from taxi_assets.settings import Settings
 
 
@@ -22,48 +20,45 @@ from taxi_assets.settings import Settings
 def dev(host: str, port: int) -> None:
     """Start Dagster's UI and daemon on the history in TAXI_HOME.
 
-    Ctrl-C stops both. Only one can run on a TAXI_HOME at a time. If you choose another host or port, also set
-    TAXI_UI_URL: links that other commands print start with it.
+    Ctrl-C stops both. Only one `taxi dev` can run for a TAXI_HOME at a time. If you choose another host or port, also
+    set TAXI_UI_URL, because the links that other commands print start with it.
 
     \b
     Examples:
       taxi dev
       taxi dev --port 3001
-      taxi dev --host 0.0.0.0      also for other machines; there is no password
+      taxi dev --host 0.0.0.0      also for other machines, without a password
     """
+    from taxi_assets.connections import open_channels
     from taxi_assets.instance.opening import dagster_home
     from taxi_assets.instance.processes import fail_dead_runs
     from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.stores.files import hold_for_life
+    from taxi_assets.stores.files.locks import hold_for_life
     from taxi_assets.stores.ports import require_free_port
-    from taxi_assets.systems import open_channels
 
     settings = Settings.load()
     if settings.alert_urls:
         open_channels(settings)
-    require_free_port(host, port, choose="choose another: taxi dev --port {port}")
+    require_free_port(host, port)
     with open_upgraded(settings) as instance:
         fail_dead_runs(instance)
     folder, address = dagster_home(settings.home), _address(host, port)
     if (other := hold_for_life(folder / ".dev.lock", address)) is not None:
-        raise StoreError(
-            f"taxi dev runs already on {settings.home}, at {other}: two daemons would ask for each month twice. Use "
-            "that one, or end it with Ctrl-C, or give this one another TAXI_HOME"
-        )
+        raise AlreadyRunning(f"taxi dev is already running for {settings.home}, at {other}.", address=other)
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
     if "ui_url" not in settings.model_fields_set:
         environment["TAXI_UI_URL"] = address
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
-    words = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
-    # Elsewhere Dagster warns of a dagster.yaml that it does not use.
+    arguments = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
+    # In another folder, Dagster warns about a dagster.yaml that it does not use.
     os.chdir(folder)
-    os.execve(sys.executable, [sys.executable, *quiet, *words], environment)  # noqa: S606  # it takes this one's place
+    os.execve(sys.executable, [sys.executable, *quiet, *arguments], environment)  # noqa: S606  # it replaces this process
 
 
 def _address(host: str, port: int) -> str:
-    """Where people find a UI that listens on this address."""
-    name = socket.gethostname() if host in _EVERYWHERE else host
+    """Return the URL of a UI that listens on this address."""
+    name = socket.gethostname() if host in _ALL_INTERFACES else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  # it is what people may choose
+_ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104  # what users may choose

@@ -1,6 +1,4 @@
-"""`taxi doctor`: every system tried."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi doctor`: check every configured system."""
 
 import sys
 
@@ -15,17 +13,17 @@ from taxi_assets.settings import Settings
 )
 @click.option("--alert", is_flag=True, help="Send a test message to TAXI_ALERT_URLS.")
 def doctor(*, as_json: bool, alert: bool) -> None:
-    """Check every configured system and say how to fix what is wrong.
+    """Check every configured system and show how to fix what is wrong.
 
     It prints a line for TAXI_HOME and its free space, the source, the lake, the warehouse, Postgres, Dagster's history
-    and the alert channels. It also shows the versions in use and how to connect with psql and pgAdmin. Whatever it
-    writes as a test, it deletes. Like other commands, it starts the Postgres server in TAXI_HOME.
+    and the notification channels. It also shows the versions in use, and how to connect with psql and pgAdmin. It
+    deletes everything that it writes as a test. Like other commands, it starts the Postgres server in TAXI_HOME.
 
     \b
     Each line starts with a verdict:
       ok        a run can use it
-      warn      a run can use it now, but perhaps not for long
-      mend      a run would fail; the line says why and how to fix it
+      warn      a run can use it now, but may not be able to soon
+      error     a run would fail; the line says why and how to fix it
 
     \b
     Examples:
@@ -33,11 +31,10 @@ def doctor(*, as_json: bool, alert: bool) -> None:
       taxi doctor --json
       taxi doctor --alert
 
-    Exit codes: 0 success, 1 something has to be fixed.
+    Exit codes: 0 success, 1 at least one error.
     """
     from taxi_assets.cli.doctor_view import print_finding, print_findings_json
-    from taxi_assets.news import Verdict
-    from taxi_assets.operations.diagnosis import examine
+    from taxi_assets.operations.diagnosis import Verdict, examine
 
     findings = []
     try:
@@ -48,5 +45,5 @@ def doctor(*, as_json: bool, alert: bool) -> None:
     finally:
         if as_json:
             print_findings_json(findings)
-    if any(finding.verdict is Verdict.mend for finding in findings):
+    if any(finding.verdict is Verdict.error for finding in findings):
         sys.exit(1)

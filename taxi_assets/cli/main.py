@@ -3,8 +3,6 @@
 Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings, 130 stopped with Ctrl-C.
 """
 
-# ruff: noqa: D301  # click does not rewrap a paragraph that begins with a literal backspace
-
 import difflib
 import shlex
 import sys
@@ -23,7 +21,7 @@ from taxi_assets.cli.sample import sample
 from taxi_assets.cli.status import status
 from taxi_assets.cli.stop import stop
 from taxi_assets.cli.wipe import wipe
-from taxi_assets.errors import BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
+from taxi_assets.errors import BUG, BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 
@@ -31,7 +29,7 @@ _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 def main() -> None:
     """Run the command line. Errors are printed to stderr as messages, with a traceback only if --debug is set."""
     try:
-        sys.exit(taxi.main(standalone_mode=False))
+        sys.exit(taxi.main(prog_name="taxi", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -63,19 +61,29 @@ class _Commands(click.Group):
         except Exception as error:  # noqa: BLE001  # the last handler before the process exits
             if ctx.params["debug"]:
                 traceback.print_exception(error)
-            click.secho(f"error: {_say(error)}", err=True, fg="red")
+                _print_facts(error)
+            click.secho(f"error: {_describe(error)}", err=True, fg="red")
             ctx.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
 
 
-def _say(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """Format an error as a message. An error that this project does not raise on purpose is reported as a bug."""
-    if isinstance(error, (TaxiAssetsError, OSError)):
+    if isinstance(error, TaxiAssetsError):
+        return error.explain()
+    if isinstance(error, OSError):
         return str(error)
-    again = f"taxi --debug {shlex.join(sys.argv[1:])}"
+    command = f"taxi --debug {shlex.join(sys.argv[1:])}".replace("--debug --debug", "--debug")
     return (
         f"{type(error).__name__}: {error}\n"
-        f"This is a bug of taxi, or a fault of the machine. To see where: {again.replace('--debug --debug', '--debug')}"
+        f"This is a bug in taxi or a fault of the machine. For a bug report, include the output of: {command} [{BUG}]"
     )
+
+
+def _print_facts(error: Exception) -> None:
+    """Print the slug of an error and the facts that caused it."""
+    if isinstance(error, TaxiAssetsError):
+        for name, value in {"error": error.slug, **error.facts}.items():
+            click.echo(f"{name}: {value}", err=True)
 
 
 @click.group(
@@ -83,14 +91,14 @@ def _say(error: Exception) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Settings are environment variables that start with TAXI_, such as TAXI_HOME, or
-lines of the file .env beside pyproject.toml. docs/settings.md lists them.
+lines in the file .env next to pyproject.toml. docs/settings.md lists them.
 
 \b
-Exit status: 0 success, 1 something failed, 2 invalid arguments or settings,
+Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings,
 130 stopped with Ctrl-C.""",
 )
 @click.version_option(package_name="taxi-assets", help="Show the version.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors. Goes before the command.")
+@click.option("--debug", is_flag=True, help="Show the traceback and the facts of an error. Put it before the command.")
 def taxi(*, debug: bool) -> None:
     """Load New York's taxi trips by color and month into files, a lake, a warehouse and Postgres.
 

@@ -18,9 +18,9 @@ def _months_option(*, required: bool) -> "Callable[[Command], Command]":
         "--months",
         multiple=True,
         required=required,
-        callback=lambda _context, _option, words: ",".join(words),
+        callback=lambda _context, _option, values: ",".join(values),
         metavar="MONTHS",
-        help="Months, years and ranges, such as 2020-03..2020-07,2020-12 or 2019..2020 or 2021-03..",
+        help="Months, years and ranges, such as 2020-03..2020-07,2020-12, 2019..2020 or 2021-03..",
     )
 
 
@@ -30,7 +30,7 @@ def _colors_option(*, required: bool) -> "Callable[[Command], Command]":
         "colors",
         multiple=True,
         required=required,
-        callback=lambda _context, _option, words: parse_colors(words),
+        callback=lambda _context, _option, values: parse_colors(values),
         metavar="COLOR",
         help=f"Colors, such as {COLORS[0]} or {','.join(COLORS[:2])}, or all.",
     )
@@ -44,7 +44,7 @@ select_option = click.option(
     "--select",
     default="",
     metavar="ASSETS",
-    help="Which assets: names and commas; a + adds all assets downstream, or upstream: lake_trips+.  [default: all]",
+    help="Assets to run, separated by commas. A + adds all upstream or downstream assets: lake_trips+.  [default: all]",
 )
 
 

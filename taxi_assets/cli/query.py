@@ -1,6 +1,4 @@
-"""`taxi query`: SQL, and its answer."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi query`: run SQL and print the result."""
 
 import click
 
@@ -24,12 +22,12 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool) -> None:
       taxi query --postgres "SELECT avg(total_amount) FROM yellow_taxi_trips"
       taxi query --csv "SELECT * FROM fhv_taxi_trips LIMIT 100" > some.csv
 
-    Exit codes: 0 success, 1 the SQL is wrong or nothing is loaded yet.
+    Exit codes: 0 success, 1 the SQL is invalid, or nothing is loaded yet.
     """
-    from taxi_assets.cli.tables import print_answer, print_csv, print_json
-    from taxi_assets.systems import open_postgres, open_warehouse
+    from taxi_assets.cli.tables import print_csv, print_json, print_result
+    from taxi_assets.connections import open_postgres, open_warehouse
 
     settings = Settings.load()
     store = open_postgres(settings) if postgres else open_warehouse(settings)
-    answer = store.query(sql)
-    (print_csv if as_csv else print_json if as_json else print_answer)(answer)
+    result = store.query(sql)
+    (print_csv if as_csv else print_json if as_json else print_result)(result)

@@ -1,6 +1,4 @@
-"""`taxi sample`: made-up months."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi sample`: generate sample months."""
 
 from pathlib import Path
 
@@ -35,8 +33,8 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
 
 
 def publish_sample(folder: Path, month: TripMonth, rows: int, seed: int) -> Path:
-    """Make a month up in a folder that is laid out as the source is."""
-    from taxi_assets.stores.files import StagedFile
+    """Generate a sample month in a folder with the layout of a source, and return its path."""
+    from taxi_assets.stores.files.staging import StagedFile
     from taxi_assets.tlc.sample import write_sample
 
     with StagedFile(folder / month.color / f"{month.stem}.csv.gz") as staged:

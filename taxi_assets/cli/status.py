@@ -1,8 +1,4 @@
-"""`taxi status`: how months stand."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
-
-import gc
+"""`taxi status`: the status of each month."""
 
 import click
 
@@ -11,23 +7,26 @@ from taxi_assets.settings import Settings
 
 @click.command()
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print a JSON list with an object for each month and its rows by asset."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON list with an object for each month, with its row counts by asset.",
 )
 def status(*, as_json: bool) -> None:
-    """Show what is loaded, stale or failed, with rows.
+    """Show which months are loaded, stale or failed, with row counts.
 
-    The table has a row for each month and a column for each color, with the rows in the warehouse. A month that is
-    loaded completely shows only its rows. For other months, the status follows:
+    The table has a row for each month and a column for each color, with the row count in the warehouse. A month that is
+    loaded completely shows only its row count. For other months, the status follows:
 
     \b
       stale     an asset upstream changed, the source published the month
                 again, or the code has a new version
-      failed    the newest run failed; rows are those of an earlier run
-      partly    some assets are not materialized
+      failed    the newest run failed; the row count is that of an earlier run
+      partial   some assets are not materialized
       running   a run is in progress
-      waiting   a run is queued or part of a backfill
+      queued    a run is queued, or a backfill will create it
 
-    Below the table are the totals, why months failed, and the commands that load them again.
+    Below the table are the totals, the reasons for failures, and the commands that load these months again.
 
     \b
     Examples:
@@ -40,8 +39,6 @@ def status(*, as_json: bool) -> None:
     from taxi_assets.instance.processes import fail_dead_runs
     from taxi_assets.operations.adoption import open_upgraded
 
-    # What is imported stays: to look for garbage among it is a sixth of this command's time.
-    gc.disable()
     settings = Settings.load()
     with open_upgraded(settings) as instance:
         fail_dead_runs(instance)

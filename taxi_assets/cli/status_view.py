@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from taxi_assets.cli.tables import open_console, plain_table, print_tally
-from taxi_assets.news import MonthStatus, PartitionStatus
+from taxi_assets.instance.partition_status import MonthStatus, PartitionStatus
 from taxi_assets.tlc.trips import COLORS, format_months
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _STYLES = {
     PartitionStatus.loaded: "green",
     PartitionStatus.stale: "yellow",
-    PartitionStatus.partly: "cyan",
+    PartitionStatus.partial: "cyan",
     PartitionStatus.failed: "bold red",
     PartitionStatus.running: "bold blue",
-    PartitionStatus.waiting: "blue",
+    PartitionStatus.queued: "blue",
 }
 
-_ONE_BY_ONE = 8
+_MAX_LISTED = 8
 """Maximum number of months of one status to list on lines of their own."""
 
 
@@ -33,29 +33,31 @@ def print_status(months: Sequence[MonthStatus], command: str) -> None:
     months, and the commands that rerun months. `command` is the `taxi` command in these lines: materialize or backfill.
     """
     if not months:
-        made_up = "taxi demo makes a few months up; " if command == "materialize" else ""
-        print(f"Nothing is loaded yet: {made_up}taxi {command} takes real ones")  # noqa: T201
+        sample = "To load sample months: taxi demo. " if command == "materialize" else ""
+        load = f"taxi {command} --color green --months 2020-04"
+        print(f"Nothing is loaded yet. {sample}To load a real month: {load}")
         return
     console = open_console()
     _print_grid(console, months)
     # Use the same words as the grid, so that no legend is necessary.
-    counts = Counter(history.standing for history in months)
-    print_tally(console, len(months), {standing: counts[standing] for standing in _STYLES})
+    counts = Counter(history.status for history in months)
+    print_tally(console, len(months), {status: counts[status] for status in _STYLES})
     _print_reasons(console, months)
-    _print_mending(console, months, command)
+    _print_commands(console, months, command)
 
 
 def print_status_json(months: Sequence[MonthStatus]) -> None:
     """Print months as a JSON list of objects.
 
-    Each has `color`, `month`, `standing` (the status), `rows` by asset, `run`, `failed_at` and `error`. The last two
-    are empty for a month that did not fail.
+    Each has `color`, `month`, `status`, `rows` by asset, `run`, `failed_at` and `error`. The last two are empty for a
+    month that did not fail. `standing` is deprecated: it is the status in the words of the previous release.
     """
     listed = [
         {
             "color": history.month.color,
             "month": history.month.month,
-            "standing": history.standing,
+            "status": history.status,
+            "standing": _PREVIOUS_WORDS.get(history.status, history.status),
             "rows": dict(history.rows),
             "run": history.run_id,
             "failed_at": history.failed_at,
@@ -63,7 +65,10 @@ def print_status_json(months: Sequence[MonthStatus]) -> None:
         }
         for history in months
     ]
-    print(json.dumps(listed, indent=1))  # noqa: T201
+    print(json.dumps(listed, indent=1))
+
+
+_PREVIOUS_WORDS = {PartitionStatus.partial: "partly", PartitionStatus.queued: "waiting"}
 
 
 def _print_grid(console: "Console", months: Sequence[MonthStatus]) -> None:
@@ -87,8 +92,8 @@ def _cell(history: MonthStatus, width: int) -> str:
     """Format the row count of a month, aligned right, and its status, unless it is loaded."""
     rows = _rows(history)
     count = "" if rows is None else f"{rows:,}"
-    word = "" if history.standing is PartitionStatus.loaded else f" {history.standing}"
-    return f"[{_STYLES[history.standing]}]{count:>{width}}{word}[/]"
+    word = "" if history.status is PartitionStatus.loaded else f" {history.status}"
+    return f"[{_STYLES[history.status]}]{count:>{width}}{word}[/]"
 
 
 def _rows(history: MonthStatus) -> int | None:
@@ -100,13 +105,13 @@ def _print_reasons(console: "Console", months: Sequence[MonthStatus]) -> None:
     """Print why months failed and which assets of partial months exist, each on one truncated line."""
     from rich.text import Text
 
-    for standing, explain in ((PartitionStatus.failed, _why_failed), (PartitionStatus.partly, _how_far)):
-        these = [history for history in months if history.standing is standing]
-        for history in these[:_ONE_BY_ONE]:
-            reason = Text(f"  {history.month} {explain(history)}", style=_STYLES[standing])
+    for status, describe in ((PartitionStatus.failed, _why_failed), (PartitionStatus.partial, _what_exists)):
+        these = [history for history in months if history.status is status]
+        for history in these[:_MAX_LISTED]:
+            reason = Text(f"  {history.month} {describe(history)}", style=_STYLES[status])
             console.print(reason, no_wrap=True, overflow="ellipsis")
-        if (more := len(these) - _ONE_BY_ONE) > 0:
-            console.print(f"  and {more} more {standing}: taxi status --json tells all")
+        if (more := len(these) - _MAX_LISTED) > 0:
+            console.print(f"  and {more} more {status}. To see all: taxi status --json")
 
 
 def _why_failed(history: MonthStatus) -> str:
@@ -114,24 +119,24 @@ def _why_failed(history: MonthStatus) -> str:
     return f"failed{at}: {history.error.partition(chr(10))[0]}" if history.error else f"failed{at}"
 
 
-def _how_far(history: MonthStatus) -> str:
-    return f"partly: only {', '.join(history.rows)}" if history.rows else "partly: no asset yet"
+def _what_exists(history: MonthStatus) -> str:
+    return f"partial: only {', '.join(history.rows)}" if history.rows else "partial: no asset yet"
 
 
-def _print_mending(console: "Console", months: Sequence[MonthStatus], command: str) -> None:
+def _print_commands(console: "Console", months: Sequence[MonthStatus], command: str) -> None:
     """Print the commands that rerun unfinished months, one for each color and status."""
-    unfinished = (PartitionStatus.failed, PartitionStatus.stale, PartitionStatus.partly)
-    to_mend = [history for history in months if history.standing in unfinished and history.is_partition]
-    if not to_mend:
+    unfinished = (PartitionStatus.failed, PartitionStatus.stale, PartitionStatus.partial)
+    months_to_load = [history for history in months if history.status in unfinished and history.is_partition]
+    if not months_to_load:
         return
-    console.print("To run them again:")
-    for (standing, color), these in groupby(sorted(to_mend, key=_urgency), key=_urgency):
+    console.print("To load them again:")
+    for (status, color), these in groupby(sorted(months_to_load, key=_urgency), key=_urgency):
         months_again = format_months(history.month.month for history in these)
         console.print(
-            f"  taxi {command} --color {color} --months {months_again}   [dim]{standing}[/]",
+            f"  taxi {command} --color {color} --months {months_again}   [dim]{status}[/]",
             soft_wrap=True,
         )
 
 
 def _urgency(history: MonthStatus) -> tuple[PartitionStatus, str]:
-    return history.standing, history.month.color
+    return history.status, history.month.color

@@ -1,4 +1,4 @@
-"""`taxi stop`: the end of the server that comes along."""
+"""`taxi stop`: stop the embedded Postgres server."""
 
 import click
 
@@ -12,7 +12,7 @@ def stop() -> None:
     The server keeps running after the command that started it, so that the next command does not have to wait. A
     command that needs it starts it again. A server in TAXI_POSTGRES_URL is not affected.
     """
-    from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
+    from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 
     stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
     click.echo("Postgres is stopped" if stopped else "Postgres was not running")

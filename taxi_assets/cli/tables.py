@@ -7,41 +7,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taxi_assets.cli.board import Board, Line, State
-from taxi_assets.stores.answers import Answer
+from taxi_assets.stores.query_result import QueryResult
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def print_answer(answer: Answer) -> None:
+def print_result(result: QueryResult) -> None:
     """Print a query result as a table, with nulls as empty cells and numbers aligned right."""
     from rich.text import Text
 
     table = plain_table()
-    for number, name in enumerate(answer.columns):
-        numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in answer.rows)
+    for number, name in enumerate(result.columns):
+        numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in result.rows)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in answer.rows:
+    for row in result.rows:
         # Wrap values in Text, because rich interprets plain strings as markup.
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     open_console().print(table)
 
 
-def print_csv(answer: Answer) -> None:
+def print_csv(result: QueryResult) -> None:
     """Print a query result as CSV with a header."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(answer.columns)
-    writer.writerows(answer.rows)
+    writer.writerow(result.columns)
+    writer.writerows(result.rows)
 
 
-def print_json(answer: Answer) -> None:
+def print_json(result: QueryResult) -> None:
     """Print a query result as a JSON list of objects. Values without a JSON type become strings."""
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    print(json.dumps(rows, default=str, indent=1))  # noqa: T201
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    print(json.dumps(rows, default=str, indent=1))
 
 
-_FAILURES_TOLD = 10
+_FAILURES_SHOWN = 10
 """Maximum number of errors in a summary, because an error that all months share would fill many screens."""
 
 
@@ -61,13 +61,13 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
     if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum > console.width:
         table.padding = (0, 0)
     console.print(table)
-    for line in board.failed[:_FAILURES_TOLD]:
+    for line in board.failed[:_FAILURES_SHOWN]:
         _print_failure(console, line, traces=traces)
-    if (more := len(board.failed) - _FAILURES_TOLD) > 0:
-        console.print(f"and {more} more failed: taxi status --json tells why")
+    if (more := len(board.failed) - _FAILURES_SHOWN) > 0:
+        console.print(f"and {more} more failed. See all errors with: taxi status --json")
     print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
     if board.failed:
-        console.print("Run again what failed:")
+        console.print("To load the failed months again:")
         for command in again:
             console.print(f"  {command}", soft_wrap=True, markup=False)
 
@@ -86,8 +86,8 @@ def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:
 
 def print_tally(console: "Console", months: int, counts: Mapping[str, int], more: str = "") -> None:
     """Print the number of months and the number for each state or status."""
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    console.print(f"{months} {'month' if months == 1 else 'months'}: {said}{more}")
+    parts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    console.print(f"{months} {'month' if months == 1 else 'months'}: {parts}{more}")
 
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -102,7 +102,7 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 _ANY_WIDTH = 100_000
 
-_WORDS = frozenset({"month", "", "asset", "where"})
+_TEXT_HEADINGS = frozenset({"month", "", "asset", "location", "backfill", "status", "created (UTC)", "color", "months"})
 """Headings of columns with text. The other columns contain numbers, which are never wrapped."""
 
 
@@ -113,8 +113,8 @@ def plain_table(*headings: str, footer: bool = False) -> "Table":
 
     table = Table(box=SIMPLE if footer else SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=footer)
     for heading in headings:
-        words = heading in _WORDS
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        is_text = heading in _TEXT_HEADINGS
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     return table
 
 

@@ -1,6 +1,4 @@
-"""`taxi wipe`: months removed."""
-
-# ruff: noqa: D301  # click keeps the lines of a paragraph that begins with a real backspace
+"""`taxi wipe`: delete months from stores."""
 
 import sys
 from collections.abc import Sequence
@@ -9,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from taxi_assets.cli.options import colors_option, each_month, months_option
+from taxi_assets.graph import STORES
 from taxi_assets.settings import Settings
-from taxi_assets.stores.inventory import STORES
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
 def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: bool) -> None:
     """Delete months from files, lake, warehouse and Postgres.
 
-    It lists what is there, asks for confirmation, and deletes. `taxi status` then no longer shows the months as loaded.
-    If a store fails, the others are still done; run the same command again for the rest.
+    It lists the stored items, asks for confirmation, and deletes them. Then `taxi status` no longer shows the months as
+    loaded. If a store fails, the other stores are still processed. Run the same command again to delete the rest.
 
     \b
     Stores:
@@ -48,8 +46,8 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
       taxi wipe --color yellow,green --months 2019 --store raw --store clean
       taxi wipe --color fhv --months 2021-01 --yes
 
-    Exit codes: 0 success, also if there is nothing to delete, 1 something was not deleted or you answered no, 2 invalid
-    arguments, or no terminal to ask on without --yes.
+    Exit codes: 0 success, also if there is nothing to delete; 1 something was not deleted, or you answered no; 2
+    invalid arguments, or no terminal to confirm on and no --yes.
     """
     from taxi_assets.instance.processes import fail_dead_runs
     from taxi_assets.operations.adoption import open_upgraded
@@ -63,28 +61,28 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
 
 
 def _wipe(wiper: "Wiper", months: list[TripMonth], stores: Sequence[str], *, yes: bool) -> bool:
-    """List, ask, remove; whether all of it went."""
-    from taxi_assets.cli.wipe_view import print_lots
+    """List what exists, ask for confirmation, and delete it. Return whether everything was deleted."""
+    from taxi_assets.cli.wipe_view import print_stored
 
-    lots = print_lots(wiper.look(months, stores))
-    found = {lot.month for lot in lots if lot.held or lot.error}
+    stored = print_stored(wiper.find(months, stores))
+    found = {entry.month for entry in stored if entry.items or entry.error}
     for month in months:
         if month not in found:
-            click.echo(f"{month}  nothing is there")
-    if any(lot.held for lot in lots):
-        for month in wiper.under_way(months):
-            click.echo(f"{month}  a run of it is under way: what that stores later will be there again")
-        if not _may_remove(yes=yes):
-            click.echo("nothing was removed")
+            click.echo(f"{month}  not stored")
+    if any(entry.items for entry in stored):
+        for month in wiper.in_progress(months):
+            click.echo(f"{month}  a run is in progress and may store the month again")
+        if not _confirm(yes=yes):
+            click.echo("Nothing was deleted.")
             return False
-    removed = print_lots(wiper.remove(lots), done="removed  ")
-    return not any(lot.error for lot in (*lots, *removed))
+    removed = print_stored(wiper.remove(stored), done="deleted  ")
+    return not any(entry.error for entry in (*stored, *removed))
 
 
-def _may_remove(*, yes: bool) -> bool:
-    """Whether what is listed may go: the words said so, or the person at the terminal does."""
+def _confirm(*, yes: bool) -> bool:
+    """Return whether to delete what is listed: confirmed with --yes, or by the user at the terminal."""
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
-            "there is no terminal to ask on, so nothing was removed: add --yes to remove what is listed"
+            "Nothing was deleted, because there is no terminal to confirm on. Add --yes to delete what is listed."
         )
-    return yes or click.confirm("Remove all of this?")
+    return yes or click.confirm("Delete all of this?")

@@ -3,25 +3,25 @@
 from collections.abc import Iterable
 
 from taxi_assets.cli.tables import open_console
-from taxi_assets.news import StoredMonth
+from taxi_assets.operations.wipe import StoredMonth
 from taxi_assets.stores.inventory import StoredItem
 
 
-def print_lots(lots: Iterable[StoredMonth], done: str = "") -> list[StoredMonth]:
-    """Print stored items as they arrive, each after the prefix `done`, such as "removed". Return all of them."""
+def print_stored(stored: Iterable[StoredMonth], done: str = "") -> list[StoredMonth]:
+    """Print stored items as they arrive, each after the prefix `done`, such as "deleted". Return all of them."""
     from rich.text import Text
 
     console, printed = open_console(), []
-    for lot in lots:
-        printed.append(lot)
-        where = f"{lot.month}  {lot.store:<9}"
-        for holding in lot.held:
+    for entry in stored:
+        printed.append(entry)
+        where = f"{entry.month}  {entry.store:<9}"
+        for item in entry.items:
             # Let the terminal wrap the line, so that it can be copied without line breaks.
-            console.print(Text(f"{done}{where}  {_size(holding):>16}  {holding.place}"), soft_wrap=True)
-        if lot.error:
-            console.print(Text(f"{where}  failed: {lot.error}", style="red"), soft_wrap=True)
+            console.print(Text(f"{done}{where}  {_size(item):>16}  {item.place}"), soft_wrap=True)
+        if entry.error:
+            console.print(Text(f"{where}  failed: {entry.error}", style="red"), soft_wrap=True)
     return printed
 
 
-def _size(holding: StoredItem) -> str:
-    return f"{holding.rows:,} rows" if holding.rows is not None else f"{holding.bytes or 0:,} bytes"
+def _size(item: StoredItem) -> str:
+    return f"{item.rows:,} rows" if item.rows is not None else f"{item.bytes or 0:,} bytes"

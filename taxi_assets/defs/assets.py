@@ -16,23 +16,27 @@ from typing import Any, TypeAlias, TypeVar
 import dagster as dg
 from pydantic import Field
 
+from taxi_assets.connections import is_bigquery, is_bucket
 from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
-from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
 from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
 from taxi_assets.defs.newest import report_loaded
-from taxi_assets.defs.resources import PostgresResource, RuleDefaults, SourceResource, WarehouseResource
-from taxi_assets.defs.retries import retry_tags, tried_again
+from taxi_assets.defs.resources import PostgresResource, RuleDefaults
+from taxi_assets.defs.retries import failure, retry_tags, retry_transient
 from taxi_assets.defs.source_trips import observe_fetched, observe_not_published
-from taxi_assets.errors import NotPublished, StoreBusy, TaxiAssetsError
-from taxi_assets.graph import SOURCE_TRIPS, UPSTREAM, asset_key
-from taxi_assets.instance.downloads import fetch_metadata, last_fetched
+from taxi_assets.errors import NotPublished, ReplacedByAnotherRun, StoreMismatch, TaxiAssetsError
+from taxi_assets.graph import ASSETS, SOURCE_TRIPS, TripAsset
+from taxi_assets.instance._dagster import RawMetadataValue
+from taxi_assets.instance.downloads import fetch_metadata, reusable_fetch
 from taxi_assets.instance.processes import claim_run
+from taxi_assets.keys import asset_key
 from taxi_assets.partitions import month_of, month_partitions
 from taxi_assets.settings import Settings
-from taxi_assets.stores.home import Home, StagedClean
-from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.files.home import Home, StagedClean
+from taxi_assets.stores.files.staging import StagedFile
+from taxi_assets.stores.lake import Lake, LakeObject
 from taxi_assets.stores.profile import profile_month
-from taxi_assets.systems import is_bigquery, is_bucket
+from taxi_assets.stores.source.months import Source
+from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc import parquet
 from taxi_assets.tlc.clean import clean_month, inspect_raw
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, compare_with_neighbors, judge, rules_of
@@ -86,7 +90,7 @@ class PostgresConfig(dg.Config):
 
 
 def raw_trips(
-    context: dg.AssetExecutionContext, config: RawConfig, source: SourceResource, raw_files: dg.ResourceParam[RawFiles]
+    context: dg.AssetExecutionContext, config: RawConfig, source: dg.ResourceParam[Source], home: dg.ResourceParam[Home]
 ) -> Results:
     """One month of trips as a CSV file, byte for byte as the TLC published it.
 
@@ -97,11 +101,10 @@ def raw_trips(
     publishes one file per month, about two months after the month ends.
     """
     started, (month, _) = perf_counter(), _month(context)
-    home, opened = raw_files.home(), source.open()
-    known = None if config.fresh else last_fetched(context.instance, month, opened.address(month), home)
+    known = None if config.fresh else reusable_fetch(context.instance, month, source.address(month), home)
     try:
         with home.stage_raw(month) as staged:
-            fetched = opened.fetch(month, staged, known)
+            fetched = source.fetch(month, staged, known)
             if fetched.unchanged:
                 staged.discard()
             rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
@@ -120,7 +123,7 @@ def clean_trips(
     context: dg.AssetExecutionContext,
     config: CleanConfig,
     raw_trips: Path,
-    clean_files: dg.ResourceParam[CleanFiles],
+    home: dg.ResourceParam[Home],
     defaults: RuleDefaults,
 ) -> Results:
     """The rows of the month that parse, with typed columns, as a Parquet file.
@@ -130,7 +133,7 @@ def clean_trips(
     The columns have the TLC's names and order, followed by `file_month`. Times are New York wall-clock times.
     """
     started, (month, layout) = perf_counter(), _month(context)
-    home, limit = clean_files.home(), _or_default(config.reject_limit, defaults.reject_limit)
+    limit = _or_default(config.reject_limit, defaults.reject_limit)
     with home.stage_clean(month) as clean, home.stage_rejected(month) as rejected:
         report = clean_month(month, raw_trips, clean.path, rejected.path, limit)
         verify_file(month, clean.path, layout, report.rows)
@@ -166,7 +169,7 @@ def lake_trips(
     context: dg.AssetExecutionContext,
     config: LakeConfig,
     clean_trips: Path,
-    lake: dg.ResourceParam[LakeObjects],
+    lake: dg.ResourceParam[Lake],
     defaults: RuleDefaults,
 ) -> Results:
     """The month as an object in the lake. The warehouse loads it without further transformation.
@@ -177,7 +180,7 @@ def lake_trips(
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
     footer = parquet.read_footer(clean_trips)
     version = lake_version(version_of_clean(footer), layout, rule)
-    with lake.lake().stage(month) as staged:
+    with lake.stage(month) as staged:
         tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
         rows = parquet.write_row_groups(staged.path, layout, tables, footer.source, version)
         verify_file(month, staged.path, layout, footer.rows)
@@ -199,39 +202,35 @@ def lake_trips(
     expected = parquet.summarize_parquet(clean_trips, layout)
     if layout.passengers:
         expected = replace(expected, nulls={**expected.nulls, layout.passengers: after})
-    yield reconciled(month, "lake_trips", lake.lake().summarize(month), expected)
+    yield reconciled(month, "lake_trips", lake.summarize(month), expected)
 
 
 def warehouse_trips(
-    context: dg.AssetExecutionContext,
-    lake_trips: LakeObject,
-    lake: dg.ResourceParam[LakeObjects],
-    warehouse: WarehouseResource,
+    context: dg.AssetExecutionContext, lake_trips: LakeObject, warehouse: dg.ResourceParam[Warehouse]
 ) -> Results:
     """The month as a partition of the color's warehouse table, loaded from the object in the lake."""
     started, (month, layout) = perf_counter(), _month(context)
-    opened = warehouse.open()
-    rows = opened.replace_month(month, lake_trips, lake_trips.rows)
-    _require_unchanged(lake_trips, lake.lake().find(month))
+    rows = warehouse.replace_month(month, lake_trips, lake_trips.rows)
+    _require_unchanged(lake_trips)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(warehouse_version(lake_trips.version)),
         check_results=[verified(rows=rows)],
         metadata={
             **work_metadata(rows, perf_counter() - started),
-            **table_metadata(opened.table(month), opened.total_rows(month)),
+            **table_metadata(warehouse.table(month), warehouse.total_rows(month)),
             **column_schema(layout),
             "lake_object": lake_trips.uri,
         },
     )
     report_loaded(context.instance, month)
-    yield reconciled(month, "warehouse_trips", opened.summarize(month), lake.lake().summarize(month))
+    yield reconciled(month, "warehouse_trips", warehouse.summarize(month), lake_trips.summarize())
 
 
 def postgres_trips(
     context: dg.AssetExecutionContext,
     config: PostgresConfig,
     clean_trips: Path,
-    postgres: PostgresResource,
+    postgres: dg.ResourceParam[PostgresResource],
     defaults: RuleDefaults,
 ) -> Results:
     """The month as a partition of the color's Postgres table. Column names are in lowercase.
@@ -240,18 +239,18 @@ def postgres_trips(
     always kept.
     """
     started, (month, layout) = perf_counter(), _month(context)
-    rule, opened = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
+    rule, store = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
     before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
     expected = before - (zero if rule is ZeroPassengers.drop else 0)
     tables = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-    rows = opened.replace_month(month, tables, expected)
+    rows = store.replace_month(month, tables, expected)
     version = postgres_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         check_results=[verified(rows=rows, rule=str(rule))],
         metadata={
             **work_metadata(rows, perf_counter() - started),
-            **table_metadata(opened.table(month), opened.total_rows(month)),
+            **table_metadata(store.table(month), store.total_rows(month)),
             **column_schema(layout, str.lower),
             "rule": str(rule),
             "rows_before": before,
@@ -260,60 +259,63 @@ def postgres_trips(
         },
     )
     kept = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
-    yield reconciled(month, "postgres_trips", opened.summarize(month), parquet.summarize_tables(kept, layout))
+    yield reconciled(month, "postgres_trips", store.summarize(month), parquet.summarize_tables(kept, layout))
 
 
 @dataclass(frozen=True)
-class _Asset:
-    """A compute function and the properties of the asset that is built from it."""
+class _Build:
+    """How an asset is built: its compute function, its kind in the UI, and what publishes its value."""
 
     compute: Callable[..., Results]
     kind: str
-    layer: str
     io_manager: str | None = None
-    spelled: Callable[[str], str] = str
-    """Converts the declared column names to those of the asset: Postgres uses lowercase names."""
+    publishes: dg.DagsterType | None = None
+    """The type of the value that the I/O manager publishes. In a job, Dagster accepts one type of each name."""
 
-    @property
-    def name(self) -> str:
-        return self.compute.__name__
+    convert_name: Callable[[str], str] = str
+    """Converts the declared column names to those of the asset: Postgres uses lowercase names."""
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the five assets of every color under these settings."""
-    assets = (
-        _Asset(raw_trips, "csv", "raw", "raw_files"),
-        _Asset(clean_trips, "parquet", "clean", "clean_files"),
-        _Asset(lake_trips, "gcs" if is_bucket(settings) else "file", "lake", "lake"),
-        _Asset(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", "warehouse"),
-        _Asset(postgres_trips, "postgres", "warehouse", spelled=str.lower),
-    )
-    return [_build_asset(settings, color, asset) for color in COLORS for asset in assets]
+    builds = {
+        "raw_trips": _Build(raw_trips, "csv", "raw_files", dg.PythonObjectDagsterType((StagedFile, Path))),
+        "clean_trips": _Build(clean_trips, "parquet", "clean_files", dg.PythonObjectDagsterType(StagedClean)),
+        "lake_trips": _Build(
+            lake_trips,
+            "gcs" if is_bucket(settings) else "file",
+            "lake_objects",
+            dg.PythonObjectDagsterType(StagedFile),
+        ),
+        "warehouse_trips": _Build(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),
+        "postgres_trips": _Build(postgres_trips, "postgres", convert_name=str.lower),
+    }
+    return [_build_asset(settings, color, asset, builds[asset.name]) for color in COLORS for asset in ASSETS]
 
 
-def _build_asset(settings: Settings, color: str, asset: _Asset) -> dg.AssetsDefinition:
-    upstream, partitions = UPSTREAM[asset.name], month_partitions(settings, color)
-    from_source = upstream == SOURCE_TRIPS
+def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build) -> dg.AssetsDefinition:
+    partitions, from_source = month_partitions(settings, color), asset.upstream == SOURCE_TRIPS
+    upstream = asset_key(color, asset.upstream)
     return dg.asset(
         key=asset_key(color, asset.name),
-        deps=[asset_key(color, upstream)] if from_source else (),
-        ins={} if from_source else {upstream: dg.AssetIn(key=asset_key(color, upstream))},
+        deps=[upstream] if from_source else (),
+        ins={} if from_source else {asset.upstream: dg.AssetIn(key=upstream)},
         # If the month is not published, `raw_trips` yields no output and the downstream steps are skipped.
         output_required=not from_source,
         partitions_def=partitions,
         check_specs=check_specs(color, asset.name, partitions),
-        io_manager_key=asset.io_manager,
-        dagster_type=dg.Any if asset.io_manager else None,
+        io_manager_key=build.io_manager,
+        dagster_type=build.publishes,
         group_name=color,
-        kinds={asset.kind},
+        kinds={build.kind},
         tags={"domain": "taxi_trips", "layer": asset.layer},
         owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
-        metadata={} if from_source else column_schema(LAYOUTS[color], asset.spelled),
+        metadata={} if from_source else column_schema(LAYOUTS[color], build.convert_name),
         code_version=CODE_VERSIONS[asset.name],
         # The pool limits how many runs of a color run at the same time.
         pool=color,
         op_tags=retry_tags(settings),
-    )(_as_step(asset.compute))
+    )(_as_step(build.compute))
 
 
 def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
@@ -326,7 +328,7 @@ def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
     def step(context: dg.AssetExecutionContext, **given: Any) -> Results:  # noqa: ANN401  # differs by asset
         claim_run(context.instance, context.run)
         try:
-            with tried_again(context.get_step_execution_context()):
+            with retry_transient(context.get_step_execution_context()):
                 for result in compute(context, **given):
                     yield result
                     if isinstance(result, dg.AssetCheckResult):
@@ -334,7 +336,7 @@ def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
         except TaxiAssetsError as error:
             if isinstance(error, NOT_VERIFIED):
                 yield not_verified(error)
-            raise dg.Failure(str(error), metadata=error.facts, allow_retries=False) from error
+            raise failure(error) from error
 
     return step
 
@@ -345,7 +347,8 @@ def _require_passed(result: dg.AssetCheckResult) -> None:
     Dagster's own error would only name the check.
     """
     if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
-        raise dg.Failure(result.description, metadata=result.metadata, allow_retries=False)
+        metadata: dict[str, RawMetadataValue] = {"error": StoreMismatch.slug, **result.metadata}
+        raise dg.Failure(result.description, metadata=metadata, allow_retries=False)
 
 
 def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.AssetCheckResult]:
@@ -359,17 +362,18 @@ def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.As
     yield judged(ROWS_LIKE_NEIGHBORS.name, compare_with_neighbors(profile.rows, rows))
 
 
-def _require_unchanged(loaded: LakeObject, now: LakeObject) -> None:
+def _require_unchanged(loaded: LakeObject) -> None:
     """Raise StoreBusy if the lake object was replaced during the load: the table may contain either version."""
-    if now != loaded:
-        raise StoreBusy(
-            f"{loaded.month}: {loaded.uri} was replaced while it was loaded, so that the table may hold either. "
-            "Run warehouse_trips again, when nobody puts the month any more"
+    if loaded.reread() != loaded:
+        raise ReplacedByAnotherRun(
+            f"{loaded.month}: {loaded.uri} was replaced while it was loaded, so the table may contain either version.",
+            **loaded.month.facts,
+            asset="warehouse_trips",
         )
 
 
-def _or_default(said: Value | None, default: Value) -> Value:
-    return default if said is None else said
+def _or_default(configured: Value | None, default: Value) -> Value:
+    return default if configured is None else configured
 
 
 def _month(context: dg.AssetExecutionContext) -> tuple[TripMonth, Layout]:

@@ -12,41 +12,38 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from taxi_assets.errors import CountMismatch, SchemaMismatch, TaxiAssetsError, TooManyRejects
-from taxi_assets.graph import asset_key
+from taxi_assets.errors import CountMismatch, SchemaMismatch, StoreMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.graph import ASSETS, VERIFIED
 from taxi_assets.instance._dagster import RawMetadataValue, disable_dagster_warnings
-from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, Verdict, rules_of
+from taxi_assets.keys import asset_key
+from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, QualityVerdict, rules_of
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
-VERIFIED = "verified"
-
-NEWEST_MONTH_LOADED = "newest_month_loaded"
-
 NOT_VERIFIED = (CountMismatch, SchemaMismatch, TooManyRejects)
 """The errors that prevent a month from being published because it failed verification."""
 
-_RECONCILED: Mapping[str, tuple[str, str]] = MappingProxyType(
+_RECONCILED: Mapping[str, str] = MappingProxyType(
     {
-        "lake_trips": ("matches_clean", "The published object has the clean file's rows"),
-        "warehouse_trips": ("matches_lake", "The table, asked by the warehouse's own engine, has the object's rows"),
-        "postgres_trips": ("matches_clean", "The table, asked by Postgres, has the clean rows that the rule keeps"),
+        "lake_trips": "The published object matches the clean file",
+        "warehouse_trips": "The month in the table, summarized by the warehouse, matches the object in the lake",
+        "postgres_trips": "The month in the table, summarized by Postgres, matches the clean rows that the rule keeps",
     }
 )
-"""The name and description of each store's check, by asset. The check queries the store after the load."""
+"""The description of each store's second check, which queries the store after the load, by asset."""
 
-_FIGURES = ", sum of total_amount, first and last pickup and missing values by column."
+_FIGURES = ": row count, sum of total_amount, first and last pickup, and missing values by column."
 
 _VERIFIED: Mapping[str, str] = MappingProxyType(
     {
-        "clean_trips": "Before the file was published: raw rows = clean rows + rejected rows, no more rejected rows "
-        "than TAXI_REJECT_LIMIT, and the columns that are declared for the color.",
-        "lake_trips": "Before the object was published: the clean file's rows, the columns that are declared for the "
-        "color, and no missing passenger_count where the rule fills it in.",
-        "warehouse_trips": "The table's partition has as many rows as the object. In DuckDB the month is replaced only "
-        "then; in BigQuery, whose load jobs load all or nothing, the rows are counted after the load.",
-        "postgres_trips": "Before the month was replaced: the partition has the clean rows that the rule keeps.",
+        "clean_trips": "Before the file is published: raw rows = clean rows + rejected rows, the share of rejected "
+        "rows is at most TAXI_REJECT_LIMIT, and the columns are those declared for the color.",
+        "lake_trips": "Before the object is published: it has all rows of the clean file, the columns declared for the "
+        "color, and no missing passenger_count if the rule replaces it.",
+        "warehouse_trips": "The month in the table has as many rows as the object. DuckDB counts them before it "
+        "replaces the month; BigQuery, whose load jobs are atomic, after the load.",
+        "postgres_trips": "Before the month is replaced: the new partition has the clean rows that the rule keeps.",
     }
 )
 
@@ -57,25 +54,31 @@ def check_specs(color: str, asset: str, partitions: dg.PartitionsDefinition[str]
     # Partitioned checks are a preview feature of Dagster. The Dagster version is pinned, so hide the warning.
     with disable_dagster_warnings():
         return [
-            dg.AssetCheckSpec(name, asset=key, description=text, blocking=name in _BLOCKING, partitions_def=partitions)
+            dg.AssetCheckSpec(
+                name, asset=key, description=text, blocking=name in _BLOCKING[asset], partitions_def=partitions
+            )
             for name, text in described.items()
         ]
 
 
 def descriptions(color: str, asset: str) -> dict[str, str]:
     """Return the description of each check of a color's asset, by check name."""
-    described = {VERIFIED: _VERIFIED[asset]} if asset in _VERIFIED else {}
-    if asset in _RECONCILED:
-        name, text = _RECONCILED[asset]
-        described[name] = text + (_FIGURES if LAYOUTS[color].total else _FIGURES.replace(" sum of total_amount,", ""))
+    described = {name: _describe(color, asset, name) for name in _BLOCKING[asset]}
     if asset == "clean_trips":
         described |= {rule.name: rule.description for rule in rules_of(LAYOUTS[color])}
         described[ROWS_LIKE_NEIGHBORS.name] = ROWS_LIKE_NEIGHBORS.description
     return described
 
 
-_BLOCKING = frozenset({VERIFIED, *(name for name, _ in _RECONCILED.values())})
-"""The checks that block downstream assets when they fail.
+def _describe(color: str, asset: str, check: str) -> str:
+    if check == VERIFIED:
+        return _VERIFIED[asset]
+    figures = _FIGURES if LAYOUTS[color].total else _FIGURES.replace(" sum of total_amount,", "")
+    return _RECONCILED[asset] + figures
+
+
+_BLOCKING: Mapping[str, tuple[str, ...]] = MappingProxyType({asset.name: asset.checks for asset in ASSETS})
+"""The checks of each asset that block downstream assets when they fail.
 
 The other checks are about the trips as the TLC published them, so they only warn.
 """
@@ -88,7 +91,7 @@ def verified(**figures: RawMetadataValue) -> dg.AssetCheckResult:
 
 def not_verified(error: TaxiAssetsError) -> dg.AssetCheckResult:
     """Return a failed `verified` check that explains why the month was not published, with the observed figures."""
-    return dg.AssetCheckResult(check_name=VERIFIED, passed=False, description=str(error), metadata=error.facts)
+    return dg.AssetCheckResult(check_name=VERIFIED, passed=False, description=error.explain(), metadata=error.facts)
 
 
 def reconciled(month: TripMonth, asset: str, seen: MonthSummary, expected: MonthSummary) -> dg.AssetCheckResult:
@@ -96,20 +99,19 @@ def reconciled(month: TripMonth, asset: str, seen: MonthSummary, expected: Month
 
     If they differ, the metadata has each figure that differs, with both values. Otherwise it has all figures.
     """
-    differences, name = seen.differences(expected), _RECONCILED[asset][0]
+    differences, name = seen.differences(expected), _BLOCKING[asset][-1]
     shown = {
         figure: f"{_shown(ours)} in the store, expected {_shown(theirs)}"
         for figure, (ours, theirs) in differences.items()
     }
     listed = "; ".join(f"{figure}: {values}" for figure, values in list(shown.items())[:_LISTED])
-    why = (
-        f"{month}: {asset} does not have what it was given. {listed}. Something else may have changed it in between: "
-        f"run {asset} again. The check {name} shows all figures that differ"
+    mismatch = StoreMismatch(
+        f"{month}: the data in {asset} differs from what was loaded. {listed}.", **month.facts, asset=asset, check=name
     )
     return dg.AssetCheckResult(
         check_name=name,
         passed=not differences,
-        description=why if differences else None,
+        description=mismatch.explain() if differences else None,
         metadata=shown or {figure: _shown(value) for figure, value in seen.values().items()},
     )
 
@@ -118,7 +120,7 @@ _LISTED = 5
 """The maximum number of figures in a message, because a month has at least one for each column."""
 
 
-def judged(name: str, verdict: Verdict) -> dg.AssetCheckResult:
+def judged(name: str, verdict: QualityVerdict) -> dg.AssetCheckResult:
     """Return the result of a quality rule for a month. If the trips exceed the rule's limit, the check only warns."""
     return dg.AssetCheckResult(
         check_name=name,

@@ -1,7 +1,6 @@
-"""Alerts about failed runs: which runs to notify about, and the message.
+"""Notifications about failed runs: which runs to report, and the message.
 
-A sensor sends the message, or the command that executed the run.
-Not here: alerts about backfills (`finished_backfills`), and how messages are delivered (`stores.alerts`).
+Not here: notifications about backfills (`finished_backfills`), and how messages are delivered (`notifications`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,24 +8,20 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from taxi_assets.defs.resources import AlertsResource
+from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.defs.retries import will_be_retried
 from taxi_assets.errors import StoreError
-from taxi_assets.graph import run_colors
-from taxi_assets.instance._dagster import PARENT_RUN_ID_TAG, RETRY_NUMBER_TAG
+from taxi_assets.instance._dagster import RETRY_NUMBER_TAG
 from taxi_assets.instance.failures import Failure, read_failures
-from taxi_assets.instance.opening import open_instance
 from taxi_assets.instance.partition_status import months_of
-from taxi_assets.instance.processes import lives
-from taxi_assets.instance.tags import ALERT_TAG, ASKED_BY_TAG, TOLD
-from taxi_assets.news import ProgressEvent
-from taxi_assets.settings import Settings
-from taxi_assets.stores.alerts import Channels, Message
+from taxi_assets.instance.tags import ASKED_BY_TAG
+from taxi_assets.keys import run_colors
+from taxi_assets.notifications import Channels, Message
 
 INTERVAL_S = 10
 """The interval between sensor ticks, in seconds. A tick with nothing to report costs one or two queries."""
 
-_LINES, _LETTERS = 5, 800
+_LINES, _CHARACTERS = 5, 800
 """The maximum number of lines, and of characters in total, of an error in a message."""
 
 
@@ -45,23 +40,26 @@ class FailedRun:
     tries: int = 1
 
     def message(self, ui_url: str) -> Message:
-        """Return the alert message, with a link to the run if it has an ID."""
+        """Return the message, with a link to the run."""
         at = f" at {self.failure.asset}" if self.failure.asset else ""
         tries = f", failed {self.tries} times" if self.tries > 1 else ""
-        link = [f"{ui_url}/runs/{self.run_id}"] if self.run_id else []
-        lines = [*first_lines(self.failure.error), f"Asked for by {self.asked_by}{tries}", *link]
+        lines = [
+            *first_lines(self.failure.error),
+            f"Requested by {self.asked_by}{tries}",
+            f"{ui_url}/runs/{self.run_id}",
+        ]
         return Message(f"{self.what} failed{at}", "\n".join(lines))
 
 
 def first_lines(error: str) -> list[str]:
     """Return the first non-empty lines of an error, followed by "..." if it is truncated."""
     lines = [line.rstrip() for line in error.splitlines() if line.strip()]
-    told = "\n".join(lines[:_LINES])
-    more = len(lines) > _LINES or len(told) > _LETTERS
-    return [*told[:_LETTERS].splitlines(), *(["..."] if more else [])]
+    start = "\n".join(lines[:_LINES])
+    truncated = len(lines) > _LINES or len(start) > _CHARACTERS
+    return [*start[:_CHARACTERS].splitlines(), *(["..."] if truncated else [])]
 
 
-def build_run_alerts() -> dg.SensorDefinition:
+def build_run_notifications() -> dg.SensorDefinition:
     """Return the sensor `alert_failed_runs`."""
 
     @dg.run_failure_sensor(
@@ -72,11 +70,11 @@ def build_run_alerts() -> dg.SensorDefinition:
         monitor_all_code_locations=True,
         description="Notifies TAXI_ALERT_URLS of each run that failed, after its last retry.",
     )
-    def tick(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> None:
+    def tick(context: dg.RunFailureSensorContext, notifications: dg.ResourceParam[NotificationsResource]) -> None:
         run = context.dagster_run
         failure = read_failures(context.instance, [run]).get(run.run_id, Failure())
-        if why := _why_not_told(context.instance, run):
-            context.log.info("not told of run %s: %s", run.run_id, why)
+        if why := _why_not_reported(context.instance, run):
+            context.log.info("run %s is not reported: %s", run.run_id, why)
             return
         failed = FailedRun(
             _what_of(run),
@@ -85,24 +83,10 @@ def build_run_alerts() -> dg.SensorDefinition:
             run.tags.get(ASKED_BY_TAG, "dagster"),
             int(run.tags.get(RETRY_NUMBER_TAG, 0)) + 1,
         )
-        for trouble in send(alerts.open(), [failed.message(alerts.ui_url)]):
-            context.log.warning(trouble)
+        for problem in send(notifications.open(), [failed.message(notifications.ui_url)]):
+            context.log.warning(problem)
 
     return tick
-
-
-def tell_failed_month(settings: Settings, channels: Channels, failed: ProgressEvent) -> list[str]:
-    """Notify the channels about a failed month and tag its run as reported.
-
-    Returns an error for each message that could not be sent.
-    """
-    with open_instance(settings.home) as instance:
-        run = instance.get_run_by_id(failed.run_id) if failed.run_id else None
-        what = FailedRun(str(failed.month), Failure(failed.asset, failed.error), failed.run_id, "cli")
-        troubles = list(send(channels, [what.message(settings.ui_url)]))
-        if run:
-            instance.add_run_tags(run.run_id, {ALERT_TAG: TOLD})
-        return troubles
 
 
 def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
@@ -111,7 +95,7 @@ def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
         try:
             channels.send(message)
         except StoreError as error:
-            yield f"{message.title}: {error}"
+            yield f"{message.title}: {error.explain()}"
 
 
 def _what_of(run: dg.DagsterRun) -> str:
@@ -122,14 +106,10 @@ def _what_of(run: dg.DagsterRun) -> str:
     return ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
 
 
-def _why_not_told(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+def _why_not_reported(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Return why a failed run is not reported, or "" if it is."""
     if not run_colors(run):
-        return "it is of another project"
+        return "it belongs to another project"
     if will_be_retried(instance, run):
         return "it will be retried"
-    # A run re-executed by the UI or the daemon inherits its parent's tags, but no command reports it.
-    teller = run.tags.get(ALERT_TAG)
-    if teller and PARENT_RUN_ID_TAG not in run.tags and (teller == TOLD or lives(teller)):
-        return "the command that ran it tells"
     return ""

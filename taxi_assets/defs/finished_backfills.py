@@ -1,9 +1,10 @@
-"""Alerts about finished backfills: one message per backfill, with the outcome of each of its months.
+"""Notifications about finished backfills: one message per backfill, with the outcome of each of its months.
 
-Not here: alerts about single runs (`failed_runs`).
+Not here: notifications about single runs (`failed_runs`).
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,15 +12,11 @@ from enum import StrEnum
 import dagster as dg
 
 from taxi_assets.defs.failed_runs import INTERVAL_S, first_lines, send
-from taxi_assets.defs.resources import AlertsResource
-from taxi_assets.graph import colors_of
+from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.instance._dagster import (
     BULK_ACTION_TERMINAL_STATUSES,
-    FINISHED_STATUSES,
     BulkActionStatus,
-    DagsterDefinitionChangedDeserializationError,
     PartitionBackfill,
-    get_current_timestamp,
 )
 from taxi_assets.instance.failures import explain
 from taxi_assets.instance.partition_status import (
@@ -31,22 +28,23 @@ from taxi_assets.instance.partition_status import (
 )
 from taxi_assets.instance.processes import fail_dead_runs
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
-from taxi_assets.stores.alerts import Message
+from taxi_assets.keys import colors_of
+from taxi_assets.notifications import Message
 from taxi_assets.tlc.trips import TripMonth, format_by_color
 
-_AT_ONCE = 5
+MAX_REPORTED = 5
 """The maximum number of backfills that a tick reports.
 
 Dagster limits a tick to one minute, and channels that do not respond take a while to time out.
 """
 
-_LOOK_BACK = (10, 100)
+NEWEST_READ = (10, 100)
 """How many of the newest backfills to read.
 
 The second number is used only if the newest backfill of the previous tick is not among the first.
 """
 
-_RETRY_WITHIN_S = 60.0
+RETRY_WITHIN_S = 60.0
 """The time within which the daemon creates the retry of a run that it marked for one, in seconds.
 
 The daemon checks every five seconds.
@@ -59,7 +57,7 @@ class Outcome(StrEnum):
     loaded = "loaded"
     failed = "failed"
     not_published = "not published"
-    cancelled = "cancelled"
+    canceled = "canceled"
     never_ran = "never ran"
 
 
@@ -72,36 +70,40 @@ class _Cursor:
 
     @classmethod
     def read(cls, text: str) -> "_Cursor":
-        told = json.loads(text)
-        return cls(told["newest"], told["open"])
+        cursor = json.loads(text)
+        return cls(cursor["newest"], cursor["open"])
 
     def __str__(self) -> str:
         return json.dumps({"newest": self.newest, "open": list(self.open)})
 
 
-def build_backfill_alerts() -> dg.SensorDefinition:
+def build_backfill_notifications() -> dg.SensorDefinition:
     """Return the sensor `alert_finished_backfills`."""
 
     @dg.sensor(
         name="alert_finished_backfills",
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells the channels of TAXI_ALERT_URLS of each backfill that is over, once all its runs are: what "
-        "became of its months. Not of those that were over when it first looked.",
+        description="Notifies TAXI_ALERT_URLS of each finished backfill, with the outcome of each of its months. "
+        "Backfills that finished before the sensor was first evaluated are not reported.",
     )
-    def tick(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SkipReason:
+    def tick(
+        context: dg.SensorEvaluationContext, notifications: dg.ResourceParam[NotificationsResource]
+    ) -> dg.SkipReason:
         instance = context.instance
         # Otherwise a run whose process no longer exists would stay in progress forever and never be reported.
         fail_dead_runs(instance)
         cursor = _look(instance, context.cursor)
-        over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:_AT_ONCE]
-        messages = [_summary(instance, backfill, _targets(context, backfill), alerts.ui_url) for backfill in over]
-        for trouble in send(alerts.open(), messages) if messages else ():
-            context.log.warning(trouble)
-        told = {backfill.backfill_id for backfill in over}
-        left = [backfill_id for backfill_id in cursor.open if backfill_id not in told]
+        over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:MAX_REPORTED]
+        messages = [
+            _summary(instance, backfill, _targets(context, backfill), notifications.ui_url) for backfill in over
+        ]
+        for problem in send(notifications.open(), messages) if messages else ():
+            context.log.warning(problem)
+        reported = {backfill.backfill_id for backfill in over}
+        left = [backfill_id for backfill_id in cursor.open if backfill_id not in reported]
         context.update_cursor(str(_Cursor(cursor.newest, left)))
-        return dg.SkipReason(f"told of backfills: {len(told)}; not over yet: {len(left)}")
+        return dg.SkipReason(f"backfills reported: {len(reported)}, in progress: {len(left)}")
 
     return tick
 
@@ -123,7 +125,7 @@ def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
 def _newer(instance: dg.DagsterInstance, than: str) -> Sequence[PartitionBackfill]:
     """Return the backfills created after this one, newest first, or the newest backfills if it is not found."""
     listed: Sequence[PartitionBackfill] = ()
-    for limit in _LOOK_BACK:
+    for limit in NEWEST_READ:
         listed = instance.get_backfills(limit=limit)
         ids = [backfill.backfill_id for backfill in listed]
         if than in ids:
@@ -143,9 +145,9 @@ def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
     """
     if backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
         return False
-    recently = get_current_timestamp() - _RETRY_WITHIN_S
+    recently = time.time() - RETRY_WITHIN_S
     return all(
-        record.dagster_run.status in FINISHED_STATUSES
+        record.dagster_run.is_finished
         and not (record.dagster_run.is_complete_and_waiting_to_retry and (record.end_time or 0) > recently)
         for record in instance.get_run_records(runs_of_backfills([backfill.backfill_id]))
     )
@@ -157,7 +159,7 @@ def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -
         return set(months_of_backfill(backfill))
     try:
         data = backfill.get_asset_backfill_data(context.repository_def.asset_graph)
-    except DagsterDefinitionChangedDeserializationError:
+    except dg.DagsterError:
         # The partitions definition has changed since. The months that ran are known from their runs.
         return set()
     by_asset = data.target_subset.partitions_subsets_by_asset_key.items()
@@ -178,23 +180,23 @@ def _summary(
 ) -> Message:
     """Return the message about a backfill: its months by outcome, how to resubmit those not loaded, and a link."""
     outcomes = _outcomes(instance, backfill, targets)
-    by_outcome = {told: sorted(m for m, became in outcomes.items() if became is told) for told in Outcome}
-    counts = [f"{len(months)} {told}" for told, months in by_outcome.items() if months]
+    by_outcome = {outcome: sorted(m for m, own in outcomes.items() if own is outcome) for outcome in Outcome}
+    counts = [f"{len(months)} {outcome}" for outcome, months in by_outcome.items() if months]
     lines = [f"{backfill.backfill_id} {backfill.title or ''}".rstrip()]
-    lines += [f"{told}: {format_by_color(months)}" for told, months in by_outcome.items() if months]
+    lines += [f"{outcome}: {format_by_color(months)}" for outcome, months in by_outcome.items() if months]
     if backfill.status is BulkActionStatus.FAILED:
-        counts.append("given up by the daemon")
+        counts.append("stopped by the daemon after an error")
         lines += first_lines(explain(backfill.error))
     if set(outcomes.values()) - _GOOD:
-        again = (
-            "Re-execute, on its page"
+        retry = (
+            "select Re-execute from failure on its page"
             if backfill.is_asset_backfill
-            else f"taxi backfill --resume {backfill.backfill_id}"
+            else f"taxi backfill resume {backfill.backfill_id}"
         )
-        lines.append(f"To run again what is not loaded: {again}")
+        lines.append(f"To load the other months: {retry}")
     lines.append(f"{ui_url}/runs/b/{backfill.backfill_id}")
     good = backfill.status is not BulkActionStatus.FAILED and set(outcomes.values()) <= _GOOD
-    return Message(f"backfill of {_counted(len(outcomes))}: {', '.join(counts)}", "\n".join(lines), good=good)
+    return Message(f"Backfill of {_counted(len(outcomes))}: {', '.join(counts)}", "\n".join(lines), good=good)
 
 
 _GOOD = {Outcome.loaded, Outcome.not_published}
@@ -218,4 +220,4 @@ def _outcome(run: dg.DagsterRun, color: str) -> Outcome:
     if run.status is dg.DagsterRunStatus.SUCCESS:
         results = {run.tags.get(tag) for tag in (RESULT_TAG, color_result_tag(color))}
         return Outcome.not_published if NOT_PUBLISHED in results else Outcome.loaded
-    return Outcome.cancelled if run.status is dg.DagsterRunStatus.CANCELED else Outcome.failed
+    return Outcome.canceled if run.status is dg.DagsterRunStatus.CANCELED else Outcome.failed

@@ -7,10 +7,10 @@ import json
 
 import dagster as dg
 
-from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
-from taxi_assets.graph import JOBS, TRIP_ASSETS, asset_key
-from taxi_assets.instance._dagster import RETRY_STRATEGY_TAG, ReexecutionStrategy, UnresolvedAssetJobDefinition
+from taxi_assets.graph import JOBS, NEWEST_MONTH_LOADED, TRIP_ASSETS
+from taxi_assets.instance._dagster import UnresolvedAssetJobDefinition
 from taxi_assets.instance.tags import ASKED_BY_TAG, COLOR_TAG, REVISION_TAG
+from taxi_assets.keys import asset_key
 from taxi_assets.settings import Settings
 
 
@@ -33,7 +33,7 @@ def _job(settings: Settings, name: str, color: str) -> UnresolvedAssetJobDefinit
             COLOR_TAG: color,
             ASKED_BY_TAG: "dagster",
             # The retry of a killed run may start on another machine, which does not have the files of the first.
-            RETRY_STRATEGY_TAG: ReexecutionStrategy.ALL_STEPS.value,
+            "dagster/retry_strategy": "ALL_STEPS",
             **({REVISION_TAG: settings.revision} if settings.revision else {}),
         },
         description=f"Loads a month of {color} trips: from the source to files, lake, warehouse and Postgres.",

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from taxi_assets.instance._dagster import RawMetadataValue
-from taxi_assets.stores.download import format_size
+from taxi_assets.stores.sizes import format_size
 from taxi_assets.tlc.parquet import read_preview
 from taxi_assets.tlc.schema import Kind, Layout
 
@@ -45,9 +45,11 @@ def table_metadata(name: str, total_rows: int) -> dict[str, RawMetadataValue]:
     return {"dagster/table_name": name, "dagster/row_count": total_rows}
 
 
-def column_schema(layout: Layout, spelled: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
-    """Return the columns with their types and descriptions. `spelled` converts each name to that of the asset."""
-    columns = [dg.TableColumn(spelled(c.name), _TYPES[c.kind], description=c.meaning) for c in layout.table_columns]
+def column_schema(layout: Layout, convert_name: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
+    """Return the columns with their types and descriptions. `convert_name` converts each name to that of the asset."""
+    columns = [
+        dg.TableColumn(convert_name(c.name), _TYPES[c.kind], description=c.meaning) for c in layout.table_columns
+    ]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 

@@ -11,16 +11,13 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
-from taxi_assets.defs.resources import SourceResource
 from taxi_assets.errors import BadFile, StoreError
-from taxi_assets.graph import asset_key
-from taxi_assets.instance._dagster import AssetCheckExecutionRecordStatus
-from taxi_assets.instance.partition_status import read_history
-from taxi_assets.news import MonthStatus
+from taxi_assets.graph import NEWEST_MONTH_LOADED
+from taxi_assets.instance.partition_status import MonthStatus, read_history
+from taxi_assets.keys import asset_key
 from taxi_assets.partitions import recent_months
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import Source
+from taxi_assets.stores.source.months import Source
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
@@ -34,16 +31,18 @@ def _build(settings: Settings, color: str) -> dg.AssetChecksDefinition:
         asset=asset_key(color, "warehouse_trips"),
         name=NEWEST_MONTH_LOADED,
         description="The newest month that the source has, among the last TAXI_LOOKBACK_MONTHS, is in the warehouse. "
-        "It asks the source. The color's schedule evaluates it at each tick, and the load of a month that was missing "
-        "lets it pass.",
+        "The color's schedule evaluates this check on each tick. After a failure, it passes as soon as the missing "
+        "month is loaded.",
     )
-    def newest_month_loaded(context: dg.AssetCheckExecutionContext, source: SourceResource) -> dg.AssetCheckResult:
+    def newest_month_loaded(
+        context: dg.AssetCheckExecutionContext, source: dg.ResourceParam[Source]
+    ) -> dg.AssetCheckResult:
         months = recent_months(settings, color, datetime.now(UTC))
         try:
-            published = published_months(source.open(), months)
+            published = published_months(source, months)
         except StoreError as error:
             # Dagster also evaluates this check after a load from the UI, which may not need the source. Only warn.
-            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
+            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=error.explain())
         found = judge_newest(color, published, read_history(context.instance, settings))
         return dg.AssetCheckResult(passed=found.passed, severity=found.severity, metadata=found.metadata)
 
@@ -57,7 +56,7 @@ def published_months(source: Source, months: Iterable[TripMonth]) -> list[TripMo
     """
     for month in sorted(months, reverse=True):
         try:
-            if source.look(month):
+            if source.current_version(month):
                 return [month]
         except BadFile:
             continue
@@ -82,11 +81,16 @@ def report_loaded(instance: dg.DagsterInstance, month: TripMonth) -> None:
     A schedule evaluates the check before the runs that it requests, and its next tick may be a month away.
     """
     key = dg.AssetCheckKey(asset_key(month.color, "warehouse_trips"), NEWEST_MONTH_LOADED)
-    evaluated = {AssetCheckExecutionRecordStatus.FAILED, AssetCheckExecutionRecordStatus.SUCCEEDED}
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=evaluated):
-        told = record.evaluation
-        if told and not told.passed and told.metadata.get(_NEWEST) == dg.MetadataValue.text(month.month):
-            instance.report_runless_asset_event(_evaluation(month.color, month.month, passed=True))
+    records = instance.event_log_storage.get_asset_check_execution_history(key, limit=_RECORDS_READ)
+    evaluations = (record.evaluation for record in records)
+    # The record of a planned evaluation, such as that of this run in the UI, has an event of another type.
+    last = next((found for found in evaluations if isinstance(found, dg.AssetCheckEvaluation)), None)
+    if last and not last.passed and last.metadata.get(_NEWEST) == dg.MetadataValue.text(month.month):
+        instance.report_runless_asset_event(_evaluation(month.color, month.month, passed=True))
+
+
+_RECORDS_READ = 10
+"""Number of records to search for the last evaluation: a run that was only planned has a record without one."""
 
 
 def _evaluation(color: str, newest: str, *, passed: bool) -> dg.AssetCheckEvaluation:

@@ -1,19 +1,30 @@
-"""Resources: the systems that assets use, each selected by its URL.
+"""The resources of runs: the stores that the settings configure, opened once for each process.
 
-They replace the blocks of the Data Engineering Zoomcamp. Not here: how a system is used (`stores`).
+They replace the blocks of the Data Engineering Zoomcamp. Run config cannot override them: a place comes from the
+settings only. Not here: which store a setting selects (`connections`), and how a store is used (`stores`).
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from taxi_assets.stores.alerts import Channels
-from taxi_assets.stores.duckdb import open_duckdb
-from taxi_assets.stores.postgres import PostgresStore, open_postgres
-from taxi_assets.stores.source import Source
-from taxi_assets.stores.warehouse import Warehouse
+from taxi_assets.connections import (
+    is_bigquery,
+    is_bucket,
+    open_channels,
+    open_home,
+    open_lake,
+    open_postgres,
+    open_source,
+    open_warehouse,
+)
+from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
+from taxi_assets.notifications import Channels
+from taxi_assets.settings import Settings
+from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 
 if TYPE_CHECKING:
@@ -28,48 +39,78 @@ class RuleDefaults(dg.ConfigurableResource[None]):
     zero_passengers: ZeroPassengers = Field(description="TAXI_ZERO_PASSENGERS")
 
 
-class SourceResource(dg.ConfigurableResource[Source]):
-    """The source of the TLC's files: the mirror on GitHub, another web server, or a folder."""
+@dataclass(frozen=True)
+class PostgresResource:
+    """The Postgres server of the settings, which is opened only by the steps that use it."""
 
-    url: str = Field(description="TAXI_SOURCE_URL")
-
-    def open(self) -> Source:
-        """Return the source at `url`."""
-        return Source(self.url)
-
-
-class WarehouseResource(dg.ConfigurableResource[Warehouse]):
-    """The warehouse: a DuckDB file."""
-
-    url: str = Field(description="TAXI_WAREHOUSE_URL")
-
-    def open(self) -> Warehouse:
-        """Return the warehouse at `url`."""
-        return open_duckdb(self.url)
-
-
-class PostgresResource(dg.ConfigurableResource[PostgresStore]):
-    """A Postgres server: the server at `url`, or, if `url` is empty, an embedded server with its data in `folder`."""
-
-    url: str = Field(description="TAXI_POSTGRES_URL")
-    folder: str = Field(description="The data of the server that is used without a URL")
-    port: int | None = Field(description="TAXI_POSTGRES_PORT")
+    settings: Settings
 
     def open(self) -> PostgresStore:
         """Return the store on this server. Starts the embedded server if it is used and not running."""
-        return open_postgres(self.url, Path(self.folder), self.port)
+        return open_postgres(self.settings)
 
     def engine(self) -> "sqlalchemy.Engine":
         """Return a SQLAlchemy engine for this server. Starts the embedded server as `open` does."""
         return self.open().engine()
 
 
-class AlertsResource(dg.ConfigurableResource[Channels]):
+@dataclass(frozen=True)
+class NotificationsResource:
     """The channels to notify about failed runs and finished backfills, such as Slack, email, and webhooks."""
 
-    urls: str = Field(description="TAXI_ALERT_URLS")
-    ui_url: str = Field(description="TAXI_UI_URL")
+    settings: Settings
+
+    @property
+    def ui_url(self) -> str:
+        """The address of the UI, with which links start."""
+        return self.settings.ui_url
 
     def open(self) -> Channels:
-        """Return the channels at these Apprise URLs."""
-        return Channels(self.urls)
+        """Return the configured channels. Raises SettingsError."""
+        return open_channels(self.settings)
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Return the resources and I/O managers by their keys.
+
+    Raises SettingsError for a setting that cannot be used, when the definitions are loaded and not when a run fails.
+    """
+    home = open_home(settings)
+    google = _google_resources(settings)
+    lake = open_lake(settings, google["gcs"].get_client if "gcs" in google else None)
+    warehouse = open_warehouse(settings, google["bigquery"].client if "bigquery" in google else None)
+    return {
+        "source": _fixed(open_source(settings), f"The source of the raw files: {settings.source_url}"),
+        "home": _fixed(home, f"Local files: {settings.home}"),
+        "raw_files": _fixed(RawFiles(home), f"Raw files: {settings.home}/raw"),
+        "clean_files": _fixed(CleanFiles(home), f"Clean files and rejected lines: {settings.home}/clean"),
+        "lake": _fixed(lake, f"The lake: {settings.lake_url}"),
+        "lake_objects": _fixed(LakeObjects(lake), f"Objects in the lake: {settings.lake_url}"),
+        "warehouse": _fixed(warehouse, f"The warehouse: {settings.warehouse_url}"),
+        "postgres": _fixed(PostgresResource(settings), "Postgres: the server in TAXI_POSTGRES_URL or the embedded one"),
+        "notifications": _fixed(NotificationsResource(settings), "The channels in TAXI_ALERT_URLS"),
+        "defaults": RuleDefaults(
+            reject_limit=settings.reject_limit,
+            missing_passengers=settings.missing_passengers,
+            zero_passengers=settings.zero_passengers,
+        ),
+        **{name: _fixed(clients, f"Clients of Google Cloud: {name}") for name, clients in google.items()},
+    }
+
+
+def _fixed(value: object, description: str) -> dg.ResourceDefinition:
+    """Return a resource that accepts no config, so that a run cannot redirect it to another place."""
+    # Without a schema, Dagster accepts any config.
+    if isinstance(value, dg.IOManager):
+        return dg.IOManagerDefinition(resource_fn=lambda _: value, config_schema={}, description=description)
+    return dg.ResourceDefinition(resource_fn=lambda _: value, config_schema={}, description=description)
+
+
+def _google_resources(settings: Settings) -> Mapping[str, Any]:
+    """Return the clients of the Google services that are configured."""
+    if not (is_bucket(settings) or is_bigquery(settings)):
+        return {}
+    # Google's client libraries take longer to import than Dagster.
+    from taxi_assets.defs.google_cloud import google_clients
+
+    return google_clients(settings)

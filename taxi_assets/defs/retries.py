@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from taxi_assets.errors import MAY_PASS
+from taxi_assets.errors import TRANSIENT, TaxiAssetsError
 from taxi_assets.instance._dagster import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
@@ -19,7 +19,6 @@ from taxi_assets.instance._dagster import (
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
     RunFailureReason,
-    StepExecutionContext,
     auto_reexecution_should_retry_run,
 )
 from taxi_assets.settings import Settings
@@ -33,30 +32,50 @@ def retry_tags(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def tried_again(step: StepExecutionContext | None) -> Iterator[None]:
+def retry_transient(step: dg.StepExecutionContext | None) -> Iterator[None]:
     """Convert a transient error into a request to retry the step after a delay.
 
     The error is raised unchanged after the last retry, and outside of a run (`step` is None). Raises RetryRequested.
     """
     try:
         yield
-    except MAY_PASS as error:
+    except TRANSIENT as error:
         if step is None:
             raise
         policy, failed = _policy(step.op.tags), step.previous_attempt_count + 1
         if failed > policy.max_retries:
             raise
-        pause_s = round(policy.calculate_delay(failed), 1)
-        again = dg.RetryRequested(policy.max_retries, pause_s)
+        delay_s = round(policy.calculate_delay(failed), 1)
+        request = dg.RetryRequested(policy.max_retries, delay_s)
         # Dagster displays the message of this exception but does not set one.
-        again.args = (f"will be tried again in {pause_s:.0f} s ({failed} of {policy.max_retries})",)
-        raise again from error
+        request.args = (f"retry {failed} of {policy.max_retries} in {delay_s:.0f} s",)
+        raise request from error
+
+
+@contextmanager
+def translate_errors(step: dg.StepExecutionContext | None) -> Iterator[None]:
+    """Convert the errors of this project: a transient one into a retry, any other into a Failure with its remedy.
+
+    Outside of a run (`step` is None), errors are raised unchanged. Raises RetryRequested and Failure.
+    """
+    try:
+        with retry_transient(step):
+            yield
+    except TaxiAssetsError as error:
+        if step is None:
+            raise
+        raise failure(error) from error
+
+
+def failure(error: TaxiAssetsError) -> dg.Failure:
+    """Return the failure of a step: the explanation of the error, with its slug and facts as metadata."""
+    return dg.Failure(error.explain(), metadata={"error": error.slug, **error.facts}, allow_retries=False)
 
 
 def _policy(tags: Mapping[str, str]) -> dg.RetryPolicy:
     """Return a policy with exponential backoff and jitter, so that parallel runs do not retry at the same time.
 
-    A delay of 10 s gives pauses of about 10, 30, and 70 s, each plus or minus 10 s.
+    A delay of 10 s gives delays of about 10, 30, and 70 s, each plus or minus 10 s.
     """
     return dg.RetryPolicy(
         int(tags.get(_TIMES_TAG, 0)), float(tags.get(_DELAY_TAG, 0)), dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS
@@ -75,10 +94,10 @@ def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         marked = instance.run_retries_enabled and auto_reexecution_should_retry_run(
             instance, run, RunFailureReason(reason) if reason else None
         )
-    return marked and not _is_left_alone(instance, run)
+    return marked and not _is_not_retried(instance, run)
 
 
-def _is_left_alone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def _is_not_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether a run's backfill has finished or does not exist yet. The daemon does not retry such runs.
 
     `dagster job backfill` creates its backfill only after all runs are queued, and immediately marks it as completed.

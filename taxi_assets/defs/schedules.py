@@ -14,32 +14,29 @@ from operator import attrgetter
 import dagster as dg
 
 from taxi_assets.defs.newest import judge_newest
-from taxi_assets.defs.resources import SourceResource
-from taxi_assets.defs.source_trips import look
-from taxi_assets.errors import SettingsError
+from taxi_assets.defs.source_trips import read_source
+from taxi_assets.errors import InvalidSchedule
 from taxi_assets.graph import job_name
-from taxi_assets.instance._dagster import is_valid_cron_schedule
-from taxi_assets.instance.downloads import remembered
-from taxi_assets.instance.partition_status import read_history
+from taxi_assets.instance.downloads import last_fetch
+from taxi_assets.instance.partition_status import IN_PROGRESS, PartitionStatus, read_history
 from taxi_assets.instance.processes import fail_dead_runs
 from taxi_assets.instance.tags import ASKED_BY_TAG
-from taxi_assets.news import UNDER_WAY, PartitionStatus
 from taxi_assets.partitions import TIMEZONE, recent_months
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import Source
+from taxi_assets.stores.source.months import Source
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
 
 
 @dataclass(frozen=True)
-class _Finding:
-    """What a tick found out about a month.
+class _MonthCheck:
+    """The result of a tick for one month.
 
-    `said` describes it in words. `to_load` is the source version to load, or "" if there is nothing to load.
+    `description` describes it in words. `to_load` is the source version to load, or "" if there is nothing to load.
     `published` is false if the source does not have the month or was not queried.
     """
 
     month: TripMonth
-    said: str
+    description: str
     to_load: str = ""
     published: bool = True
 
@@ -49,12 +46,10 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
 
     Raises SettingsError if TAXI_SCHEDULE_CRON is not a valid cron expression.
     """
-    if not is_valid_cron_schedule(settings.schedule_cron):
-        raise SettingsError(
-            f"TAXI_SCHEDULE_CRON={settings.schedule_cron} is no time: expected the five fields of a cron line, minute, "
-            "hour, day, month and weekday, such as 0 5 1 * *"
-        )
-    return [_schedule(color, settings) for color in COLORS]
+    try:
+        return [_schedule(color, settings) for color in COLORS]
+    except dg.DagsterInvalidDefinitionError as error:
+        raise InvalidSchedule(f'"{settings.schedule_cron}" is not a cron expression.') from error
 
 
 def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
@@ -66,19 +61,20 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
         default_status=(
             dg.DefaultScheduleStatus.RUNNING if settings.schedules == "on" else dg.DefaultScheduleStatus.STOPPED
         ),
-        description=f"Asks the source for the last {settings.lookback_months} months of {color}, and loads those that "
-        "are published and not loaded, or were published again since.",
+        description=f"Checks the source for the last {settings.lookback_months} months of {color}. Requests a run of "
+        "each month that is published and not loaded, or that was published again.",
     )
-    def tick(context: dg.ScheduleEvaluationContext, source: SourceResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        now, opened = context.scheduled_execution_time, source.open()
-        months = recent_months(settings, color, now)
+    def tick(
+        context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        months = recent_months(settings, color, context.scheduled_execution_time)
         # Otherwise a month whose run process no longer exists would stay in progress forever.
         fail_dead_runs(context.instance)
         histories = read_history(context.instance, settings)
-        standings = {history.month: history.standing for history in histories}
-        findings = [_judge(context.instance, opened, month, standings) for month in months]
-        said = _summary(findings)
-        context.log.info("%s: %s", color, said)
+        statuses = {history.month: history.status for history in histories}
+        findings = [_judge(context.instance, source, month, statuses) for month in months]
+        summary = _summary(findings)
+        context.log.info("%s: %s", color, summary)
         published = [finding.month for finding in findings if finding.published]
         context.instance.report_runless_asset_event(judge_newest(color, published, histories))
         wanted = [finding for finding in findings if finding.to_load]
@@ -90,35 +86,35 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
                 tags={ASKED_BY_TAG: "schedule"},
             )
         if not wanted:
-            yield dg.SkipReason(f"Nothing to load of {color}: {said}. Asked: {opened.url}")
+            yield dg.SkipReason(f"Nothing to load for {color}: {summary}. Source: {source.url}")
 
     return tick
 
 
 def _judge(
-    instance: dg.DagsterInstance, source: Source, month: TripMonth, standings: Mapping[TripMonth, PartitionStatus]
-) -> _Finding:
+    instance: dg.DagsterInstance, source: Source, month: TripMonth, statuses: Mapping[TripMonth, PartitionStatus]
+) -> _MonthCheck:
     """Return whether and why a month needs loading. Raises StoreError if the source cannot be reached."""
-    standing = standings.get(month)
-    if standing in UNDER_WAY:
-        return _Finding(month, f"{standing} already", published=False)
-    published = look(source, month)
+    status = statuses.get(month)
+    if status in IN_PROGRESS:
+        return _MonthCheck(month, f"already {status}", published=False)
+    published = read_source(source, month)
     if isinstance(published, str):
-        return _Finding(month, published, published=False)
-    if standing is not PartitionStatus.loaded:
-        return _Finding(month, f"published, {standing or 'not loaded'}", published.fingerprint)
-    fetched = remembered(instance, month)
+        return _MonthCheck(month, published, published=False)
+    if status is not PartitionStatus.loaded:
+        return _MonthCheck(month, f"published, {status or 'not loaded'}", published.fingerprint)
+    fetched = last_fetch(instance, month)
     if fetched is None or fetched.fingerprint != published.fingerprint:
-        return _Finding(month, "published again", published.fingerprint)
-    return _Finding(month, "loaded, and not published again")
+        return _MonthCheck(month, "published again", published.fingerprint)
+    return _MonthCheck(month, "loaded and up to date")
 
 
-def _summary(findings: Sequence[_Finding]) -> str:
+def _summary(findings: Sequence[_MonthCheck]) -> str:
     """Return the findings as text, grouped, such as `2021-05 loaded; 2021-06..2021-07 not published`."""
     if not findings:
-        return "there are no partitions yet: see TAXI_FIRST_MONTH"
-    by_words = attrgetter("said")
+        return "no partitions exist yet, see TAXI_FIRST_MONTH"
+    by_description = attrgetter("description")
     return "; ".join(
-        f"{format_months(finding.month.month for finding in these)} {said}"
-        for said, these in groupby(sorted(findings, key=by_words), key=by_words)
+        f"{format_months(finding.month.month for finding in these)} {description}"
+        for description, these in groupby(sorted(findings, key=by_description), key=by_description)
     )

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from taxi_assets.defs.resources import SourceResource
-from taxi_assets.defs.retries import retry_tags, tried_again
+from taxi_assets.defs.retries import retry_tags, retry_transient
 from taxi_assets.errors import BadFile, NotPublished
-from taxi_assets.graph import SOURCE_TRIPS, asset_key, run_colors
+from taxi_assets.graph import SOURCE_TRIPS
 from taxi_assets.instance._dagster import (
     DATA_VERSION_TAG,
     create_external_asset_from_source_asset,
@@ -18,9 +17,10 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
+from taxi_assets.keys import asset_key, run_colors
 from taxi_assets.partitions import month_partitions, recent_months
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import Publication, Source
+from taxi_assets.stores.source.months import Source, SourceVersion
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
@@ -30,7 +30,7 @@ def build_source_trips(settings: Settings) -> list[dg.AssetsDefinition]:
 
 
 def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
-    def source_trips(context: dg.OpExecutionContext, source: SourceResource) -> dg.DataVersionsByPartition:
+    def source_trips(context: dg.OpExecutionContext, source: dg.ResourceParam[Source]) -> dg.DataVersionsByPartition:
         months = (
             [TripMonth(color, context.partition_key)]
             if context.has_partition_key
@@ -38,11 +38,10 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
         )
         versions: dict[str, str | dg.DataVersion] = {}
         claim_run(context.instance, context.run)
-        opened = source.open()
-        with tried_again(context.get_step_execution_context()):
+        with retry_transient(context.get_step_execution_context()):
             for month in months:
-                published = look(opened, month)
-                if isinstance(published, Publication):
+                published = read_source(source, month)
+                if isinstance(published, SourceVersion):
                     versions[month.month] = dg.DataVersion(published.fingerprint)
                     context.log_event(_published(month))
                 else:
@@ -60,21 +59,21 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
             group_name=color,
             op_tags=retry_tags(settings),
             tags={"domain": "taxi_trips", "layer": "source", "dagster/kind/csv": ""},
-            description="What the source has published. Observe it to ask the source for the version of each loaded "
-            "month and of the last TAXI_LOOKBACK_MONTHS: a month that was published again makes raw_trips stale.",
+            description="What the source has published. Observe it to check the source for new versions of each loaded "
+            "month and of the last TAXI_LOOKBACK_MONTHS. A month that was published again makes raw_trips stale.",
         )(source_trips)
         return create_external_asset_from_source_asset(observable)
 
 
-def look(source: Source, month: TripMonth) -> Publication | str:
+def read_source(source: Source, month: TripMonth) -> SourceVersion | str:
     """Return the version of a month that the source has, or a text that says why there is nothing to load.
 
     Raises StoreError if the source cannot be reached.
     """
     try:
-        return source.look(month) or "not published"
+        return source.current_version(month) or "not published"
     except BadFile as error:
-        return f"not published but for something else ({error})"
+        return f"not published: the source has something else at this address ({error})"
 
 
 def observe_fetched(context: dg.AssetExecutionContext, month: TripMonth, fingerprint: str) -> None:
@@ -93,12 +92,12 @@ def _published(month: TripMonth) -> dg.AssetMaterialization:
 
 def observe_not_published(context: dg.AssetExecutionContext, month: TripMonth, error: NotPublished) -> None:
     """Record in the log, on the asset, and in the run's tags why the run materializes nothing."""
-    context.log.info("%s", error)
+    context.log.info("%s", error.explain())
     context.log_event(
         dg.AssetObservation(
             asset_key(month.color, "raw_trips"),
             partition=month.month,
-            description=str(error),
+            description=error.explain(),
             metadata={"result": NOT_PUBLISHED},
         )
     )

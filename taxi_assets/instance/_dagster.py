@@ -3,7 +3,6 @@
 The Dagster version is pinned. Before an upgrade, run the tests of these names to see what changed.
 """
 
-from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -16,7 +15,6 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.metadata import RawMetadataValue
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.errors import DagsterDefinitionChangedDeserializationError
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.backfill import (
@@ -25,8 +23,6 @@ from dagster._core.execution.backfill import (
     BulkActionStatus,
     PartitionBackfill,
 )
-from dagster._core.execution.context.system import StepExecutionContext
-from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -34,29 +30,22 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
-    PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     RETRY_NUMBER_TAG,
-    RETRY_STRATEGY_TAG,
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.utils import make_new_backfill_id, make_new_run_id
+from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
-from dagster._time import get_current_timestamp
-from dagster._utils.schedules import is_valid_cron_schedule
 from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
-from dagster_shared.serdes import deserialize_value
 
 __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
@@ -64,28 +53,21 @@ __all__ = [
     "BULK_ACTION_TERMINAL_STATUSES",
     "CODE_VERSION_TAG",
     "DATA_VERSION_TAG",
-    "FINISHED_STATUSES",
     "NULL_EVENT_POINTER",
-    "PARENT_RUN_ID_TAG",
     "PARTITION_NAME_TAG",
     "RETRY_NUMBER_TAG",
-    "RETRY_STRATEGY_TAG",
     "RUN_FAILURE_REASON_TAG",
     "SINGLETON_REPOSITORY_NAME",
     "WILL_RETRY_TAG",
-    "AssetCheckExecutionRecordStatus",
     "BackfillDaemon",
     "BulkActionStatus",
     "BulkActionsFilter",
-    "DagsterDefinitionChangedDeserializationError",
-    "DagsterInvalidAssetSelectionError",
     "InMemoryJob",
     "JobFailureData",
     "LoadableTargetOrigin",
     "ManagedGrpcPythonEnvCodeLocationOrigin",
     "PartitionBackfill",
     "RawMetadataValue",
-    "ReexecutionStrategy",
     "RemotePartitionSetOrigin",
     "RemoteRepositoryOrigin",
     "RunFailureReason",
@@ -93,19 +75,14 @@ __all__ = [
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqlRunStorage",
-    "StepExecutionContext",
     "UnresolvedAssetJobDefinition",
     "auto_reexecution_should_retry_run",
     "create_execution_plan",
     "create_external_asset_from_source_asset",
-    "deserialize_value",
     "disable_dagster_warnings",
     "execute_run",
-    "get_current_timestamp",
     "get_input_data_version_tag",
     "get_input_event_pointer_tag",
-    "is_valid_cron_schedule",
     "make_new_backfill_id",
-    "make_new_run_id",
     "partition_set_snap_name_for_job_name",
 ]

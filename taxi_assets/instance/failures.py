@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from taxi_assets import errors
-from taxi_assets.graph import asset_of_step, split_step
-from taxi_assets.instance._dagster import JobFailureData, SerializableErrorInfo, deserialize_value
+from taxi_assets.instance._dagster import JobFailureData, SerializableErrorInfo
 from taxi_assets.instance.events import EVENTS, stored_events
 from taxi_assets.instance.processes import describe_exit
+from taxi_assets.keys import asset_of_step, split_step
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
     failed = EVENTS.c.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
     failures = {}
     for _, stored in stored_events(instance, of_these & failed):
-        entry = deserialize_value(stored, dg.EventLogEntry)
+        entry = dg.deserialize_value(stored, dg.EventLogEntry)
         if event := entry.dagster_event:
             # A run that was marked as failed from outside only has a message.
-            told = event.event_specific_data
-            data = told if isinstance(told, JobFailureData) else JobFailureData(None)
+            specific = event.event_specific_data
+            data = specific if isinstance(specific, JobFailureData) else JobFailureData(None)
             step = data.first_step_failure_event
             step_key = (step and step.step_key) or ""
             failures[entry.run_id] = Failure(
                 asset_of_step(step_key),
-                explain(data.error) or _said_of_end(instance, entry.run_id, event.message or ""),
+                explain(data.error) or _describe_end(instance, entry.run_id, event.message or ""),
                 split_step(step_key)[0],
             )
     return failures
@@ -61,7 +61,7 @@ The message contains everything that the Docker engine knows about the container
 """
 
 
-def _said_of_end(instance: dg.DagsterInstance, run_id: str, message: str) -> str:
+def _describe_end(instance: dg.DagsterInstance, run_id: str, message: str) -> str:
     """Return how the run's process or container ended if the message does not explain it; else return the message."""
     if state := _CONTAINER.search(message):
         return f"its container {describe_exit(int(state[1]))}"
@@ -82,13 +82,14 @@ def explain(error: SerializableErrorInfo | None) -> str:
 
     The message of an error that this project does not define starts with the name of the error's class.
     """
-    while error and error.cause and error.cls_name in _WRAPPERS:
+    # A Failure of this project has the remedy and the slug in its message, its cause does not.
+    while error and error.cause and error.cls_name in _WRAPPERS - {"Failure"}:
         error = error.cause
     if error is None:
         return ""
     text = error.message.partition(": ")[2].strip()
     if error.cls_name == "DagsterExecutionInterruptedError":
-        return "it was stopped"
+        return "The run was stopped."
     return text if error.cls_name in _WRAPPERS or hasattr(errors, error.cls_name or "") else f"{error.cls_name}: {text}"
 
 

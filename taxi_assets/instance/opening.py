@@ -6,53 +6,32 @@ Not here: running months (`operations.runs`), and runs whose process no longer e
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
 import yaml
 
-from taxi_assets.errors import StoreError
+from taxi_assets.errors import HistoryError, HistoryServerError, InvalidInstanceConfig, RunsElsewhere
 from taxi_assets.instance._dagster import SqlRunStorage
-from taxi_assets.stores.files import StagedFile, locked
-from taxi_assets.stores.os_errors import describe_free_space, translate_os_errors
+from taxi_assets.stores.files.locks import locked
+from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
+from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.tlc.trips import COLORS
 
-_MADE_HERE = "# Made by taxi"
+_HEADER = "# Written by taxi, and replaced when taxi changes. To edit this file, delete this line."
 
-_CONFIG = f"""\
-{_MADE_HERE}, and made again when taxi changes. To change it by hand, remove this line.
-# The history lies in this folder, the same that the checkout's dagster.yaml names.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-# What the stores log, such as how far a download is, is among the events of its run.
-python_logs:
-  managed_python_loggers: [taxi_assets]
-  python_log_level: INFO
-# How many runs go at once, in all and of each color; others wait in the queue. A run is a process of about 500 MB.
-concurrency:
-  runs:
-    max_concurrent_runs: 4
-  pools:  # each color's assets are a pool of their own
-    granularity: run
-    default_limit: 2
-# A run that does not start, or that somebody stops and does not end, is given up.
-run_monitoring:
-  enabled: true
-  start_timeout_seconds: 180
-  cancel_timeout_seconds: 180
-  poll_interval_seconds: 60
-retention:
-  schedule:
-    purge_after_days: 365
-  sensor:
-    purge_after_days:
-      skipped: 7
-      failure: 90
-      success: 90
-"""
+_HEADERS = ("# Written by taxi", "# Made by taxi")
+"""How a file starts that taxi wrote, in this release and in earlier ones."""
+
+_PLACES = ("# The Dagster instance", "storage:", "compute_logs:", "local_artifact_storage:")
+"""The sections of the configuration that do not apply to TAXI_HOME/dagster, where Dagster's default places are used."""
+
+
+def _config() -> str:
+    sections = files("taxi_assets.instance").joinpath("dagster.yaml").read_text().split("\n\n")
+    return "\n\n".join([_HEADER, *(section for section in sections if not section.startswith(_PLACES))])
 
 
 def dagster_home(home: Path) -> Path:
@@ -64,16 +43,16 @@ def dagster_home(home: Path) -> Path:
     folder = home / "dagster"
     config = folder / "dagster.yaml"
     with translate_os_errors(config):
-        found = config.read_text(errors="replace") if config.exists() else _MADE_HERE
-    if found.startswith(_MADE_HERE) and found != _CONFIG:
+        found = config.read_text(errors="replace") if config.exists() else _HEADER
+    if found.startswith(_HEADERS) and found != (current := _config()):
         with StagedFile(config) as staged:
-            staged.path.write_text(_CONFIG)
+            staged.path.write_text(current)
             staged.publish()
     return folder
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """Open the instance in TAXI_HOME. Raises StoreError if its configuration or history cannot be used.
+    """Open the instance in TAXI_HOME. Raises HistoryError if its configuration or history cannot be used.
 
     A lock protects the creation of its tables, which fails if two processes create them at the same time.
     """
@@ -100,9 +79,8 @@ def _read_instance(folder: Path) -> dg.DagsterInstance:
     try:
         return dg.DagsterInstance.from_config(str(folder))
     except (yaml.YAMLError, dg.DagsterInvalidConfigError) as error:
-        raise StoreError(
-            f"{folder / 'dagster.yaml'} cannot be read: {str(error).replace(chr(10), ' ')}. Mend it, or move it away: "
-            "it is made again"
+        raise InvalidInstanceConfig(
+            f"{folder / 'dagster.yaml'} is invalid: {str(error).replace(chr(10), ' ')}", path=str(folder)
         ) from error
 
 
@@ -125,24 +103,24 @@ def may_run_here(instance: dg.DagsterInstance) -> bool:
 
 
 def require_runs_here(instance: dg.DagsterInstance) -> None:
-    """Raise StoreError if a deployment's daemon starts the runs: it would treat a run in this process as dead."""
+    """Raise RunsElsewhere if a deployment's daemon starts the runs: it would treat a run in this process as dead."""
     if not may_run_here(instance):
-        raise StoreError(
-            f"the runs of this deployment are started by its daemon ({type(instance.run_launcher).__name__}), which "
-            "would take a run in this process for dead. Ask that one for the months: taxi backfill"
+        raise RunsElsewhere(
+            f"The daemon of this deployment starts all runs, with {type(instance.run_launcher).__name__}. It would "
+            "treat a run in this process as dead."
         )
 
 
 @contextmanager
 def translate_history_errors(home: Path) -> Iterator[None]:
-    """Raise StoreError, with what to do, if the history of runs cannot be read or written."""
+    """Raise HistoryError if the history of runs cannot be read or written."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, _postgres_given_up()) as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, _postgres_exception()) as error:
         raise _unusable(dagster_home(home), error) from error
 
 
-def _postgres_given_up() -> type[Exception]:
+def _postgres_exception() -> type[Exception]:
     """Return the exception that Dagster raises after its retries of a Postgres connection.
 
     It is only imported when an error occurs.
@@ -152,20 +130,18 @@ def _postgres_given_up() -> type[Exception]:
     return DagsterPostgresException
 
 
-def _unusable(folder: Path, error: Exception) -> StoreError:
-    """Return the StoreError for a history of runs that cannot be used."""
+def _unusable(folder: Path, error: Exception) -> HistoryError:
+    """Return the error for a history of runs that cannot be used."""
     from psycopg2 import Error as PostgresError
 
     # Dagster's error only contains the number of attempts. The reason is in its cause.
-    met = error.__cause__ if isinstance(error, _postgres_given_up()) else error
-    said = met.orig if isinstance(met, sa.exc.DBAPIError) else met
-    if isinstance(said, PostgresError):
-        return StoreError(
-            f"the history of runs in Postgres cannot be used: {str(said).partition(chr(10))[0]}. See that the server "
-            f"runs which {folder / 'dagster.yaml'} names, and takes its user and password; the months are not concerned"
+    cause = error.__cause__ if isinstance(error, _postgres_exception()) else error
+    reason = cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause
+    if isinstance(reason, PostgresError):
+        return HistoryServerError(
+            f"The history of runs in Postgres is not available: {str(reason).partition(chr(10))[0]}",
+            config=str(folder / "dagster.yaml"),
         )
-    return StoreError(
-        f"the history of runs in {folder} cannot be used: {said}; {describe_free_space(folder)}. Make room if there is "
-        "little, and let this user write there; else it is damaged: move it away, which forgets the runs and keeps "
-        "the months"
+    return HistoryError(
+        f"The history of runs in {folder} cannot be used: {reason}; {describe_free_space(folder)}.", path=str(folder)
     )

@@ -6,20 +6,13 @@ Not here: how the status is displayed (`cli`).
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import cast
 
 import dagster as dg
 
 from taxi_assets.errors import UnknownMonth
-from taxi_assets.graph import (
-    JOBS,
-    SOURCE_TRIPS,
-    TRIP_ASSETS,
-    UPSTREAM,
-    asset_key,
-    is_trip_asset,
-    run_colors,
-)
+from taxi_assets.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS, UPSTREAM
 from taxi_assets.instance._dagster import (
     BACKFILL_ID_TAG,
     CODE_VERSION_TAG,
@@ -32,7 +25,7 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.events import EVENTS, stored_events
 from taxi_assets.instance.failures import Failure, read_failures
-from taxi_assets.news import UNDER_WAY, MonthStatus, PartitionStatus
+from taxi_assets.keys import asset_key, is_trip_asset, run_colors
 from taxi_assets.partitions import month_partitions
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -52,8 +45,41 @@ _RUNNING = frozenset(
 )
 
 
+class PartitionStatus(StrEnum):
+    """The status of a month, derived from its latest run and the assets that were ever materialized."""
+
+    queued = "queued"
+    running = "running"
+    failed = "failed"
+    loaded = "loaded"
+    stale = "stale"
+    partial = "partial"
+
+
+IN_PROGRESS = frozenset({PartitionStatus.running, PartitionStatus.queued})
+"""Statuses of months that have a queued or active run."""
+
+
 @dataclass(frozen=True)
-class _Told:
+class MonthStatus:
+    """The status of a month and the row count of each materialized asset, in pipeline order.
+
+    For a failed month, `run_id` is its run, and `failed_at` and `error` are the failed step and the reason; both are
+    empty if the run did not record them. `is_partition` is false for a month that TAXI_FIRST_MONTH now excludes: it
+    cannot be run again.
+    """
+
+    month: TripMonth
+    status: PartitionStatus
+    rows: Mapping[str, int]
+    run_id: str = ""
+    failed_at: str = ""
+    error: str = ""
+    is_partition: bool = True
+
+
+@dataclass(frozen=True)
+class _Event:
     """The newest event of an asset's partition: its storage ID, which increases over time, and its data version."""
 
     event: int
@@ -61,7 +87,7 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class _Materialized(_Told):
+class _Materialized(_Event):
     """The newest materialization of an asset's partition: its row count, code version, and input.
 
     `input` is the storage ID of an event, or None if it is not known. The asset was made from the newest version of its
@@ -87,9 +113,9 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
     Excludes months that were wiped from all assets and not run since, and months that turned out not to be published.
     """
     every_run = instance.get_runs()
-    runs, waiting = newest_runs(every_run), _waiting_in_backfills(instance, every_run)
+    runs, requested = newest_runs(every_run), _requested_by_backfills(instance, every_run)
     wipes = _newest_wipes(instance)
-    found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *waiting)}
+    found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *requested)}
     for color in COLORS:
         for name in TRIP_ASSETS:
             for month, newest in _newest_materializations(instance, color, name).items():
@@ -105,10 +131,10 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
             is_partition=month.month in partitions[month.color],
         )
         for month, assets in found.items()
-        if assets or month in waiting or not _is_over(runs[month], wipes.get(month, {}).values())
+        if assets or month in requested or not _is_hidden(runs[month], wipes.get(month, {}).values())
     )
-    told = (_as_waiting(history) if history.month in waiting else history for history in histories)
-    return sorted(told, key=lambda history: history.month)
+    statuses = (_as_queued(history) if history.month in requested else history for history in histories)
+    return sorted(statuses, key=lambda history: history.month)
 
 
 def report_wiped(instance: dg.DagsterInstance, month: TripMonth, asset: str, newest_run: str) -> None:
@@ -120,14 +146,14 @@ def report_wiped(instance: dg.DagsterInstance, month: TripMonth, asset: str, new
     instance.report_runless_asset_event(
         dg.AssetObservation(
             asset_key(month.color, asset),
-            description="taxi wipe removed the month here",
+            description="taxi wipe deleted the month from this asset",
             metadata={_WIPED: True, _NEWEST_RUN: newest_run},
             partition=month.month,
         )
     )
 
 
-def _is_over(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
+def _is_hidden(newest: dg.DagsterRun, wipes: Iterable[_Wipe]) -> bool:
     """Return whether to omit a month that no asset contains.
 
     It is omitted if it was wiped after its newest run, or if that run succeeded because the month is not published.
@@ -149,22 +175,22 @@ def _history(
         # The run, started from the UI, covers several colors and failed for another one.
         run, failure = None, Failure()
     rows = {name: newest.rows for name, newest in assets.items()}
-    standing = _standing(run.status if run else None, assets, is_stale=is_stale)
-    return MonthStatus(month, standing, rows, run_id, failure.asset, failure.error)
+    status = _status(run.status if run else None, assets, is_stale=is_stale)
+    return MonthStatus(month, status, rows, run_id, failure.asset, failure.error)
 
 
-def _standing(
+def _status(
     newest: dg.DagsterRunStatus | None, assets: Mapping[str, _Materialized], *, is_stale: bool
 ) -> PartitionStatus:
     """Return the status of a month, based on its newest run and then on its assets."""
     if newest is dg.DagsterRunStatus.QUEUED:
-        return PartitionStatus.waiting
+        return PartitionStatus.queued
     if newest in _RUNNING:
         return PartitionStatus.running
     if newest is dg.DagsterRunStatus.FAILURE:
         return PartitionStatus.failed
     if len(assets) < len(TRIP_ASSETS):
-        return PartitionStatus.partly
+        return PartitionStatus.partial
     return PartitionStatus.stale if is_stale else PartitionStatus.loaded
 
 
@@ -182,7 +208,7 @@ def _find_stale(
 
 
 def _is_stale(
-    instance: dg.DagsterInstance, month: TripMonth, name: str, made: _Materialized, now: _Told | None
+    instance: dg.DagsterInstance, month: TripMonth, name: str, made: _Materialized, now: _Event | None
 ) -> bool:
     """Return whether an asset's partition is stale. `now` is the newest event of its upstream partition."""
     if not made.code:
@@ -206,18 +232,18 @@ def _is_stale(
 
 def observed_versions(instance: dg.DagsterInstance, color: str) -> dict[str, str]:
     """Return the source version last observed for each month of a color, by partition key."""
-    told = instance.event_log_storage.get_latest_tags_by_partition(
+    observed = instance.event_log_storage.get_latest_tags_by_partition(
         asset_key(color, SOURCE_TRIPS), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION_TAG]
     )
-    return {key: tags[DATA_VERSION_TAG] for key, tags in told.items()}
+    return {key: tags[DATA_VERSION_TAG] for key, tags in observed.items()}
 
 
-def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, _Told]:
+def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, _Event]:
     """Return the newest observation of the source for each month of a color, by partition key."""
     key = asset_key(color, SOURCE_TRIPS)
     versions = observed_versions(instance, color)
     events = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
-    return {partition: _Told(event, versions.get(partition, "")) for partition, event in events.items()}
+    return {partition: _Event(event, versions.get(partition, "")) for partition, event in events.items()}
 
 
 def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str) -> dict[TripMonth, _Materialized]:
@@ -238,10 +264,10 @@ def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wi
     # These assets also have observations that are not wipes.
     for number, stored in sorted(stored_events(instance, ours & observed & EVENTS.c.event.contains(_WIPED))):
         observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
-        told = {entry["label"]: entry for entry in observation["metadata_entries"]}
+        metadata = {entry["label"]: entry for entry in observation["metadata_entries"]}
         color, name = observation["asset_key"]["path"]
-        if _WIPED in told and (month := read_month(color, observation["partition"])):
-            newest.setdefault(month, {})[name] = _Wipe(number, told[_NEWEST_RUN]["entry_data"]["text"])
+        if _WIPED in metadata and (month := read_month(color, observation["partition"])):
+            newest.setdefault(month, {})[name] = _Wipe(number, metadata[_NEWEST_RUN]["entry_data"]["text"])
     return newest
 
 
@@ -252,24 +278,25 @@ def _materialized(number: int, event: str, upstream: dg.AssetKey) -> _Materializ
     long.
     """
     materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
-    told = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
+    metadata = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
     tags = materialization.get("tags") or {}
     pointer = tags.get(get_input_event_pointer_tag(upstream), "")
     return _Materialized(
         number,
         tags.get(DATA_VERSION_TAG, ""),
-        cast("int", told[_ROW_COUNT]["value"]) if _ROW_COUNT in told else 0,
+        cast("int", metadata[_ROW_COUNT]["value"]) if _ROW_COUNT in metadata else 0,
         tags.get(CODE_VERSION_TAG, ""),
         int(pointer) if pointer.isdigit() else None,
     )
 
 
-def _as_waiting(history: MonthStatus) -> MonthStatus:
-    under_way = history.standing in UNDER_WAY
-    return history if under_way else replace(history, standing=PartitionStatus.waiting, failed_at="", error="")
+def _as_queued(history: MonthStatus) -> MonthStatus:
+    if history.status in IN_PROGRESS:
+        return history
+    return replace(history, status=PartitionStatus.queued, failed_at="", error="")
 
 
-def _waiting_in_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[TripMonth]:
+def _requested_by_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[TripMonth]:
     """Return the months requested by a backfill that has not created their runs yet."""
     requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
     ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)} if requested else set()

@@ -42,25 +42,15 @@ def describe_exit(exit_code: int | None) -> str:
     For a signal, `exit_code` is either negative, as in Python, or 128 plus the signal, as in shells and containers.
     """
     if exit_code is None:
-        return "ended without a word: often too little memory"
-    if 0 <= exit_code <= _OF_SIGNALS:
+        return "ended without an error message, often because memory ran out"
+    if 0 <= exit_code <= _SIGNAL_BASE:
         return f"ended with status {exit_code}"
-    number = -exit_code if exit_code < 0 else exit_code - _OF_SIGNALS
-    hint = ": often too little memory" if number == signal.SIGKILL else ""
+    number = -exit_code if exit_code < 0 else exit_code - _SIGNAL_BASE
+    hint = ", often because memory ran out" if number == signal.SIGKILL else ""
     return f"was killed (signal {number}){hint}"
 
 
-_OF_SIGNALS = 128
-
-
-def process_name() -> str:
-    """Return an identifier of this process, which another process can pass to `lives`."""
-    return json.dumps(_this_process())
-
-
-def lives(process: str) -> bool:
-    """Return whether the process with this identifier is alive. Returns false for processes on other hosts."""
-    return _is_alive(json.loads(process))
+_SIGNAL_BASE = 128
 
 
 def _this_process() -> dict[str, str | int | float]:
@@ -88,7 +78,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         process = json.loads(run.tags.get(PROCESS_TAG, "{}"))
         if process.get("run") == run.run_id and process["host"] == socket.gethostname() and not _is_alive(process):
-            instance.report_run_failed(run, f"The process {process['pid']} that this run ran in is gone.")
+            instance.report_run_failed(run, f"The process that executed this run ({process['pid']}) no longer exists.")
             dead.append(run)
     return dead
 

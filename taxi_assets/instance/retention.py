@@ -9,19 +9,18 @@ from typing import cast
 
 import dagster as dg
 
-from taxi_assets.graph import run_colors
 from taxi_assets.instance._dagster import (
     BACKFILL_ID_TAG,
     BULK_ACTION_TERMINAL_STATUSES,
-    FINISHED_STATUSES,
     BulkActionsFilter,
     BulkActionStatus,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
 )
 from taxi_assets.instance.partition_status import newest_runs
+from taxi_assets.keys import run_colors
 
-_TOLD_OF_PARTITIONS = (
+_PARTITION_EVENTS = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
     dg.DagsterEventType.ASSET_OBSERVATION,
     # Dagster's UI uses the newest of these events to find failed partitions.
@@ -46,7 +45,7 @@ def remove_old_runs(instance: dg.DagsterInstance, ended_before: datetime) -> int
         record.dagster_run.run_id
         for record in records
         if run_colors(record.dagster_run)
-        and record.dagster_run.status in FINISHED_STATUSES
+        and record.dagster_run.is_finished
         and _ended(record) < ended_before.timestamp()
         and record.dagster_run.run_id not in needed
     }
@@ -64,30 +63,30 @@ def _ended(record: dg.RunRecord) -> float:
 
 def _needed(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
     """Return the IDs of the runs to keep."""
-    under_way = _backfills_under_way(instance, runs)
-    of_backfills = {run.run_id for run in runs if run.tags.get(BACKFILL_ID_TAG) in under_way}
-    return of_backfills | {run.run_id for run in newest_runs(runs).values()} | _tell_the_newest(instance)
+    unfinished = _unfinished_backfills(instance, runs)
+    of_backfills = {run.run_id for run in runs if run.tags.get(BACKFILL_ID_TAG) in unfinished}
+    return of_backfills | {run.run_id for run in newest_runs(runs).values()} | _with_newest_events(instance)
 
 
-def _backfills_under_way(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
+def _unfinished_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
     """Return the IDs of the backfills that are not finished.
 
     The daemon can mark a backfill as completed before its last run ends, so this also checks the runs.
     """
     statuses = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
-    asking = {backfill.backfill_id for backfill in instance.get_backfills(BulkActionsFilter(statuses=statuses))}
-    unfinished = [run for run in runs if run.status not in FINISHED_STATUSES]
-    return asking | {run.tags[BACKFILL_ID_TAG] for run in unfinished if BACKFILL_ID_TAG in run.tags}
+    requested = {backfill.backfill_id for backfill in instance.get_backfills(BulkActionsFilter(statuses=statuses))}
+    unfinished = [run for run in runs if not run.is_finished]
+    return requested | {run.tags[BACKFILL_ID_TAG] for run in unfinished if BACKFILL_ID_TAG in run.tags}
 
 
-def _tell_the_newest(instance: dg.DagsterInstance) -> set[str]:
+def _with_newest_events(instance: dg.DagsterInstance) -> set[str]:
     """Return the IDs of the runs with the newest event of each type for each partition of each asset."""
     from sqlalchemy import func, select
 
     events = SqlEventLogStorageTable.c
     newest = (
         select(func.max(events.id))
-        .where(events.dagster_event_type.in_([kind.value for kind in _TOLD_OF_PARTITIONS]))
+        .where(events.dagster_event_type.in_([kind.value for kind in _PARTITION_EVENTS]))
         .group_by(events.asset_key, events.partition, events.dagster_event_type)
     )
     with cast("SqlEventLogStorage", instance.event_log_storage).index_connection() as connection:

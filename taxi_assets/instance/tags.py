@@ -11,13 +11,6 @@ ASKED_BY_TAG = "taxi/asked_by"
 RESULT_TAG, NOT_PUBLISHED = "taxi/result", "not_published"
 """The result of a successful run that did not load its month."""
 
-ALERT_TAG, TOLD = ".dagster/taxi_alert", "told"
-"""Who sends the alert if a run fails.
-
-The value is the process of the command that executes the run, then `told` once it has sent the alert. Without this tag,
-the sensor sends the alert.
-"""
-
 REVISION_TAG = "taxi/revision"
 """The revision of the image whose code server defined a run's job. It is not set in a single-machine installation."""
 

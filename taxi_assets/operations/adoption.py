@@ -14,8 +14,9 @@ from typing import Any
 
 import dagster as dg
 
-from taxi_assets.errors import MissingUpstream, StoreError, TaxiAssetsError
-from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, UPSTREAM, asset_key
+from taxi_assets.connections import has_postgres_data, open_home, open_lake, open_postgres, open_warehouse
+from taxi_assets.errors import DamagedFile, MissingUpstream, TaxiAssetsError
+from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, UPSTREAM
 from taxi_assets.instance._dagster import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -25,15 +26,14 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.instance.partition_status import observed_versions, read_history
+from taxi_assets.keys import asset_key
 from taxi_assets.partitions import month_partitions
 from taxi_assets.settings import Settings
-from taxi_assets.stores.download import Version
-from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
-from taxi_assets.stores.files import locked
-from taxi_assets.stores.home import Home
+from taxi_assets.stores.files.home import Home
+from taxi_assets.stores.files.locks import locked
+from taxi_assets.stores.files.os_errors import translate_os_errors
 from taxi_assets.stores.lake import Lake, LakeObject
-from taxi_assets.stores.os_errors import translate_os_errors
-from taxi_assets.systems import open_lake, open_postgres, open_source, open_warehouse
+from taxi_assets.stores.source.download import Version
 from taxi_assets.tlc import parquet
 from taxi_assets.tlc.raw import count_rows, fingerprint
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers, count_passengers
@@ -87,10 +87,9 @@ def open_upgraded(settings: Settings) -> Iterator[dg.DagsterInstance]:
                     _print("Recognizing the months that the previous release loaded...")
                 months.append(found.month)
         except TaxiAssetsError as error:
-            reason = str(error).rstrip(".")
             _print(
-                f"warning: not all months that the previous release loaded are recognized yet: {reason}. After you fix "
-                "this, run taxi adopt, or any other command: it tries again."
+                f"warning: not all months that the previous release loaded are recognized yet: "
+                f"{error.explain()}\nAfter you fix this, run taxi adopt or any other command to try again."
             )
         if months:
             _print(f"Recognized: {format_by_color(months)}")
@@ -188,9 +187,8 @@ class _Stores:
 
     def _count(self, asset: str, month: TripMonth) -> dict[str, int]:
         """The row count of every month (`YYYY-MM`) in the table that contains `month`."""
-        embedded = asset == "postgres_trips" and not self.settings.postgres_url
-        if embedded and not EmbeddedPostgres(self.settings.home / "postgres").has_data():
-            return {}  # creating a server only to find it empty would take too long
+        if asset == "postgres_trips" and not has_postgres_data(self.settings):
+            return {}
         store = (open_warehouse if asset == "warehouse_trips" else open_postgres)(self.settings)
         if not store.total_rows(month):
             return {}
@@ -199,7 +197,7 @@ class _Stores:
 
     @cached_property
     def _home(self) -> Home:
-        return Home(self.settings.home, open_source(self.settings).suffix)
+        return open_home(self.settings)
 
     @cached_property
     def _lake(self) -> Lake:
@@ -305,11 +303,11 @@ class _Found:
         has the month, the counts that the previous release recorded for these files are used.
         """
         files = {"raw_trips": self._count_raw(), "clean_trips": self._footer.rows if self._footer else 0}
-        held = {**files, "lake_trips": self._lake.rows if self._lake else 0, **tables}
-        if any(held.values()):
+        counts = {**files, "lake_trips": self._lake.rows if self._lake else 0, **tables}
+        if any(counts.values()):
             records = {name: self._record(name) for name, rows in files.items() if not rows}
-            held |= {name: record.rows for name, record in records.items() if record}
-        return {name: rows for name, rows in held.items() if rows}
+            counts |= {name: record.rows for name, record in records.items() if record}
+        return {name: rows for name, rows in counts.items() if rows}
 
     def _count_raw(self) -> int:
         if self._raw is None:
@@ -327,9 +325,11 @@ class _Found:
             with translate_os_errors(self._clean):
                 return parquet.read_footer(self._clean)
         except pa.ArrowInvalid as error:
-            raise StoreError(
-                f"{self._clean} is not a Parquet file, or it is damaged: {error}. Run the step clean_trips again: taxi "
-                f"materialize --color {self.month.color} --months {self.month.month} --select clean_trips+"
+            raise DamagedFile(
+                f"{self._clean} is not a Parquet file, or is damaged: {error}.",
+                **self.month.facts,
+                asset="clean_trips",
+                path=str(self._clean),
             ) from error
 
     def _record(self, asset: str) -> _Record | None:
@@ -373,7 +373,7 @@ class _Found:
         self._instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 asset_key(self.month.color, asset),
-                description="Recognized: the store already held this month",
+                description="Recognized: the store already contained this month",
                 partition=self.month.month,
                 metadata={**(record.metadata if record else {}), _ROWS: self.rows[asset], _ADOPTED: True},
                 tags={

@@ -5,25 +5,25 @@ Not here: running them (`runs`), and submitting them (`backfills`).
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
 import dagster as dg
 
-from taxi_assets.errors import BadFile, SourceUnreachable, UnknownMonth
-from taxi_assets.instance.partition_status import read_history
-from taxi_assets.news import UNDER_WAY, MonthStatus, PartitionStatus, Plan
+from taxi_assets.connections import open_source
+from taxi_assets.errors import BadFile, NotAPartition, SourceUnreachable
+from taxi_assets.instance.partition_status import IN_PROGRESS, MonthStatus, PartitionStatus, read_history
 from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition
 from taxi_assets.settings import Settings
-from taxi_assets.stores.download import Version
-from taxi_assets.stores.source import Publication
-from taxi_assets.systems import open_source
+from taxi_assets.stores.source.download import Version
+from taxi_assets.stores.source.months import SourceVersion
 from taxi_assets.tlc.trips import TripMonth
 
-_Answer: TypeAlias = Publication | BadFile | SourceUnreachable | None
+_Lookup: TypeAlias = SourceVersion | BadFile | SourceUnreachable | None
 """The published file of a month, None if it is not published, or an error if that is not known."""
 
-_LOOKS_AT_ONCE = 8
+_CONCURRENT_LOOKUPS = 8
 """Concurrent requests to the source. Sequentially, a hundred months would take half a minute."""
 
 
@@ -33,6 +33,18 @@ class Which(StrEnum):
     all = "all"
     missing = "missing"
     failed = "failed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The months to load and the months to skip.
+
+    `wanted` maps each month, in load order, to its size at the source in bytes, or None if the size is not known.
+    `left_out` maps each skipped month to the reason.
+    """
+
+    wanted: dict[TripMonth, int | None] = field(default_factory=dict)
+    left_out: dict[TripMonth, str] = field(default_factory=dict)
 
 
 def plan_backfill(
@@ -48,16 +60,16 @@ def plan_backfill(
     possible: list[TripMonth] = []
     # The sort is stable, so it keeps the order of colors within a month.
     for month in sorted(months, key=lambda month: month.month, reverse=True):
-        why = why_not_a_partition(settings, month) or _why_not_wanted(histories.get(month), assets, which)
+        why = why_not_a_partition(settings, month) or _why_skipped(histories.get(month), assets, which)
         if why:
             plan.left_out[month] = why
         else:
             possible.append(month)
-    for month, published in _ask_source(settings, possible, assets):
+    for month, published in _look_up(settings, possible, assets):
         if isinstance(published, SourceUnreachable):
             raise published
         if isinstance(published, BadFile):
-            plan.left_out[month] = f"{NOT_PUBLISHED}, something else is in its place ({published})"
+            plan.left_out[month] = f"{NOT_PUBLISHED}: the source has something else at this address ({published})"
         else:
             _add(plan, month, published)
     return plan
@@ -76,13 +88,13 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
         if why == NOT_PUBLISHED:
             plan.left_out[month] = why
         elif why:
-            raise UnknownMonth(f"{month} is {why}.")
+            raise NotAPartition(f"{month} is {why}.")
     possible = [month for month in months if month not in plan.left_out]
-    answers = dict(_ask_source(settings, possible, assets))
-    unanswered = [answer for answer in answers.values() if isinstance(answer, SourceUnreachable)]
-    if unanswered and len(unanswered) == len(answers):
-        raise unanswered[0]
-    for month, published in answers.items():
+    found = dict(_look_up(settings, possible, assets))
+    unreachable = [error for error in found.values() if isinstance(error, SourceUnreachable)]
+    if unreachable and len(unreachable) == len(found):
+        raise unreachable[0]
+    for month, published in found.items():
         if isinstance(published, BadFile | SourceUnreachable):
             plan.wanted[month] = None
         else:
@@ -90,41 +102,41 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
     return plan
 
 
-def _add(plan: Plan, month: TripMonth, published: Publication | None) -> None:
+def _add(plan: Plan, month: TripMonth, published: SourceVersion | None) -> None:
     if published is None:
         plan.left_out[month] = NOT_PUBLISHED
     else:
         plan.wanted[month] = published.bytes
 
 
-def _ask_source(
+def _look_up(
     settings: Settings, months: Sequence[TripMonth], assets: Sequence[str]
-) -> Iterator[tuple[TripMonth, _Answer]]:
+) -> Iterator[tuple[TripMonth, _Lookup]]:
     """Look up months at the source concurrently. Without `raw_trips` in `assets`, it sends no requests."""
     if "raw_trips" not in assets:
-        yield from ((month, _UNASKED) for month in months)
+        yield from ((month, _NOT_CHECKED) for month in months)
         return
     source = open_source(settings)
 
-    def ask(month: TripMonth) -> _Answer:
+    def look_up(month: TripMonth) -> _Lookup:
         try:
-            return source.look(month)
+            return source.current_version(month)
         except (BadFile, SourceUnreachable) as error:
             return error
 
-    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
-        yield from zip(months, pool.map(ask, months), strict=True)
+    with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:
+        yield from zip(months, pool.map(look_up, months), strict=True)
 
 
-_UNASKED = Publication(Version(None, None), None)
+_NOT_CHECKED = SourceVersion(Version(None, None), None)
 
 
-def _why_not_wanted(history: MonthStatus | None, assets: Sequence[str], which: Which) -> str:
+def _why_skipped(history: MonthStatus | None, assets: Sequence[str], which: Which) -> str:
     """Why a backfill skips a month because of its status; empty if the backfill loads it."""
-    if history and history.standing in UNDER_WAY:
-        return f"{history.standing} already"
+    if history and history.status in IN_PROGRESS:
+        return f"already {history.status}"
     if which is Which.missing and history and all(name in history.rows for name in assets):
-        return "loaded already"
-    if which is Which.failed and (history is None or history.standing is not PartitionStatus.failed):
+        return "already loaded"
+    if which is Which.failed and (history is None or history.status is not PartitionStatus.failed):
         return "not failed"
     return ""

@@ -11,14 +11,14 @@ from functools import reduce
 from operator import or_
 from time import perf_counter
 from typing import cast
+from uuid import uuid4
 
 import dagster as dg
 
 from taxi_assets import errors
-from taxi_assets.graph import TRIP_ASSETS, asset_key, asset_of_step, is_trip_asset, job_name, step_key
+from taxi_assets.graph import TRIP_ASSETS, job_name
 from taxi_assets.instance._dagster import (
     SINGLETON_REPOSITORY_NAME,
-    DagsterInvalidAssetSelectionError,
     InMemoryJob,
     JobFailureData,
     LoadableTargetOrigin,
@@ -28,12 +28,12 @@ from taxi_assets.instance._dagster import (
     create_execution_plan,
     disable_dagster_warnings,
     execute_run,
-    make_new_run_id,
 )
 from taxi_assets.instance.failures import explain
 from taxi_assets.instance.processes import process_tags
-from taxi_assets.instance.tags import ALERT_TAG, ASKED_BY_TAG, NOT_PUBLISHED
-from taxi_assets.news import Progress, ProgressEvent
+from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED
+from taxi_assets.keys import asset_key, asset_of_step, is_trip_asset, step_key
+from taxi_assets.operations.progress import Progress, ProgressEvent
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 _MODULE = "taxi_assets.definitions"
@@ -46,16 +46,11 @@ ORIGIN = RemoteRepositoryOrigin(
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to run for each month: the assets, and whether to download a raw file that has not changed.
-
-    `teller` is the name of the command process that notifies the user about a failed run, so that the sensor does not
-    also do so; empty if there is none.
-    """
+class RunSpec:
+    """What to run for each month: the assets, and whether to download a raw file that has not changed."""
 
     assets: Sequence[str] = TRIP_ASSETS
     fresh: bool = False
-    teller: str = ""
 
     def selection(self, color: str) -> frozenset[dg.AssetKey] | None:
         """The assets of a color to run. None means the whole job, which avoids the cost of a selection."""
@@ -75,35 +70,34 @@ def run_month(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     month: TripMonth,
-    order: Order,
-    tell: Callable[[ProgressEvent], None],
+    spec: RunSpec,
+    report: Callable[[ProgressEvent], None],
 ) -> None:
-    """Run the assets in `order` for a month as one run of its color's job. `tell` receives each progress event."""
-    run_id, started = make_new_run_id(), perf_counter()
-    listener = Listener(month, run_id, tell)
+    """Run the assets in `spec` for a month as one run of its color's job. `report` receives each progress event."""
+    run_id, started = str(uuid4()), perf_counter()
+    listener = Listener(month, run_id, report)
     instance.add_event_listener(run_id, listener)
-    tell(ProgressEvent(month, Progress.started, run_id=run_id))
+    report(ProgressEvent(month, Progress.started, run_id=run_id))
     job = definitions.resolve_job_def(job_name(month.color))
-    selection, run_config = order.selection(month.color), order.run_config(month.color)
+    selection, run_config = spec.selection(month.color), spec.run_config(month.color)
     selected = job.get_subset(asset_selection=selection) if selection else job
     run = instance.create_run_for_job(
         selected,
         # Dagster would also select every check of the assets, including the one that requests other months.
-        create_execution_plan(selected, run_config, order.steps(month.color)) if selection else None,
+        create_execution_plan(selected, run_config, spec.steps(month.color)) if selection else None,
         run_id=run_id,
         run_config=run_config,
         tags={
             **job.run_tags,
             **job.get_tags_for_partition_key(month.month, selection),
             ASKED_BY_TAG: "cli",
-            **({ALERT_TAG: order.teller} if order.teller else {}),
             **process_tags(run_id),
         },
         asset_selection=selection,
         remote_job_origin=ORIGIN.get_job_origin(job.name),
     )
     result = execute_run(InMemoryJob(job), run, instance)
-    tell(
+    report(
         ProgressEvent(
             month,
             listener.end(success=result.success),
@@ -126,29 +120,29 @@ def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...
         return TRIP_ASSETS
     try:
         chosen = reduce(or_, map(_selection, selection.split(","))).resolve(definitions.resolve_asset_graph())
-    except (DagsterInvalidAssetSelectionError, dg.DagsterInvalidSubsetError) as error:
-        raise errors.BadSelection(f"the selection {selection!r} cannot be read: {error}") from error
+    except dg.DagsterError as error:
+        raise errors.BadSelection(f'The selection "{selection}" is invalid: {error}') from error
     names = {key.path[1] for key in chosen if is_trip_asset(key)}
     assets = tuple(name for name in TRIP_ASSETS if name in names)
     if not assets:
-        raise errors.BadSelection(f"the selection {selection!r} names none of {', '.join(TRIP_ASSETS)}")
+        raise errors.BadSelection(f'The selection "{selection}" matches none of {", ".join(TRIP_ASSETS)}.')
     return assets
 
 
-def _selection(words: str) -> dg.AssetSelection:
+def _selection(text: str) -> dg.AssetSelection:
     """Convert one part of a selection to an asset selection in all colors.
 
     A `+` before or after a name adds all upstream or downstream assets.
     """
-    named = re.fullmatch(r"(\+?)(\w+)(\+?)", words.strip())
-    if not named:
+    match = re.fullmatch(r"(\+?)(\w+)(\+?)", text.strip())
+    if not match:
         with disable_dagster_warnings():
-            return dg.AssetSelection.from_coercible([words])
-    before, name, after = named.groups()
+            return dg.AssetSelection.from_coercible([text])
+    before, name, after = match.groups()
     full = name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}"
     assets = dg.AssetSelection.assets(*(asset_key(color, full) for color in COLORS))
-    ways = ([assets.upstream()] if before else []) + ([assets.downstream()] if after else [])
-    return reduce(or_, ways, assets)
+    parts = ([assets.upstream()] if before else []) + ([assets.downstream()] if after else [])
+    return reduce(or_, parts, assets)
 
 
 _SUFFIX = "_trips"
@@ -160,10 +154,10 @@ class Listener:
     Steps log their progress at level INFO and their retries at level WARNING, and log nothing else at these levels.
     """
 
-    def __init__(self, month: TripMonth, run_id: str, tell: Callable[[ProgressEvent], None]) -> None:
+    def __init__(self, month: TripMonth, run_id: str, report: Callable[[ProgressEvent], None]) -> None:
         self.month = month
         self._run_id = run_id
-        self._tell = tell
+        self._report_event = report
         self.not_published = False
         self.failed_at = ""
         self.error = ""
@@ -174,39 +168,41 @@ class Listener:
         event = entry.dagster_event
         if event is None:
             if entry.step_key and (what := _LOGGED.get(int(entry.level))):
-                self._say(what, entry.step_key, detail=entry.user_message)
+                self._report(what, entry.step_key, detail=entry.user_message)
             return
         step = event.step_key or ""
         match event.event_type:
             case dg.DagsterEventType.STEP_START | dg.DagsterEventType.STEP_RESTARTED:
-                self._say(Progress.asset_started, step)
+                self._report(Progress.asset_started, step)
             case dg.DagsterEventType.STEP_UP_FOR_RETRY:
-                self._say(Progress.pause, step, detail=_explain_pause(event.step_retry_data.error))
+                self._report(Progress.retry_scheduled, step, detail=_explain_retry(event.step_retry_data.error))
             case dg.DagsterEventType.ASSET_MATERIALIZATION:
                 rows = event.step_materialization_data.materialization.metadata.get("dagster/partition_row_count")
                 if rows:  # the source asset reports no row count
-                    self._say(Progress.asset_done, step, cast("int", rows.value))
+                    self._report(Progress.asset_done, step, cast("int", rows.value))
             case dg.DagsterEventType.ASSET_OBSERVATION:
                 result = event.asset_observation_data.asset_observation.metadata.get("result")
                 self.not_published |= result is not None and result.value == NOT_PUBLISHED
             case dg.DagsterEventType.STEP_FAILURE:
-                self._hear_failure(asset_of_step(step), event.step_failure_data.error)
+                self._add_failure(asset_of_step(step), event.step_failure_data.error)
             case dg.DagsterEventType.RUN_FAILURE if not self.error:
                 # A run that another process marked as failed has only a message.
-                told = event.event_specific_data
-                error = told.error if isinstance(told, JobFailureData) else None
+                data = event.event_specific_data
+                error = data.error if isinstance(data, JobFailureData) else None
                 self.error = explain(error) or event.message or ""
                 self.trace = error.to_string() if error else ""
 
-    def _hear_failure(self, name: str, error: SerializableErrorInfo | None) -> None:
+    def _add_failure(self, name: str, error: SerializableErrorInfo | None) -> None:
         # After a failure, independent assets continue and may also fail.
-        said = explain(error)
-        self.error = f"{self.error}\n{name} failed too: {said}" if self.failed_at else said
+        reason = explain(error)
+        self.error = f"{self.error}\n{name} also failed: {reason}" if self.failed_at else reason
         self.failed_at = self.failed_at or name
         self.trace += error.to_string() if error else ""
 
-    def _say(self, what: Progress, step: str, rows: int | None = None, detail: str = "") -> None:
-        self._tell(ProgressEvent(self.month, what, asset_of_step(step), rows, run_id=self._run_id, detail=detail))
+    def _report(self, what: Progress, step: str, rows: int | None = None, detail: str = "") -> None:
+        self._report_event(
+            ProgressEvent(self.month, what, asset_of_step(step), rows, run_id=self._run_id, detail=detail)
+        )
 
     def end(self, *, success: bool) -> Progress:
         """The final progress of a finished run."""
@@ -215,10 +211,10 @@ class Listener:
         return Progress.not_published if self.not_published else Progress.done
 
 
-_LOGGED = {logging.INFO: Progress.progress, logging.WARNING: Progress.setback}
+_LOGGED = {logging.INFO: Progress.progress, logging.WARNING: Progress.attempt_failed}
 
 
-def _explain_pause(again: SerializableErrorInfo | None) -> str:
+def _explain_retry(request: SerializableErrorInfo | None) -> str:
     """Describe in one line when and why a step will be retried."""
-    said = again.message.partition(": ")[2].strip() if again else ""
-    return f"{said}: {explain(again).partition(chr(10))[0]}"
+    when = request.message.partition(": ")[2].strip() if request else ""
+    return f"{when}: {explain(request).partition(chr(10))[0]}"

@@ -12,43 +12,43 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from taxi_assets.errors import StoreError
+from taxi_assets.errors import TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, open_instance, translate_history_errors
 from taxi_assets.instance.processes import describe_exit, fail_dead_runs
-from taxi_assets.news import ENDS, Progress, ProgressEvent
-from taxi_assets.operations.runs import Order, run_month
+from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
+from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 
 _LONG_LOG = 10 << 20
 """Maximum bytes of a worker log. A new worker deletes a larger log from earlier commands."""
 
-_GOODBYE_S = 10.0
+EXIT_TIMEOUT_S = 10.0
 """Seconds to wait for a worker to exit before killing it."""
 
 
 def run_months(
-    settings: Settings, months: Sequence[TripMonth], order: Order, workers: int
+    settings: Settings, months: Sequence[TripMonth], spec: RunSpec, workers: int
 ) -> Generator[ProgressEvent, None, None]:
     """Run months in at most `workers` processes and yield progress events until all months finish.
 
     A month that fails, or whose process dies, does not affect the others. If the iterator is closed early, active runs
     are stopped and marked as failed.
     """
-    waiting = deque(months)
-    crew = [_Worker(number, settings, order) for number in range(min(workers, len(months)))]
+    queue = deque(months)
+    pool = [_Worker(number, settings, spec) for number in range(min(workers, len(months)))]
     try:
-        for worker in crew:
-            worker.give(waiting.popleft())
-        while busy := [worker for worker in crew if worker.month]:
+        for worker in pool:
+            worker.assign(queue.popleft())
+        while busy := [worker for worker in pool if worker.month]:
             for ready in wait([worker.connection for worker in busy]):
                 worker = next(worker for worker in busy if worker.connection is ready)
-                yield worker.hear()
-                if worker.month is None and waiting:
-                    worker.give(waiting.popleft())
+                yield worker.receive()
+                if worker.month is None and queue:
+                    worker.assign(queue.popleft())
     finally:
-        for worker in crew:
-            worker.dismiss()
+        for worker in pool:
+            worker.stop()
         with open_instance(settings.home) as instance:
             fail_dead_runs(instance)
 
@@ -56,68 +56,68 @@ def run_months(
 class _Worker:
     """A process that runs one month at a time. It is replaced if it dies."""
 
-    def __init__(self, number: int, settings: Settings, order: Order) -> None:
+    def __init__(self, number: int, settings: Settings, spec: RunSpec) -> None:
         self._log = dagster_home(settings.home) / f"worker-{number}.log"
-        self._order = order
+        self._spec = spec
         # The fork server may have been started with a different environment.
         self._environment = {**os.environ, **settings.places()}
         if self._log.exists() and self._log.stat().st_size > _LONG_LOG:
             self._log.unlink()
         self.month: TripMonth | None = None
-        self._pauses = False
+        self._waits_for_retry = False
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(theirs, self._log, self._order, self._environment), daemon=True
+            target=_run_worker, args=(theirs, self._log, self._spec, self._environment), daemon=True
         )
         self._process.start()
         theirs.close()
 
-    def give(self, month: TripMonth) -> None:
+    def assign(self, month: TripMonth) -> None:
         """Send a month to the worker. If its process is dead, start a new one first."""
         if not self._process.is_alive():
             self._start()
         self.month = month
-        # If the process died in the meantime, the next `hear` reports it.
+        # If the process died in the meantime, the next `receive` reports it.
         with suppress(BrokenPipeError):
             self.connection.send(month)
 
-    def hear(self) -> ProgressEvent:
+    def receive(self) -> ProgressEvent:
         """Receive the next progress event. If the process died, it is a failed event."""
         try:
-            news: ProgressEvent = self.connection.recv()
+            event: ProgressEvent = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            news = self._death()
-        self._pauses = news.what is Progress.pause
-        if news.what in ENDS:
+            event = self._exit_event()
+        self._waits_for_retry = event.what is Progress.retry_scheduled
+        if event.what in ENDS:
             self.month = None
-        return news
+        return event
 
-    def _death(self) -> ProgressEvent:
+    def _exit_event(self) -> ProgressEvent:
         self._process.join()
         assert self.month  # noqa: S101  # called only for a worker with a month
-        how = describe_exit(self._process.exitcode)
-        return ProgressEvent(self.month, Progress.failed, error=f"its process {how}.\nWhat it said is in {self._log}")
+        error = f"The process of the run {describe_exit(self._process.exitcode)}. Its output is in {self._log}."
+        return ProgressEvent(self.month, Progress.failed, error=error)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Close the connection so that an idle worker exits. Stop a worker that has a month or does not exit."""
         self.connection.close()
-        if self.month and self._pauses:
+        if self.month and self._waits_for_retry:
             self._process.kill()  # Dagster ignores signals while it waits for a retry, and no step is active
         elif self.month:
             self._process.terminate()
-        self._process.join(_GOODBYE_S)
+        self._process.join(EXIT_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
 
-def _work(connection: Connection, log: Path, order: Order, environment: Mapping[str, str]) -> None:
+def _run_worker(connection: Connection, log: Path, spec: RunSpec, environment: Mapping[str, str]) -> None:
     """Run a worker process: receive months and send progress events until the parent closes the connection."""
-    _say_to(log)
+    _redirect_output(log)
     os.environ.clear()
     os.environ.update(environment)
     # Ctrl-C must reach only the parent, which stops its workers.
@@ -134,12 +134,12 @@ def _work(connection: Connection, log: Path, order: Order, environment: Mapping[
                 return
             try:
                 with translate_history_errors(settings.home):
-                    run_month(definitions, instance, month, order, connection.send)
-            except StoreError as error:
-                connection.send(ProgressEvent(month, Progress.failed, error=str(error)))
+                    run_month(definitions, instance, month, spec, connection.send)
+            except TaxiAssetsError as error:
+                connection.send(ProgressEvent(month, Progress.failed, error=error.explain()))
 
 
-def _say_to(log: Path) -> None:
+def _redirect_output(log: Path) -> None:
     """Redirect the output of this process, including Dagster's log, to a file: only the parent uses the terminal."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)

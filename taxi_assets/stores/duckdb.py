@@ -14,12 +14,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadQuery, CountMismatch, MissingUpstream, SettingsError, StoreBusy, StoreError
-from taxi_assets.stores.answers import Answer
-from taxi_assets.stores.files import locked, probe_folder
-from taxi_assets.stores.inventory import StoredItem, hold_rows
-from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.os_errors import describe_free_space, translate_os_error, translate_os_errors
+from taxi_assets.errors import (
+    BadQuery,
+    DuckDBError,
+    IncompatibleTable,
+    InputChanged,
+    InvalidWarehouseUrl,
+    NothingLoaded,
+    StoreError,
+    WarehouseOpenElsewhere,
+)
+from taxi_assets.stores.files.locks import locked
+from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_error, translate_os_errors
+from taxi_assets.stores.files.staging import probe_folder
+from taxi_assets.stores.inventory import StoredItem, row_items
+from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
+from taxi_assets.stores.query_result import QueryResult
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.summary import MonthSummary, no_rows
@@ -63,9 +73,10 @@ class DuckDBWarehouse:
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
         """Replace the month with the rows of the lake object, atomically, and return the row count of the table.
 
-        Raises CountMismatch if it differs from `rows`; the month is then unchanged.
+        Raises InputChanged if it differs from `rows`, and MissingUpstream or DamagedFile if the object is missing or
+        damaged. The month is then unchanged.
         """
-        with self._opened(f"load {month} from {lake_object.uri}", read_only=False) as database:
+        with self._opened(f"load {month} from {lake_object.uri}", month, read_only=False) as database:
             # Closing the database rolls back whatever is not committed.
             database.begin()
             if not _has_table(database, month):
@@ -74,9 +85,11 @@ class DuckDBWarehouse:
             _insert(database, month, lake_object)
             loaded = _count(database, month)
             if loaded != rows:
-                raise CountMismatch(
-                    f"{month}: {lake_object.uri} gave {loaded} rows of the month, expected {rows}. The warehouse was "
-                    "left as it was: run lake_trips again, then this",
+                raise InputChanged(
+                    f'{month} was not loaded: "{lake_object.uri}" has {loaded:,} rows of the month. Expected {rows:,}.',
+                    **month.facts,
+                    uri=lake_object.uri,
+                    asset="lake_trips",
                     seen=loaded,
                     expected=rows,
                 )
@@ -91,14 +104,14 @@ class DuckDBWarehouse:
         """Return the number of rows of the month, or 0 if it was never loaded."""
         if not self._exists():
             return 0
-        with self._opened(f"count {month}") as database:
+        with self._opened(f"count the rows of {month}", month) as database:
             return _count(database, month) if _has_table(database, month) else 0
 
     def total_rows(self, month: TripMonth) -> int:
         """Return the row count of the month's table, over all months, or 0 if it does not exist."""
         if not self._exists():
             return 0
-        with self._opened(f"count the rows of {month.table}") as database:
+        with self._opened(f"count the rows of {month.table}", month) as database:
             return _total_rows(database, month) if _has_table(database, month) else 0
 
     def summarize(self, month: TripMonth) -> MonthSummary:
@@ -106,45 +119,42 @@ class DuckDBWarehouse:
         layout = LAYOUTS[month.color]
         if not self._exists():
             return no_rows(layout)
-        with self._opened(f"summarize {month}") as database:
+        with self._opened(f"summarize {month}", month) as database:
             return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
-    def held(self, month: TripMonth) -> list[StoredItem]:
+    def stored_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the month as a stored item with its row count, or an empty list if it has no rows."""
-        return hold_rows(self._said(month), self.count(month))
+        return row_items(self._location(month), self.count(month))
 
     def remove(self, month: TripMonth) -> list[StoredItem]:
         """Delete the month's rows in one transaction and return what was deleted. The table stays, even if empty."""
         if not self._exists():
             return []
-        with self._opened(f"remove {month}", read_only=False) as database:
+        with self._opened(f"delete {month}", month, read_only=False) as database:
             database.begin()
             if not _has_table(database, month):
                 return []
             rows = _count(database, month)
             _delete(database, month)
             database.commit()
-        return hold_rows(self._said(month), rows)
+        return row_items(self._location(month), rows)
 
-    def query(self, sql: str) -> Answer:
+    def query(self, sql: str) -> QueryResult:
         """Run SQL on a read-only connection and return its result.
 
-        Raises BadQuery for invalid SQL, and MissingUpstream if the database does not exist yet.
+        Raises BadQuery for invalid SQL, and NothingLoaded if the database does not exist yet.
         """
         import duckdb
 
         if not self._exists():
-            raise MissingUpstream(
-                f"there is no warehouse yet: expected {self.path}. Load a month first, such as with "
-                "taxi materialize --color yellow --months 2021-01"
-            )
-        with self._opened("answer") as database:
+            raise NothingLoaded(f'The warehouse "{self.path}" does not exist yet.', path=str(self.path))
+        with self._opened("run the query") as database:
             try:
-                answer = database.execute(sql)
-                rows = answer.fetchall() if answer else []  # DuckDB returns None for an empty statement
+                result = database.execute(sql)
+                rows = result.fetchall() if result else []  # DuckDB returns None for an empty statement
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-                raise BadQuery(f"DuckDB cannot answer this: {error}") from error
-            return Answer([column[0] for column in database.description or []], rows)
+                raise BadQuery(f"DuckDB rejected the query: {error}", path=str(self.path)) from error
+            return QueryResult([column[0] for column in database.description or []], rows)
 
     def probe(self) -> str:
         """Create a test table, roll it back, and return the status in one sentence. Raises StoreError.
@@ -152,20 +162,20 @@ class DuckDBWarehouse:
         Does not create the database if it does not exist yet.
         """
         probe_folder(self.path.parent)
-        room = describe_free_space(self.path.parent)
+        free_space = describe_free_space(self.path.parent)
         if not self._exists():
-            return f"{self.path} is not there yet, the first load makes it; {room}"
+            return f"{self.path} does not exist yet: the first load creates it; {free_space}"
         # If a load holds the lock for longer, report it instead of waiting.
-        hurried = DuckDBWarehouse(self.path, min(self.wait_s, _PROBE_WAIT_S))
-        with hurried._opened("make a table", read_only=False) as database:
+        brief = DuckDBWarehouse(self.path, min(self.wait_s, _PROBE_WAIT_S))
+        with brief._opened("create a table", read_only=False) as database:
             database.begin()
             database.execute(f"CREATE TABLE taxi_assets_probe_{secrets.token_hex(4)} (x INTEGER)")
             tables = sum(_has_table(database, TripMonth(color, _ANY_MONTH)) for color in COLORS)
             database.rollback()
         size = self.path.stat().st_size
-        return f"{self.path} can be written to; tables: {tables} of {len(COLORS)}, {size / 1e6:,.1f} MB; {room}"
+        return f"{self.path} is writable; tables: {tables} of {len(COLORS)}, {size / 1e6:,.1f} MB; {free_space}"
 
-    def _said(self, month: TripMonth) -> str:
+    def _location(self, month: TripMonth) -> str:
         return f"{month.table} in {self.path}"
 
     def _exists(self) -> bool:
@@ -173,7 +183,10 @@ class DuckDBWarehouse:
             return self.path.exists()
 
     @contextmanager
-    def _opened(self, doing: str, *, read_only: bool = True) -> Iterator["duckdb.DuckDBPyConnection"]:
+    def _opened(
+        self, task: str, month: TripMonth | None = None, *, read_only: bool = True
+    ) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """Hold the lock and open the database. DuckDB's errors are raised with `task` and the month in them."""
         import duckdb
 
         with locked(self.path.with_name(f"{self.path.name}.lock"), f"the warehouse {self.path}", self.wait_s):
@@ -183,8 +196,9 @@ class DuckDBWarehouse:
                 with _connect(self.path, read_only=read_only) as database:
                     yield database
             except duckdb.Error as error:
-                raise _refusal(error, self.path) or StoreError(
-                    f"the warehouse {self.path} could not {doing}: {error}. {_if_damaged(self.path)}"
+                facts = month.facts if month else {}
+                raise _failure(
+                    error, self.path, f'In the warehouse "{self.path}", DuckDB could not {task}', **facts
                 ) from error
 
 
@@ -201,16 +215,26 @@ def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
         return duckdb.connect(path, read_only=read_only, config=_READING if read_only else _LOADING)
     except duckdb.Error as error:
         if "Could not set lock" in str(error):
-            raise StoreBusy(
-                f"another program has the warehouse open: {error}. Close it there, then run again"
+            raise WarehouseOpenElsewhere(
+                f'Another program has the warehouse "{path}" open: {_reason(error)}.', path=str(path)
             ) from error
-        raise _refusal(error, path) or StoreError(
-            f"{path} cannot be opened: {str(error).rstrip('.!')}. Expected a DuckDB database. {_if_damaged(path)}"
-        ) from error
+        raise _failure(error, path, f'DuckDB could not open the warehouse "{path}"') from error
 
 
-def _refusal(error: "duckdb.Error", path: Path) -> StoreError | None:
-    """Return a StoreError if DuckDB's message contains an OS error on the database file.
+def _failure(error: "duckdb.Error", path: Path, failed: str, **facts: str) -> StoreError:
+    """Return the error for an OS error on the database file, or a DuckDBError whose message starts with `failed`."""
+    return _os_error(error, path) or DuckDBError(
+        f"{failed}: {_reason(error)}.", path=str(path), file=path.name, **facts
+    )
+
+
+def _reason(error: "duckdb.Error") -> str:
+    """Return DuckDB's message on one line, without the SQL statement."""
+    return " ".join(str(error).partition("\nLINE ")[0].split()).rstrip(".!")
+
+
+def _os_error(error: "duckdb.Error", path: Path) -> StoreError | None:
+    """Return the translated OS error if DuckDB's message contains one on the database file.
 
     DuckDB passes OS errors on as text only. Returns None for other errors, including those on a file named in a query.
     """
@@ -222,23 +246,19 @@ def _refusal(error: "duckdb.Error", path: Path) -> StoreError | None:
     return None
 
 
-def _if_damaged(path: Path) -> str:
-    return f"If it is damaged, or something else, move it away together with {path.name}.wal and load its months again"
-
-
 def _create_database(path: Path) -> None:
     """Create an empty database at `path` atomically: DuckDB cannot open one whose creation was interrupted."""
     import duckdb
 
-    fresh = path.with_name(f".{path.name}.new")
+    new = path.with_name(f".{path.name}.new")
     try:
         with translate_os_errors(path):
-            fresh.unlink(missing_ok=True)
-            duckdb.connect(fresh).close()
-            fresh.replace(path)
+            new.unlink(missing_ok=True)
+            duckdb.connect(new).close()
+            new.replace(path)
     except duckdb.Error as error:
-        fresh.unlink(missing_ok=True)
-        raise _refusal(error, path) or StoreError(f"the warehouse {path} could not be made: {error}") from error
+        new.unlink(missing_ok=True)
+        raise _failure(error, path, f'DuckDB could not create the warehouse "{path}"') from error
 
 
 def _columns(month: TripMonth) -> tuple[Column, ...]:
@@ -246,7 +266,7 @@ def _columns(month: TripMonth) -> tuple[Column, ...]:
 
 
 def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
-    """Whether the month's table exists. Raises StoreError if its columns are not the expected ones."""
+    """Whether the month's table exists. Raises IncompatibleTable if its columns are not the expected ones."""
     found = {
         f"{name} {kind}"
         for name, kind in database.execute(
@@ -257,10 +277,13 @@ def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
     }
     expected = {f"{column.name} {TYPES[column.kind]}" for column in _columns(month)}
     if found and found != expected:
-        missing, unknown = (", ".join(sorted(names)) or "none" for names in (expected - found, found - expected))
-        raise StoreError(
-            f"the table {month.table} has other columns than {month.color} months. Missing: {missing}. Not expected: "
-            f"{unknown}. Rename it (ALTER TABLE {month.table} RENAME TO ...), then load the months again"
+        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (expected - found, found - expected))
+        raise IncompatibleTable(
+            f'The table "{month.table}" has other columns than those of {month.color} months. Missing: {missing}. '
+            f"Unexpected: {unexpected}.",
+            table=month.table,
+            missing=missing,
+            unexpected=unexpected,
         )
     return bool(found)
 
@@ -279,9 +302,20 @@ def _delete(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
 
 
 def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object: LakeObject) -> None:
+    """Insert the rows of the object. Raises MissingUpstream if it does not exist, and DamagedFile if it is damaged."""
+    import duckdb
+
     # Select columns by name, so that a column missing from the object is an error rather than a column of nulls.
     names = ", ".join(f'"{column.name}"' for column in _columns(month))
-    database.execute(f"INSERT INTO {month.table} ({names}) SELECT {names} FROM read_parquet(?)", [lake_object.uri])
+    try:
+        database.execute(f"INSERT INTO {month.table} ({names}) SELECT {names} FROM read_parquet(?)", [lake_object.uri])
+    except duckdb.Error as error:
+        if not Path(lake_object.uri).exists():
+            raise missing_object(month, lake_object.uri) from error
+        # The SQL is valid, so these errors are about the object. For damaged rows, DuckDB raises the base class.
+        if type(error) is duckdb.Error or isinstance(error, (duckdb.ProgrammingError, duckdb.DataError)):
+            raise damaged_object(month, lake_object.uri, _reason(error)) from error
+        raise
 
 
 def _count(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> int:
@@ -313,11 +347,11 @@ def _catalog(path: Path) -> str:
 
 
 def open_duckdb(url: str) -> DuckDBWarehouse:
-    """Return the warehouse for a URL such as `duckdb:///path/file.duckdb`. Raises SettingsError for any other URL."""
-    scheme, _, place = url.partition("://")
-    if scheme != "duckdb" or not place.startswith("/"):
-        raise SettingsError(
-            f"TAXI_WAREHOUSE_URL: a warehouse cannot be at {url.partition(':')[0]}://: expected duckdb:///path or "
-            "bigquery://project/dataset"
+    """Return the warehouse for a URL such as `duckdb:///path/file.duckdb`. Raises InvalidWarehouseUrl for any other."""
+    path = url.removeprefix("duckdb:///")
+    if path == url:
+        scheme = f"{url.partition(':')[0]}://"
+        raise InvalidWarehouseUrl(
+            f'The URL of the warehouse starts with "{scheme}". Expected "duckdb:///" or "bigquery://".', seen=scheme
         )
-    return DuckDBWarehouse(Path(place[1:]))
+    return DuckDBWarehouse(Path(path))

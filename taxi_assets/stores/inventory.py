@@ -9,9 +9,6 @@ from pathlib import Path
 
 from taxi_assets.tlc.trips import TripMonth
 
-STORES = ("raw", "clean", "lake", "warehouse", "postgres")
-"""The names of the stores in the user interface, in pipeline order."""
-
 
 @dataclass(frozen=True)
 class StoredItem:
@@ -26,19 +23,19 @@ class StoredItem:
 class Inventory:
     """The operations of a store that a wipe needs.
 
-    `held` returns the stored items of a month. `remove` deletes them and returns what it deleted, which can be less
-    than `held` returned if another process deleted some of them first. Both raise StoreError.
+    `items` returns the stored items of a month. `remove` deletes them and returns what it deleted, which can be less
+    than `items` returned if another process deleted some of them first. Both raise StoreError.
     """
 
-    held: Callable[[TripMonth], Sequence[StoredItem]]
+    items: Callable[[TripMonth], Sequence[StoredItem]]
     remove: Callable[[TripMonth], Sequence[StoredItem]]
 
 
-def hold_files(*places: Path) -> list[StoredItem]:
+def file_items(*places: Path) -> list[StoredItem]:
     """Return the existing files among `places` as stored items."""
     return [StoredItem(str(place), bytes=place.stat().st_size) for place in places if place.is_file()]
 
 
-def hold_rows(place: str, rows: int) -> list[StoredItem]:
+def row_items(place: str, rows: int) -> list[StoredItem]:
     """Return a table partition as a stored item, or an empty list if it has no rows."""
     return [StoredItem(place, rows=rows)] if rows else []

@@ -6,7 +6,7 @@ Not here: which of them are transient.
 import re
 
 
-def said_by_network(error: BaseException) -> str:
+def describe_network_error(error: BaseException) -> str:
     """Return the message of the innermost error, without the query string of any URL.
 
     Query strings are removed because they may contain secrets, such as the signature of a signed URL.
@@ -18,7 +18,7 @@ def said_by_network(error: BaseException) -> str:
         inner = cause
     text = re.sub(r"\?[^\s'\")]*", "", str(inner))
     text = (text.partition("): ")[2] or text).rstrip(".")
-    return f"the proxy: {text}" if isinstance(error, ProxyError) else text
+    return f"proxy error: {text}" if isinstance(error, ProxyError) else text
 
 
 def _inner(error: BaseException) -> object:

@@ -6,35 +6,38 @@ Not here: the servers.
 import errno
 import socket
 
-from taxi_assets.errors import StoreError
+from taxi_assets.errors import AddressNotAvailable, PortInUse, PortNotPermitted
 
-_TRIED = 100
+_PORTS_TO_TRY = 100
 
 
-def require_free_port(host: str, port: int, choose: str) -> None:
+def require_free_port(host: str, port: int) -> None:
     """Raise StoreError if this process cannot listen on `port` of `host`.
 
-    `choose` ends the message and says how to choose another port; its placeholder `{port}` is replaced by a free one.
+    PortInUse and PortNotPermitted have a port that is free as the fact `free_port`.
     """
-    error = _in_the_way(host, port)
+    error = _listen(host, port)
     if error is None:
         return
     if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-        said = str(error.strerror).partition(" (")[0]
-        raise StoreError(f"nobody can listen on {host}: {said}. Expected an address of this machine") from error
-    other = next((other for other in _others(port) if _in_the_way(host, other) is None), 0)
-    taken = error.errno == errno.EADDRINUSE
-    why = "another program listens there. End that" if taken else "this user may not listen there. Run this as root"
-    raise StoreError(f"port {port} of {host} cannot be had: {why}, or {choose.format(port=other)}") from error
+        reason = str(error.strerror).partition(" (")[0]
+        raise AddressNotAvailable(
+            f'The address "{host}" is not available on this machine: {reason}.', address=host
+        ) from error
+    free_port = next((other for other in _candidates(port) if _listen(host, other) is None), 0)
+    facts: dict[str, str | int] = {"address": host, "port": port, "free_port": free_port}
+    if error.errno == errno.EADDRINUSE:
+        raise PortInUse(f"Another program is listening on port {port} of {host}.", **facts) from error
+    raise PortNotPermitted(f"This user is not allowed to listen on port {port} of {host}.", **facts) from error
 
 
-def _others(port: int) -> range:
+def _candidates(port: int) -> range:
     first = max(port + 1, 1024)
-    return range(first, min(first + _TRIED, 65536))
+    return range(first, min(first + _PORTS_TO_TRY, 65536))
 
 
-def _in_the_way(host: str, port: int) -> OSError | None:
-    """Return the error from listening on the port, or None if it is free."""
+def _listen(host: str, port: int) -> OSError | None:
+    """Listen on the port for a moment. Returns the error, or None if the port is free."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from taxi_assets.errors import StoreError
+from taxi_assets.errors import DamagedFile, MissingUpstream
 from taxi_assets.tlc import quality
-from taxi_assets.tlc.quality import Figures, Finding, Rule
+from taxi_assets.tlc.quality import Figures, QualityFinding, Rule
 from taxi_assets.tlc.schema import ZONES, Column, Layout
 from taxi_assets.tlc.trips import TripMonth
 
@@ -30,7 +30,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
 }
 
-_HASHED_ROWS = 2_000_000
+MAX_HASHED_ROWS = 2_000_000
 """Maximum number of rows to check for duplicates, at 8 bytes each. Larger months are sampled to about this size."""
 
 _SHOWN = 5
@@ -42,17 +42,19 @@ class MonthProfile:
     """The row count of a month, and the finding of each rule of its color, by rule name."""
 
     rows: int
-    findings: Mapping[str, Finding]
+    findings: Mapping[str, QualityFinding]
 
 
-def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile:
+def profile_month(
+    clean: Path, layout: Layout, month: TripMonth, *, max_hashed_rows: int = MAX_HASHED_ROWS
+) -> MonthProfile:
     """Count the rows of the clean file `clean`, and the rows that break each rule of the month's color.
 
     The file has the columns of `layout`, which is the month's layout. Details of the findings: `codes_in_dictionary`
     has, by column, the most frequent undefined values and the number of rows with undefined values; `pickups_in_month`
     has `earliest_pickup` and `latest_pickup`; `duplicates` has `sample` if it read only some of the rows.
 
-    Raises StoreError, with the file's path, if the file is missing, is damaged or has other columns.
+    Raises MissingUpstream if the file does not exist, and DamagedFile if it is damaged or has other columns.
     """
     import duckdb
 
@@ -61,39 +63,45 @@ def profile_month(clean: Path, layout: Layout, month: TripMonth) -> MonthProfile
             figures = _figures(layout, month)
             sql = f"SELECT {', '.join(figures.values())} FROM read_parquet(?)"
             [values] = database.execute(sql, [str(clean)]).fetchall()
-            answer = dict(zip(figures, values, strict=True))
-            duplicates = _find_duplicates(database, clean, layout, answer["rows"])
+            result = dict(zip(figures, values, strict=True))
+            duplicates = _find_duplicates(database, clean, layout, result["rows"], max_hashed_rows)
     except (duckdb.Error, UnicodeDecodeError) as error:  # the latter if DuckDB's message contains damaged bytes
+        facts = {**month.facts, "path": str(clean), "asset": "clean_trips"}
+        if not clean.exists():
+            raise MissingUpstream(f'The clean file of {month} does not exist: "{clean}".', **facts) from error
         reason = str(error).partition("\n")[0].rstrip(".!")
-        raise StoreError(
+        raise DamagedFile(
             f'The clean file "{clean}" could not be read: {reason}. Expected a Parquet file with the columns of '
-            f"{month.color} months. Materialize clean_trips again for {month}"
+            f"{month.color} months.",
+            **facts,
         ) from error
     findings = {
         rule.name: duplicates
         if rule is quality.DUPLICATES
-        else Finding(answer["rows"], answer[rule.name], _details(rule, layout, answer))
+        else QualityFinding(result["rows"], result[rule.name], _details(rule, layout, result))
         for rule in quality.rules_of(layout)
     }
-    return MonthProfile(answer["rows"], MappingProxyType(findings))
+    return MonthProfile(result["rows"], MappingProxyType(findings))
 
 
-def _find_duplicates(database: "duckdb.DuckDBPyConnection", clean: Path, layout: Layout, rows: int) -> Finding:
+def _find_duplicates(
+    database: "duckdb.DuckDBPyConnection", clean: Path, layout: Layout, rows: int, max_hashed_rows: int
+) -> QualityFinding:
     """Count the rows that repeat an earlier row of the file in all columns, by comparing 64-bit row hashes.
 
-    In a file with more than `_HASHED_ROWS` rows, only the rows whose hash falls into one of k buckets are compared.
+    In a file with more than `max_hashed_rows` rows, only the rows whose hash falls into one of k buckets are compared.
     Equal rows have the same hash, so the sample contains either all copies of a row or none.
     """
     import numpy as np
 
-    buckets = max(1, ceil(rows / _HASHED_ROWS))
+    buckets = max(1, ceil(rows / max_hashed_rows))
     columns = ", ".join(f'"{name}"' for name in layout.names)
     sql = f"SELECT hash({columns}) AS row_hash FROM read_parquet(?) WHERE row_hash % {buckets} = 0"
     # Sorting the hashes needs half the memory of DuckDB's count(DISTINCT).
     hashes = np.asarray(database.execute(sql, [str(clean)]).fetchnumpy()["row_hash"])
     hashes.sort()
     repeats = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
-    return Finding(len(hashes), repeats, {} if buckets == 1 else {"sample": f"1 in {buckets} rows"})
+    return QualityFinding(len(hashes), repeats, {} if buckets == 1 else {"sample": f"1 in {buckets} rows"})
 
 
 def _figures(layout: Layout, month: TripMonth) -> dict[str, str]:
@@ -135,7 +143,7 @@ def _negative_totals(layout: Layout, _: TripMonth) -> str:
     return f'"{layout.total}" < 0'
 
 
-def _strays(layout: Layout, month: TripMonth) -> str:
+def _pickups_outside_month(layout: Layout, month: TripMonth) -> str:
     return f"\"{layout.pickup}\" < DATE '{month.first_day}' OR \"{layout.pickup}\" >= DATE '{month.end}'"
 
 
@@ -146,19 +154,19 @@ _OFFENDING: Mapping[str, Callable[[Layout, TripMonth], str]] = MappingProxyType(
         quality.CODES_IN_DICTIONARY.name: _undefined_codes,
         quality.DROPOFF_NOT_BEFORE_PICKUP.name: _early_dropoffs,
         quality.NEGATIVE_MONEY.name: _negative_totals,
-        quality.PICKUPS_IN_MONTH.name: _strays,
+        quality.PICKUPS_IN_MONTH.name: _pickups_outside_month,
     }
 )
 
 
-def _details(rule: Rule, layout: Layout, answer: Mapping[str, Any]) -> Figures:
+def _details(rule: Rule, layout: Layout, result: Mapping[str, Any]) -> Figures:
     if rule is quality.CODES_IN_DICTIONARY:
-        counted = {column.name: answer[f"{column.name} rows"] for column in layout.coded}
+        counted = {column.name: result[f"{column.name} rows"] for column in layout.coded}
         return {
-            name: f"{', '.join(map(str, answer[f'{name} values']))} ({rows} row{'' if rows == 1 else 's'})"
+            name: f"{', '.join(map(str, result[f'{name} values']))} ({rows} row{'' if rows == 1 else 's'})"
             for name, rows in counted.items()
             if rows
         }
     if rule is quality.PICKUPS_IN_MONTH:
-        return {name: str(answer[name]) for name in ("earliest_pickup", "latest_pickup") if answer[name] is not None}
+        return {name: str(result[name]) for name in ("earliest_pickup", "latest_pickup") if result[name] is not None}
     return {}

@@ -5,9 +5,9 @@ Not here: the warehouses themselves (`duckdb`, `bigquery`).
 
 from typing import Protocol
 
-from taxi_assets.stores.answers import Answer
 from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.query_result import QueryResult
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
@@ -39,21 +39,21 @@ class Warehouse(Protocol):
         """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
         ...
 
-    def held(self, month: TripMonth) -> list[StoredItem]:
+    def stored_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the month as a stored item with its row count, or an empty list if it has no rows."""
         ...
 
     def remove(self, month: TripMonth) -> list[StoredItem]:
         """Delete the month's rows atomically and return what was deleted.
 
-        Raises StoreError if the table's schema is not the one that this project creates.
+        Raises IncompatibleTable if the table does not have the columns that this project creates.
         """
         ...
 
-    def query(self, sql: str) -> Answer:
+    def query(self, sql: str) -> QueryResult:
         """Run SQL and return its result.
 
-        Raises BadQuery for invalid SQL, and MissingUpstream if nothing has been loaded yet.
+        Raises BadQuery for invalid SQL, and NothingLoaded if nothing has been loaded yet.
         """
         ...
 

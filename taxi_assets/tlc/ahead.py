@@ -15,7 +15,7 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     iterator = iter(items)
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        coming = pool.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, iterator, end)
+        future = pool.submit(next, iterator, end)
+        while (item := future.result()) is not end:
+            future = pool.submit(next, iterator, end)
             yield item  # type: ignore[misc]  # the loop stops at `end`, which is not an Item

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadFile, CountMismatch, TooManyRejects
+from taxi_assets.errors import CountMismatch, EmptyFile, TooManyRejects
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
 from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
@@ -70,19 +70,21 @@ def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, reject
         cleaning.report.rows = write_row_groups(
             clean, LAYOUTS[month.color], cleaning.tables(raw), source, cleaning.report.version
         )
-        return cleaning.finished()
+        return cleaning.finish()
 
 
-def inspect_raw(month: TripMonth, raw: Path, called: str) -> int:
+def inspect_raw(month: TripMonth, raw: Path, name: str) -> int:
     """Read a whole raw file, validate its header, and return the number of rows.
 
-    `called` is the name of the file in messages. Raises BadHeader, and BadFile, also for a file without rows.
+    `name` is the path or address of the file in messages. Raises BadHeader, and BadFile, also for a file without rows.
     """
-    rows = count_rows(raw, called)
-    header, _, _ = _split_header(raw, called)
+    rows = count_rows(raw, name)
+    header, _, _ = _split_header(raw, name)
     LineParser(LAYOUTS[month.color], header)
     if not rows:
-        raise BadFile(f"{called} holds a header and no rows: expected a month of trips. Fetch it again later")
+        raise EmptyFile(
+            f"The file {name} has a header but no rows. Expected the trips of a month.", **month.facts, address=name
+        )
     return rows
 
 
@@ -103,19 +105,19 @@ class _Cleaning:
         header, line, blocks = _split_header(raw, raw.name)
         parser = LineParser(self._layout, header)
         for text in blocks:
-            yield self._count_rows(self._keep(parser.parse(text, line)))
+            yield self._count_rows(self._collect(parser.parse(text, line)))
             line += text.count(b"\n")
 
-    def _keep(self, pieces: "Iterable[tuple[pa.Table, list[Reject]]]") -> "pa.Table":
+    def _collect(self, pieces: "Iterable[tuple[pa.Table, list[Reject]]]") -> "pa.Table":
         """Return the rows of a block as one table and save its rejects. Raises TooManyRejects."""
         import pyarrow as pa
 
-        tables, kept = [], []
+        tables, rejected = [], []
         for rows, rejects in pieces:
             tables.append(rows)
-            kept.extend(rejects)
+            rejected.extend(rejects)
             self._count_rejects(rejects)
-        self._rejects.write(kept)
+        self._rejects.write(rejected)
         return pa.concat_tables(tables)
 
     def _count_rows(self, table: "pa.Table") -> "pa.Table":
@@ -126,7 +128,7 @@ class _Cleaning:
         report.nulls.update({name: table.column(name).null_count for name in table.column_names})
         pickup = table.column(self._layout.pickup)
         stray = compute.or_(
-            compute.less(pickup, _clock(month.first_day)), compute.greater_equal(pickup, _clock(month.end))
+            compute.less(pickup, _midnight(month.first_day)), compute.greater_equal(pickup, _midnight(month.end))
         )
         report.stray += compute.sum(stray).as_py() or 0
         if self._layout.passengers:
@@ -145,24 +147,25 @@ class _Cleaning:
         if report.rejected_share > self._reject_limit:
             reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in report.rejected.most_common(_REASONS))
             raise TooManyRejects(
-                f"{self._month}: at least {report.rejected_rows:,} of {report.raw_rows:,} rows do not parse, "
-                f"more than TAXI_REJECT_LIMIT={self._reject_limit} allows. Nothing is published.{reasons}\n"
-                f"  the first: {self._first_reject}\nLook at the file; raise the limit if these rows may be left out",
+                f"{self._month} has too many rejected rows: at least {report.rejected_rows:,} of {report.raw_rows:,}. "
+                f"The maximum share is {self._reject_limit}. Most common reasons:{reasons}\n"
+                f"First rejected row: {self._first_reject}",
+                **self._month.facts,
                 raw_rows=report.raw_rows,
                 rejected_rows=report.rejected_rows,
                 rejected_share=report.rejected_share,
                 reject_limit=self._reject_limit,
             )
 
-    def finished(self) -> CleanReport:
+    def finish(self) -> CleanReport:
         """Return the report after all tables are written. Raises CountMismatch."""
         report = self.report
         report.raw_rows = self._raw_rows.result()
         if report.raw_rows != report.rows + report.rejected_rows:
             raise CountMismatch(
-                f"{self._month}: {report.raw_rows:,} raw rows became {report.rows:,} clean and "
-                f"{report.rejected_rows:,} rejected ones: some were lost or doubled. Nothing is published. "
-                "Please report this as a bug",
+                f"{self._month} has {report.raw_rows:,} raw rows, but {report.rows:,} clean rows and "
+                f"{report.rejected_rows:,} rejected rows. Expected these to add up to the number of raw rows.",
+                **self._month.facts,
                 raw_rows=report.raw_rows,
                 clean_rows=report.rows,
                 rejected_rows=report.rejected_rows,
@@ -171,12 +174,13 @@ class _Cleaning:
 
 
 _REASONS = 5
+"""Maximum number of reasons in a message."""
 
 
-def _split_header(raw: Path, called: str) -> tuple[bytes, int, Iterator[bytes]]:
+def _split_header(raw: Path, name: str) -> tuple[bytes, int, Iterator[bytes]]:
     """Return the first nonblank line of a raw file, the number of the next line, and the remaining blocks of lines.
 
-    Raises BadFile if all lines are blank.
+    Raises EmptyFile if all lines are blank.
     """
     blocks = read_blocks(raw)
     number = 1
@@ -186,10 +190,10 @@ def _split_header(raw: Path, called: str) -> tuple[bytes, int, Iterator[bytes]]:
             number += 1
             if not is_blank(header):
                 return header, number, chain([rest] if (rest := lines.read()) else [], blocks)
-    raise BadFile(f"{called} has no header: expected a CSV. Fetch it again, or look at it in the source")
+    raise EmptyFile(f"The file {name} has only blank lines. Expected a header and rows.", address=name)
 
 
-def _clock(day: date) -> "pa.Scalar":
+def _midnight(day: date) -> "pa.Scalar":
     import pyarrow as pa
 
     return pa.scalar(datetime.combine(day, time()), pa.timestamp("us"))

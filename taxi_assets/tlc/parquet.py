@@ -85,8 +85,8 @@ def read_footer(file: Path | IO[bytes]) -> Footer:
     from pyarrow.parquet import read_metadata
 
     metadata = read_metadata(file)
-    stated = metadata.metadata or {}
-    return Footer(int(metadata.num_rows), stated.get(_SOURCE, b"").decode(), stated.get(_VERSION, b"").decode())
+    stored = metadata.metadata or {}
+    return Footer(int(metadata.num_rows), stored.get(_SOURCE, b"").decode(), stored.get(_VERSION, b"").decode())
 
 
 def read_source(file: Path | IO[bytes]) -> str:
@@ -151,7 +151,7 @@ def _require_columns(file: "ParquetFile", layout: Layout) -> None:
 
     missing = [name for name in layout.names if name not in file.schema_arrow.names]
     if missing:
-        raise pa.ArrowInvalid(f"columns of {layout.color} months are missing: {', '.join(missing)}")
+        raise pa.ArrowInvalid(f"Columns of {layout.color} months are missing: {', '.join(missing)}.")
 
 
 class _RowGroup:

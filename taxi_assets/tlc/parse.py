@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EXACT_INTEGERS = 2**53
 """Integers are first read as doubles, because the TLC also writes them as `1.0`. Below this limit, that is exact."""
 
+RETRY_LINES = 400
+"""Lines to parse together in a block with invalid lines. Each invalid line costs one more parse of the others."""
+
 _YEAR_ONE = -62_135_596_800_000_000
 """0001-01-01 in microseconds since 1970: the earliest date that Python and BigQuery support."""
 
@@ -30,13 +33,15 @@ _YEAR_ONE = -62_135_596_800_000_000
 class LineParser:
     """Parses the lines under one header into tables with `Layout.table_columns` except `file_month`.
 
-    Raises BadHeader if the header does not match the layout.
+    Raises BadHeader if the header does not match the layout. `retry_lines` is the number of lines to parse together
+    after a block with invalid lines.
     """
 
-    def __init__(self, layout: Layout, header: bytes) -> None:
+    def __init__(self, layout: Layout, header: bytes, retry_lines: int = RETRY_LINES) -> None:
         from pyarrow import csv as arrow_csv
 
         self._layout = layout
+        self._retry_lines = retry_lines
         names = header.decode("utf-8-sig", errors="replace").split(",")
         self._names = layout.map_header(names)
         # With threads, the error that is reported for a line with several is random, and a thread that still holds the
@@ -67,7 +72,7 @@ class LineParser:
             yield read, []
             return
         lines = _lines(text, first_line)
-        while few := list(islice(lines, _FEW)):
+        while few := list(islice(lines, self._retry_lines)):
             rejects: list[Reject] = []
             rows = self._sift(few, rejects)
             yield rows, sorted(rejects, key=lambda reject: reject.line)
@@ -97,8 +102,8 @@ class LineParser:
         seen = measure(text)
         if not seen.records:
             return self._empty
-        if wrong := _wrong_bytes(text, seen.lone_returns):
-            return wrong
+        if fault := _invalid_bytes(text, seen.lone_returns):
+            return fault
         quoted = b'"' in text
         if quoted:
             # An unclosed quote silently consumes the next line. Append a line so that the last line can do so too.
@@ -122,9 +127,9 @@ class LineParser:
         for column in self._layout.columns:
             values = read.column(column.name)
             if fits := _FITS.get(column.kind):
-                unfit = compute.index(fits(values), value=False).as_py()
-                if unfit >= 0:
-                    return _Fault(_no(column.kind, column.name), unfit)
+                index = compute.index(fits(values), value=False).as_py()
+                if index >= 0:
+                    return _Fault(_wrong_kind(column.kind, column.name), index)
             columns.append(values.cast(pa.int64()) if column.kind is Kind.integer else values)
         return pa.table(columns, names=list(self._layout.names))
 
@@ -137,14 +142,11 @@ class LineParser:
             name = self._names[int(value[1])]
             if "UTF8" in arrow_error:
                 return _Fault(f"{name} is not valid UTF-8", at)
-            return _Fault(_no(next(column.kind for column in self._layout.columns if column.name == name), name), at)
+            kind = next(column.kind for column in self._layout.columns if column.name == name)
+            return _Fault(_wrong_kind(kind, name), at)
         if fields := re.search(r"Expected (\d+) columns, got (\d+)", arrow_error):
             return _Fault(f"{fields[2]} fields instead of {fields[1]}", at)
         return _Fault("the line does not parse", at)
-
-
-_FEW = 400
-"""Lines to parse together in a block with invalid lines. Each invalid line costs one more parse of the others."""
 
 
 class _Line(NamedTuple):
@@ -170,15 +172,15 @@ def _lines(text: bytes, first_line: int) -> Iterator[_Line]:
             yield _Line(number, line.removesuffix(b"\n"))
 
 
-def _first(text: bytes, reason: str, is_wrong: "Callable[[bytes], bool]") -> _Fault:
-    return _Fault(reason, next((at for at, line in enumerate(BytesIO(text)) if is_wrong(line)), 0))
+def _first(text: bytes, reason: str, is_invalid: "Callable[[bytes], bool]") -> _Fault:
+    return _Fault(reason, next((at for at, line in enumerate(BytesIO(text)) if is_invalid(line)), 0))
 
 
 def _open_quote(text: bytes) -> _Fault:
     return _first(text, "a quote is not closed", lambda line: line.count(b'"') % 2 == 1)
 
 
-def _wrong_bytes(text: bytes, lone_returns: int) -> _Fault | None:
+def _invalid_bytes(text: bytes, lone_returns: int) -> _Fault | None:
     """Find invalid bytes that the CSV parser would accept."""
     if b"\0" in text:
         return _first(text, "a NUL byte", lambda line: b"\0" in line)
@@ -194,8 +196,17 @@ def _wrong_bytes(text: bytes, lone_returns: int) -> _Fault | None:
     return None
 
 
-def _no(kind: Kind, column: str) -> str:
-    return f"{column} is no {kind}"
+def _wrong_kind(kind: Kind, column: str) -> str:
+    return f"{column} is not {_KIND_NAMES[kind]}"
+
+
+_KIND_NAMES = {
+    Kind.integer: "an integer",
+    Kind.decimal: "a decimal number",
+    Kind.timestamp: "a timestamp",
+    Kind.text: "text",
+    Kind.date: "a date",
+}
 
 
 def _is_exact_integer(values: "pa.ChunkedArray") -> "pa.ChunkedArray":

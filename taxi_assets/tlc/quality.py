@@ -38,7 +38,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Finding:
+class QualityFinding:
     """The counts of one rule in one month: the rows that it read and the rows that break it.
 
     `details` are extra figures to show, such as the values that are not in the data dictionary.
@@ -55,7 +55,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class QualityVerdict:
     """Whether a month passes a rule, with the figures that decided it."""
 
     passed: bool
@@ -64,16 +64,16 @@ class Verdict:
 
 ZONES_KNOWN = Rule(
     name="zones_known",
-    description=f"Pickup and dropoff zones are {ZONES[0]} to {ZONES[-1]}, the ids of the TLC's zone lookup, so that "
-    "joins with it keep the trip. A missing zone is allowed.",
+    description=f"Pickup and dropoff zones are {ZONES[0]} to {ZONES[-1]}, the IDs of the TLC's zone lookup, so that "
+    "a join with it keeps every trip. A missing zone is allowed.",
     limit=0.001,  # measured: none
     columns=lambda layout: layout.zones,
 )
 
 CODES_IN_DICTIONARY = Rule(
     name="codes_in_dictionary",
-    description="Coded columns, such as payment_type, hold only values that the TLC's data dictionary defines. A "
-    "missing value is allowed. VendorID 4, in yellow months of 2019, is not defined.",
+    description="Coded columns, such as payment_type, have only values that the TLC's data dictionary defines. A "
+    "missing value is allowed. VendorID 4, which appears in yellow months of 2019, is not defined.",
     # Measured: 0.0086, yellow 2019-02. All of these are VendorID 4, which appears in yellow months up to 2019-08 but in
     # no data dictionary: the limit allows for it. No other column or month has undefined values.
     limit=0.02,
@@ -90,8 +90,7 @@ DROPOFF_NOT_BEFORE_PICKUP = Rule(
 
 NEGATIVE_MONEY = Rule(
     name="negative_money",
-    description="Few trips have a negative total_amount: these are refunds and disputes. Sums of money are net of "
-    "them.",
+    description="Few trips have a negative total_amount, such as refunds and disputes. Sums of money include them.",
     limit=0.05,  # measured: 0.0184, yellow 2025-02; 0.0087 in CSVs, yellow 2021-01
     columns=lambda layout: (layout.total,) if layout.total else (),
 )
@@ -129,13 +128,13 @@ def rules_of(layout: Layout) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule.columns(layout))
 
 
-def judge(rule: Rule, finding: Finding) -> Verdict:
+def judge(rule: Rule, finding: QualityFinding) -> QualityVerdict:
     """Evaluate a rule: it passes if the share of rows that break it is at most its limit.
 
     The figures are `rows`, `offending`, `share` and `limit` (both 0 to 1), then the finding's details.
     """
     figures = {"rows": finding.rows, "offending": finding.offending, "share": finding.share, "limit": rule.limit}
-    return Verdict(finding.share <= rule.limit, MappingProxyType({**figures, **finding.details}))
+    return QualityVerdict(finding.share <= rule.limit, MappingProxyType({**figures, **finding.details}))
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ ROWS_LIKE_NEIGHBORS = NeighborRule(
 )
 
 
-def compare_with_neighbors(rows: int, neighbors: Mapping[str, int]) -> Verdict:
+def compare_with_neighbors(rows: int, neighbors: Mapping[str, int]) -> QualityVerdict:
     """Evaluate `ROWS_LIKE_NEIGHBORS` for a month with `rows` rows.
 
     `neighbors` maps the month before and the month after (`YYYY-MM`), if known, to their row counts. The earlier one
@@ -172,7 +171,7 @@ def compare_with_neighbors(rows: int, neighbors: Mapping[str, int]) -> Verdict:
     """
     known = {month: count for month, count in neighbors.items() if count > 0}
     if not known:
-        return Verdict(passed=True, figures=MappingProxyType({"rows": rows}))
+        return QualityVerdict(passed=True, figures=MappingProxyType({"rows": rows}))
     month = min(known)
     ratio, highest = rows / known[month], ROWS_LIKE_NEIGHBORS.factor
     figures: Figures = {
@@ -183,4 +182,4 @@ def compare_with_neighbors(rows: int, neighbors: Mapping[str, int]) -> Verdict:
         "lowest_ratio": 1 / highest,
         "highest_ratio": highest,
     }
-    return Verdict(1 / highest <= ratio <= highest, MappingProxyType(figures))
+    return QualityVerdict(1 / highest <= ratio <= highest, MappingProxyType(figures))

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from taxi_assets.errors import BadFile
+from taxi_assets.errors import BadFile, CorruptFile, EmptyFile, NotACsv
 
 BLOCK_BYTES = 8 << 20
 """Bytes to read, parse and write at a time, about 85,000 yellow rows. Limits memory; each block is a row group."""
@@ -20,7 +20,8 @@ BLOCK_BYTES = 8 << 20
 LONGEST_LINE = 1 << 20
 """Maximum bytes of a line. TLC lines have fewer than 300, so a file with a line this long is not a CSV."""
 
-_READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+"""Bytes to read at a time when rows are only counted."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -40,8 +41,6 @@ _FORMATS = {
 
 _SHOWN = 64
 """Bytes at the start of a file to inspect and to show in messages."""
-
-_LOOK = "Look at its address, what is there and who may fetch it; then fetch it again"
 
 _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
 
@@ -81,23 +80,23 @@ def measure(text: bytes) -> Measure:
     )
 
 
-def count_rows(path: Path, called: str = "") -> int:
+def count_rows(path: Path, name: str = "", read_bytes: int = READ_BYTES) -> int:
     """Count the rows of a raw file: its records without the header.
 
-    It reads the whole file independently of the cleaning, so that the two counts can be compared. `called` is the name
-    of the file in messages; by default, its file name. Raises BadFile for a file that is truncated, corrupt or empty,
-    and for a line that is too long.
+    It reads the whole file independently of the cleaning, so that the two counts can be compared. `name` is the path or
+    address of the file in messages; by default, its file name. Raises BadFile for a file that is truncated, corrupt or
+    empty, and for a line that is too long.
     """
-    called = called or path.name
+    name = name or path.name
     records = 0
-    with _open(path, called) as file:
-        while text := file.read(_READ_BYTES):
+    with _open(path, name) as file:
+        while text := file.read(read_bytes):
             seen = measure(text + file.readline(LONGEST_LINE))
             if seen.longest >= LONGEST_LINE:
-                raise _too_long(called)
+                raise _too_long(name)
             records += seen.records
     if not records:
-        raise BadFile(f"{called} is empty: expected a header and rows. Fetch it again, or look at it in the source")
+        raise EmptyFile(f"The file {name} is empty. Expected a header and rows.", address=name)
     return records - 1
 
 
@@ -127,45 +126,52 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         yield rest
 
 
-def _too_long(called: str) -> BadFile:
+def _too_long(name: str) -> BadFile:
     return BadFile(
-        f"{called} has a line of {LONGEST_LINE:,} bytes or more: expected a CSV with short lines. "
-        "Look at it in the source"
+        f"The file {name} has a line of {LONGEST_LINE:,} bytes or more. Expected a CSV with shorter lines.",
+        address=name,
+        longest_line=LONGEST_LINE,
     )
 
 
 @contextmanager
-def _open(path: Path, called: str) -> Iterator[BinaryIO]:
+def _open(path: Path, name: str) -> Iterator[BinaryIO]:
     """Open a raw file for reading decompressed bytes. Raises BadFile for invalid gzip data and other formats."""
     from isal import igzip, isal_zlib
 
     try:
         with igzip.open(path, "rb") if ".gz" in path.suffixes else path.open("rb") as file:  # type: ignore[no-untyped-call]
-            _refuse_other_formats(file, called)
+            _reject_other_formats(file, name)
             yield cast("BinaryIO", file)
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        with path.open("rb") as sent:
-            require_csv_start(sent.read(_SHOWN), ".csv.gz", called)
+        with path.open("rb") as compressed:
+            require_csv_start(compressed.read(_SHOWN), ".csv.gz", name)
         if isinstance(error, EOFError):
-            raise BadFile(f"{called} is cut short: its gzip stream has no end. Fetch it again") from error
-        raise BadFile(f"{called} is no sound gzip file: {error}. Fetch it again, or look at its address") from error
+            raise CorruptFile(f"The file {name} is truncated: its gzip data has no end.", address=name) from error
+        raise CorruptFile(f"The file {name} is not a valid gzip file: {error}.", address=name) from error
 
 
-def require_csv_start(start: bytes, suffix: str, called: str) -> None:
-    """Raise BadFile if the first bytes of a file do not match its suffix. `called` is its name in messages."""
+def require_csv_start(start: bytes, suffix: str, name: str) -> None:
+    """Raise NotACsv if the first bytes of a file do not match its suffix.
+
+    `name` is the path or address of the file in messages.
+    """
     if ".gz" not in suffix:
-        _refuse_other_formats(BytesIO(start), called)
+        _reject_other_formats(BytesIO(start), name)
     elif not _GZIP.startswith(start[: len(_GZIP)]):
-        _refuse_other_formats(BytesIO(start), called)
-        raise BadFile(f"{called} is no gzip file: it starts with {_first_line(BytesIO(start))!r}. {_LOOK}")
+        _reject_other_formats(BytesIO(start), name)
+        seen = _first_line(BytesIO(start))
+        raise NotACsv(f"The file {name} is not a gzip file. It starts with {seen!r}.", address=name, seen=seen)
 
 
-def _refuse_other_formats(file: BinaryIO, called: str) -> None:
-    """Raise BadFile for a format that servers send instead of a CSV, such as a web page or JSON."""
+def _reject_other_formats(file: BinaryIO, name: str) -> None:
+    """Raise NotACsv for a format that servers send instead of a CSV, such as a web page or JSON."""
     seen = _first_line(file)
-    for mark, what in _FORMATS.items():
-        if seen.lower().startswith(mark):
-            raise BadFile(f"{called} is {what}, no CSV: it starts with {seen!r}. {_LOOK}")
+    for start, kind in _FORMATS.items():
+        if seen.lower().startswith(start):
+            raise NotACsv(
+                f"The file {name} is {kind}, not a CSV. It starts with {seen!r}.", address=name, seen=seen, format=kind
+            )
 
 
 def _first_line(file: BinaryIO) -> str:

@@ -1,6 +1,6 @@
 """Generate sample months of any size, without network access, that look like TLC CSVs of 2019 to 2021.
 
-`_LOOKS` contains the differences between colors, taken from real months. Samples include the quirks of real months:
+`_STYLES` contains the differences between colors, taken from real months. Samples include the quirks of real months:
 missing meter data, pickups outside the month, refunds and implausible distances. All sample rows parse.
 Not here: where a sample file is stored.
 """
@@ -37,22 +37,22 @@ def write_sample(month: TripMonth, rows: int, path: Path, seed: int = 0) -> None
     import numpy as np
     from isal import igzip_threaded
 
-    look = _LOOKS[month.color]
+    style = _STYLES[month.color]
     rng = np.random.default_rng([seed, *str(month).encode()])
-    header = ",".join(f"{look.quote}{name}{look.quote}" for name in LAYOUTS[month.color].names)
+    header = ",".join(f"{style.quote}{name}{style.quote}" for name in LAYOUTS[month.color].names)
     with igzip_threaded.open(path, "wb", threads=1) as file:  # type: ignore[no-untyped-call]
-        file.write(f"{header}{look.line_end}".encode())
+        file.write(f"{header}{style.line_end}".encode())
         for start in range(0, rows, _BLOCK):
-            places = np.arange(start, min(start + _BLOCK, rows))
-            file.write(_lines(month, places, rows, rng))
-            file.write(look.line_end.encode())
+            positions = np.arange(start, min(start + _BLOCK, rows))
+            file.write(_lines(month, positions, rows, rng))
+            file.write(style.line_end.encode())
 
 
 _Choices: TypeAlias = Mapping[int, int] | Mapping[str, int]  # values and their weights
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Style:
     """The file format of a color and the distribution of its trips."""
 
     quote: str  # around column names and text values
@@ -69,7 +69,7 @@ def _zones(*busy: int) -> dict[int, int]:
     return dict.fromkeys(range(1, 266), 1) | {zone: 4 * rank for rank, zone in enumerate(reversed(busy), start=2)}
 
 
-_UNMETERED_LACK = frozenset(
+_METER_COLUMNS = frozenset(
     {
         *("VendorID", "store_and_fwd_flag", "RatecodeID", "passenger_count"),
         *("payment_type", "trip_type", "congestion_surcharge"),
@@ -96,9 +96,9 @@ _UPTOWN_AND_BOROUGHS = _zones(
 )
 _BASES = {f"B{number:05d}": 3 for number in range(7, 3200, 11)} | {"B02517         ": 12}
 
-_LOOKS: Mapping[str, _Look] = MappingProxyType(
+_STYLES: Mapping[str, _Style] = MappingProxyType(
     {
-        "yellow": _Look(
+        "yellow": _Style(
             quote="",
             line_end="\r\n",
             clock="s",
@@ -111,7 +111,7 @@ _LOOKS: Mapping[str, _Look] = MappingProxyType(
                 "congestion_surcharge": {250: 91, 0: 9},
             },
         ),
-        "green": _Look(
+        "green": _Style(
             quote="",
             line_end="\r\n",
             clock="s",
@@ -127,7 +127,7 @@ _LOOKS: Mapping[str, _Look] = MappingProxyType(
             },
             missing={"ehail_fee": 1.0},
         ),
-        "fhv": _Look(
+        "fhv": _Style(
             quote='"',
             line_end="\n",
             clock="us",
@@ -154,32 +154,32 @@ _STRAYS = 0.0005
 # The distribution of distances: shares of trips, and the distance in hundredths of a mile at each share.
 _SHARES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
 _MILES = (0, 0, 46, 60, 98, 164, 309, 696, 1113, 1912, 2760, 8390)
-_ABSURD_MILES = 0.0003
+_IMPLAUSIBLE_MILES = 0.0003
 
 _CARD, _NO_CHARGE = 1, 3  # payment types; the ones after "no charge" are disputes and similar
 _REFUNDS = 0.4  # share of the trips with no charge or a dispute
 _EXTRA_BY_HOUR = (*[50] * 6, *[0] * 10, *[100] * 4, *[50] * 4)  # cents: overnight, by day, rush hour, overnight
 
 
-def _lines(month: TripMonth, places: "Numbers", rows: int, rng: "np.random.Generator") -> "pa.Buffer":
-    """Generate the lines at `places` in a file with `rows` rows, without the last line ending."""
+def _lines(month: TripMonth, positions: "Numbers", rows: int, rng: "np.random.Generator") -> "pa.Buffer":
+    """Generate the lines at `positions` in a file with `rows` rows, without the last line ending."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    look, layout = _LOOKS[month.color], LAYOUTS[month.color]
-    metered = rows - round(rows * look.unmetered)
-    unmetered = places >= metered
+    style, layout = _STYLES[month.color], LAYOUTS[month.color]
+    metered = rows - round(rows * style.unmetered)
+    unmetered = positions >= metered
     # The position of a row in the month, 0 to 1. Metered and unmetered rows each cover the whole month.
-    progress = np.where(unmetered, (places - metered) / max(rows - metered, 1), places / metered)
+    progress = np.where(unmetered, (positions - metered) / max(rows - metered, 1), positions / metered)
     values = _values(month, progress, unmetered, rng)
     texts = [
-        _texts(column, values[column.name], _missing(column.name, unmetered, look, rng), look)
+        _texts(column, values[column.name], _missing(column.name, unmetered, style, rng), style)
         for column in layout.columns
     ]
     lines = pc.binary_join_element_wise(*texts, ",", null_handling="replace")
     whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    return pc.binary_join(whole, look.line_end)[0].as_buffer()
+    return pc.binary_join(whole, style.line_end)[0].as_buffer()
 
 
 def _values(
@@ -188,15 +188,15 @@ def _values(
     """Generate trips as columns: times in seconds since 1970, distances and amounts in hundredths."""
     import numpy as np
 
-    look, layout = _LOOKS[month.color], LAYOUTS[month.color]
-    values = {name: _draw(choices, len(progress), rng) for name, choices in look.choices.items()}
+    style, layout = _STYLES[month.color], LAYOUTS[month.color]
+    values = {name: _draw(choices, len(progress), rng) for name, choices in style.choices.items()}
     pickup = _pickups(month, progress, rng)
     miles = np.interp(rng.random(len(progress)), _SHARES, _MILES).astype(np.int64)
     seconds = rng.integers(30, 150, len(miles)) + miles * rng.integers(200, 600, len(miles)) // 100
     values |= zip((c.name for c in layout.columns if c.kind is Kind.timestamp), (pickup, pickup + seconds), strict=True)
     if "trip_distance" in layout.names:
-        slipped = rng.random(len(miles)) < _ABSURD_MILES
-        values["trip_distance"] = np.where(slipped, miles * 9_973, miles)
+        implausible = rng.random(len(miles)) < _IMPLAUSIBLE_MILES
+        values["trip_distance"] = np.where(implausible, miles * 9_973, miles)
         fare = 250 + 50 * (miles // 20 + seconds // 112)
         # Unmetered fares are agreed in advance, so they are not multiples of 50 cents.
         fare += unmetered * rng.integers(0, 1000, len(fare))
@@ -210,7 +210,7 @@ def _pickups(month: TripMonth, progress: "npt.NDArray[np.float64]", rng: "np.ran
 
     days = (month.end - month.first_day).days
     by_day = [_WEEKDAYS[(month.first_day.weekday() + day) % 7] for day in range(days)]
-    by_hour = np.cumsum(np.outer(by_day, _LOOKS[month.color].hours))
+    by_hour = np.cumsum(np.outer(by_day, _STYLES[month.color].hours))
     hours = np.searchsorted(by_hour, progress * by_hour[-1])
     start = np.datetime64(month.first_day, "s").astype(np.int64)
     strays = rng.random(len(hours)) < _STRAYS
@@ -239,40 +239,40 @@ def _charges(
 def _draw(choices: _Choices, rows: int, rng: "np.random.Generator") -> "npt.NDArray[Any]":
     import numpy as np
 
-    wheel = np.repeat(list(choices), list(choices.values()))
-    return wheel[rng.integers(0, len(wheel), rows)]
+    pool = np.repeat(list(choices), list(choices.values()))
+    return pool[rng.integers(0, len(pool), rows)]
 
 
-def _missing(name: str, unmetered: "Flags", look: _Look, rng: "np.random.Generator") -> "Flags | None":
-    if name in _UNMETERED_LACK:
+def _missing(name: str, unmetered: "Flags", style: _Style, rng: "np.random.Generator") -> "Flags | None":
+    if name in _METER_COLUMNS:
         return unmetered
-    if name in look.missing:
-        return rng.random(len(unmetered)) < look.missing[name]
+    if name in style.missing:
+        return rng.random(len(unmetered)) < style.missing[name]
     return None
 
 
-def _texts(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", look: _Look) -> "pa.Array":
+def _texts(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", style: _Style) -> "pa.Array":
     """Format values as in the files of the color."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if column.kind is Kind.timestamp:
-        return pa.array(values.astype("datetime64[s]")).cast(pa.timestamp(look.clock)).cast(pa.string())
-    found = pa.array(values, mask=missing)
+        return pa.array(values.astype("datetime64[s]")).cast(pa.timestamp(style.clock)).cast(pa.string())
+    array = pa.array(values, mask=missing)
     if column.kind is Kind.decimal:
-        spell = _spell_miles if column.name == "trip_distance" else _spell_dollars
-        found = found.dictionary_encode()
-        return pa.array(map(spell, found.dictionary.to_pylist()), pa.string()).take(found.indices)
+        formatter = _format_miles if column.name == "trip_distance" else _format_dollars
+        array = array.dictionary_encode()
+        return pa.array(map(formatter, array.dictionary.to_pylist()), pa.string()).take(array.indices)
     if column.kind is Kind.text:
-        return pc.binary_join_element_wise(look.quote, found, look.quote, "")
-    return found.cast(pa.string())
+        return pc.binary_join_element_wise(style.quote, array, style.quote, "")
+    return array.cast(pa.string())
 
 
-def _spell_miles(hundredths: int) -> str:
+def _format_miles(hundredths: int) -> str:
     """Format with two decimals and no leading zero: 58 becomes .58, and 340 becomes 3.40."""
     return f"{hundredths / 100:.2f}".removeprefix("0")
 
 
-def _spell_dollars(cents: int) -> str:
+def _format_dollars(cents: int) -> str:
     """Format with as few decimals as possible: 50 becomes 0.5, and 800 becomes 8."""
     return str(cents / 100).removesuffix(".0")

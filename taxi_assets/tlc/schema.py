@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadHeader
-from taxi_assets.tlc.eras import ERAS, Era, bare, plain
+from taxi_assets.tlc.eras import ERAS, Era, normalize, strip_quotes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,37 +94,48 @@ class Layout:
         of another color or period, the message says which.
         """
         canonical = {name.lower(): name for name in self.names}
-        found = plain(header)
+        found = normalize(header)
         missing = [name for name in self.names if name.lower() not in found]
-        unknown = [bare(name) for name, seen in zip(header, found, strict=True) if seen not in canonical]
-        twice = [canonical[name] for name in canonical if found.count(name) > 1]
-        differences = (("missing", missing), ("unknown", unknown), ("there twice", twice))
-        if any(names for _, names in differences):
-            said = "; ".join(f"{what}: {', '.join(names)}" for what, names in differences if names)
-            known = _recognise(found)
-            raise BadHeader(
-                f"the header is not that of a {self.color} month since 2019{f': these are {known}' if known else ''}. "
-                f"{said[:_SHOWN]}. Seen: {','.join(header)[:_SHOWN]}. {_READS if known else ''}"
-                "Check the color, the month and the source's address"
-            )
+        unknown = [strip_quotes(name) for name, seen in zip(header, found, strict=True) if seen not in canonical]
+        duplicated = [canonical[name] for name in canonical if found.count(name) > 1]
+        differences = {"missing": missing, "unknown": unknown, "duplicated": duplicated}
+        if any(differences.values()):
+            raise self._bad_header(header, differences, _recognize(found))
         return tuple(canonical[name] for name in found)
 
+    def _bad_header(self, header: Sequence[str], differences: Mapping[str, list[str]], era: Era | None) -> BadHeader:
+        ours = f"columns of {self.color} trips since 2019"
+        problem = f"has the columns of {era}. Expected the {ours}" if era else f"does not have the {ours}"
+        facts = {kind: _shorten(", ".join(names)) for kind, names in differences.items() if names}
+        listed, seen = "; ".join(f"{kind}: {names}" for kind, names in facts.items()), _shorten(",".join(header))
+        facts |= {"era": str(era)} if era else {}
+        return BadHeader(
+            f'The header {problem}. Differences: {_shorten(listed)}. Seen: "{seen}".',
+            color=self.color,
+            seen=seen,
+            expected=",".join(self.names),
+            **facts,
+        )
 
-def _recognise(found: Sequence[str]) -> Era | None:
+
+def _recognize(found: Sequence[str]) -> Era | None:
     """Find the era with these normalized column names, in any order."""
     layouts = (Era(layout.color, "since 2019", layout.names) for layout in LAYOUTS.values())
-    return next((era for era in (*layouts, *ERAS) if sorted(plain(era.names)) == sorted(found)), None)
+    return next((era for era in (*layouts, *ERAS) if sorted(normalize(era.names)) == sorted(found)), None)
 
 
-_READS = "This project reads files since 2019 as its default source, the mirror, has them. "
+def _shorten(text: str) -> str:
+    """Return the printable start of a text for a message, because the header of a file can be anything."""
+    return "".join(character if character.isprintable() else "?" for character in text.strip()[:_SHOWN])
+
 
 _SHOWN = 500
-"""Maximum characters of a header in a message, because a file that is not a CSV may have thousands."""
+"""Maximum characters of a header in a message."""
 
 ZONES = range(1, 266)
 """The zone IDs of the TLC taxi zone lookup table: 1 to 263 in the city, 264 unknown, 265 outside the city."""
 
-FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that the trip was published in.")
+FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that contains the trip.")
 
 
 def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
@@ -146,16 +157,16 @@ _METERED = {
     ),
     **_columns(
         Kind.decimal,
-        trip_distance="Miles travelled, by the taximeter.",
-        fare_amount="Fare by time and distance, US dollars.",
-        extra="Rush hour and overnight charges, US dollars.",
-        mta_tax="MTA tax, US dollars.",
-        tip_amount="Tip by card, US dollars; cash tips are not in it.",
-        tolls_amount="Tolls paid, US dollars.",
-        ehail_fee="Fee for an e-hail, US dollars; never filled in by the TLC.",
-        improvement_surcharge="Improvement surcharge at the flag drop, US dollars.",
-        total_amount="Charged to the passenger, US dollars; without cash tips.",
-        congestion_surcharge="New York State's congestion surcharge, US dollars.",
+        trip_distance="Trip distance in miles, as measured by the taximeter.",
+        fare_amount="Fare for time and distance, in US dollars.",
+        extra="Rush hour and overnight charges, in US dollars.",
+        mta_tax="MTA tax, in US dollars.",
+        tip_amount="Tip paid by card, in US dollars. Cash tips are not included.",
+        tolls_amount="Tolls, in US dollars.",
+        ehail_fee="Fee for an e-hail, in US dollars. Always empty in TLC files.",
+        improvement_surcharge="Improvement surcharge at the flag drop, in US dollars.",
+        total_amount="Total charge to the passenger, in US dollars. Cash tips are not included.",
+        congestion_surcharge="New York State congestion surcharge, in US dollars.",
     ),
     **_coded(
         "VendorID",
@@ -166,7 +177,7 @@ _METERED = {
     **_coded(
         "RatecodeID",
         Kind.integer,
-        "Rate at the end of the trip",
+        "Rate code at the end of the trip",
         {1: "standard", 2: "JFK", 3: "Newark", 4: "Nassau or Westchester", 5: "negotiated", 6: "group", 99: "unknown"},
     ),
     **_coded(
@@ -179,12 +190,12 @@ _METERED = {
     **_coded(
         "store_and_fwd_flag",
         Kind.text,
-        "Whether the record was held in the vehicle before it was sent",
+        "Whether the record was stored in the vehicle before it was sent to the server",
         {"Y": "yes", "N": "no"},
     ),
 }
 
-_CLOCK = "New York wall-clock time, without a zone."
+_CLOCK = "New York wall-clock time, without a time zone."
 
 
 def _metered(*names: str, pickup: str, dropoff: str) -> tuple[Column, ...]:
@@ -245,14 +256,14 @@ _GREEN = Layout(
 _FHV = Layout(
     color="fhv",
     columns=(
-        Column("dispatching_base_num", Kind.text, "TLC licence number of the base that dispatched the trip."),
+        Column("dispatching_base_num", Kind.text, "TLC license number of the base that dispatched the trip."),
         Column("pickup_datetime", Kind.timestamp, f"When the trip started. {_CLOCK}"),
         Column("dropOff_datetime", Kind.timestamp, f"When the trip ended. {_CLOCK}"),
         Column("PUlocationID", Kind.integer, "Taxi zone where the trip started."),
         Column("DOlocationID", Kind.integer, "Taxi zone where the trip ended."),
-        Column("SR_Flag", Kind.integer, "1 if the trip was shared, missing if not."),
+        Column("SR_Flag", Kind.integer, "1 if the trip was shared, otherwise missing."),
         Column(
-            "Affiliated_base_number", Kind.text, "TLC licence number of the base that the vehicle is affiliated with."
+            "Affiliated_base_number", Kind.text, "TLC license number of the base that the vehicle is affiliated with."
         ),
     ),
     pickup="pickup_datetime",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 
-from taxi_assets.errors import UnknownMonth
+from taxi_assets.errors import UnknownColor, UnknownMonth
 from taxi_assets.tlc.schema import LAYOUTS
 
 COLORS: tuple[str, ...] = tuple(LAYOUTS)
@@ -21,7 +21,8 @@ _MONTH = re.compile(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])")
 class TripMonth:
     """A color and a month: the unit of work, which the TLC publishes as one file.
 
-    `color` is one of `COLORS`, and `month` is `YYYY-MM`. Raises UnknownMonth for other values.
+    `color` is one of `COLORS`, and `month` is `YYYY-MM`. Raises UnknownMonth for other values, and UnknownColor, which
+    is an UnknownMonth.
     """
 
     color: str
@@ -29,11 +30,16 @@ class TripMonth:
 
     def __post_init__(self) -> None:
         if self.color not in COLORS:
-            raise UnknownMonth(f'"{self.color}" is not a color of taxi trips. Use {", ".join(COLORS)}.')
+            raise _not_a_color(self.color)
         require_month(self.month)
 
     def __str__(self) -> str:
         return f"{self.color} {self.month}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The color and the month by name, for the facts of an error."""
+        return {"color": self.color, "month": self.month}
 
     @property
     def first_day(self) -> date:
@@ -102,29 +108,33 @@ def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
         elif (start or first) and (end or last) and (start or end):
             from_, to = _span(start)[0] if start else first, _span(_in_year(end, start))[1] if end else last
             if not (start and end) and to < from_:
-                raise UnknownMonth(f'"{part}" names no month. The first is {first}, the last {last}.')
+                raise UnknownMonth(
+                    f'"{part}" contains no month. The first month is {first}, and the last is {last}.',
+                    seen=part,
+                    first=first,
+                    last=last,
+                )
             months.update(_range(from_, to))
         else:
-            raise UnknownMonth(f'"{part}" is not a range of months. Use START..END, for example 2020-03..2020-07.')
+            raise UnknownMonth(f'"{part}" is not a range of months. Expected a start and an end.', seen=part)
     if not months:
-        raise UnknownMonth(f'"{text}" names no month. {_USE}')
+        raise UnknownMonth(f'"{text}" contains no month.', seen=text)
     return tuple(sorted(months))
 
 
-def parse_colors(words: Iterable[str]) -> tuple[str, ...]:
+def parse_colors(values: Iterable[str]) -> tuple[str, ...]:
     """Parse colors into unique colors: comma-separated names in any letter case, or `all`.
 
-    Raises UnknownMonth for an unknown color, and for a value without any color.
+    Raises UnknownColor for an unknown color, and for a value without any color.
     """
-    given, colors = list(words), dict[str, None]()
-    for word in (part.strip().lower() for text in given for part in text.split(",")):
-        if word and word != "all" and word not in COLORS:
-            near = get_close_matches(word, COLORS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Use {', '.join(COLORS)} or all."
-            raise UnknownMonth(f'"{word}" is not a color of taxi trips. {hint}')
-        colors |= dict.fromkeys(COLORS if word == "all" else [word] if word else [])
+    given, colors = list(values), dict[str, None]()
+    text = ",".join(given)
+    for name in filter(None, (part.strip().lower() for part in text.split(","))):
+        if name != "all" and name not in COLORS:
+            raise _not_a_color(name)
+        colors |= dict.fromkeys(COLORS if name == "all" else [name])
     if given and not colors:
-        raise UnknownMonth(f'"{",".join(given)}" names no color. Use {", ".join(COLORS)} or all.')
+        raise UnknownColor(f'"{text}" contains no color.', seen=text)
     return tuple(colors)
 
 
@@ -152,13 +162,17 @@ def format_by_color(months: Iterable[TripMonth]) -> str:
     return ", ".join(f"{color} {format_months(these)}" for color, these in months_by_color(months).items())
 
 
-_USE = "Use YYYY-MM, for example 2021-01."
+def _not_a_color(text: str) -> UnknownColor:
+    nearest = get_close_matches(text, COLORS, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    return UnknownColor(
+        f'"{text}" is not a color of taxi trips.{hint}', seen=text, expected=", ".join(nearest or COLORS)
+    )
 
 
 def _not_a_month(text: str) -> UnknownMonth:
-    if re.fullmatch(r"[0-9]{4}-[0-9]{1,2}", text):
-        return UnknownMonth(f'"{text}" is not a valid month. Months are 01 to 12.')
-    return UnknownMonth(f'"{text}" is not a valid month. {_USE}')
+    hint = " Months are 01 to 12." if re.fullmatch(r"[0-9]{4}-[0-9]{1,2}", text) else ""
+    return UnknownMonth(f'"{text}" is not a valid month.{hint}', seen=text)
 
 
 def _span(text: str) -> tuple[str, str]:
@@ -177,7 +191,8 @@ def _in_year(end: str, start: str) -> str:
 
 def _range(first: str, last: str) -> list[str]:
     if last < first:
-        raise UnknownMonth(f"The range {first}..{last} ends before it starts. Use {last}..{first}.")
+        seen = f"{first}..{last}"
+        raise UnknownMonth(f'The range "{seen}" ends before it starts.', seen=seen)
     months = [first]
     while months[-1] < last:
         months.append(next_month(months[-1]))

@@ -16,19 +16,21 @@ def verify_file(month: TripMonth, path: Path, layout: Layout, rows: int) -> None
     schema, expected = parquet.read_schema(path), layout.arrow_schema()
     if not schema.equals(expected):
         raise SchemaMismatch(
-            f"{month}: the file that was written has other columns than a {month.color} month. Nothing is published. "
-            "Please report this as a bug",
+            f"The file {path} of {month} does not have the columns and types that are declared for {month.color}.",
+            **month.facts,
+            path=str(path),
             seen=str(schema.remove_metadata()),
             expected=str(expected),
         )
-    verify_count(month, "rows in the file that was written", parquet.count_rows(path), rows)
+    verify_count(month, "rows in the written file", parquet.count_rows(path), rows)
 
 
 def verify_count(month: TripMonth, what: str, seen: int, expected: int) -> None:
     """Raise CountMismatch if a count is not the expected one. `what` describes the count in the message."""
     if seen != expected:
         raise CountMismatch(
-            f"{month}: {seen:,} {what}, expected {expected:,}. Nothing is published. Please report this as a bug",
+            f"{month} has {seen:,} {what}. Expected {expected:,}.",
+            **month.facts,
             seen=seen,
             expected=expected,
         )

@@ -1,4 +1,4 @@
-"""A finding is a line that can be read, searched and copied; for machines it is JSON."""
+"""The findings of `taxi doctor`: lines that can be searched and copied, or JSON."""
 
 import json
 import sys
@@ -6,26 +6,26 @@ import sys
 import pytest
 
 from taxi_assets.cli.doctor_view import print_finding, print_findings_json
-from taxi_assets.news import Finding, Verdict
+from taxi_assets.operations.diagnosis import Finding, Verdict
 
-GOOD = Finding("lake", Verdict.ok, "/data/" + "x" * 300 + " can be written to")
-BAD = Finding("postgres", Verdict.mend, "it said:\nno [b]room[/b]", "make room")
+GOOD = Finding("lake", Verdict.ok, "/data/" + "x" * 300 + " is writable")
+BAD = Finding("postgres", Verdict.error, "The log:\nno [b]space[/b]", "Free some space.", "disk-full")
 
 
 def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a pipe a finding is one plain line however long; further lines, and what to do, stand below what was seen."""
+    """In a pipe, a finding is one line of any length. Further lines and the remedy are indented below it."""
     print_finding(GOOD)
     print_finding(BAD)
     assert capsys.readouterr().out.splitlines() == [
         f"ok    lake       {GOOD.seen}",
-        "mend  postgres   it said:",
-        "                 no [b]room[/b]",
-        "                 -> make room",
+        "error postgres   The log:",
+        "                 no [b]space[/b]",
+        "                 -> Free some space.",
     ]
 
 
 def test_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the mark has a color, and a long line is not broken, so that it can be copied."""
+    """On a terminal, the verdict has a color, and a long line is not broken, so that it can be copied."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     for name in ("NO_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
@@ -38,11 +38,14 @@ def test_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """For machines a finding is an object with its verdict in a word."""
+    """JSON has an object for each finding, with its verdict as a word and the slug of the error."""
     print_findings_json([GOOD, BAD])
-    assert json.loads(capsys.readouterr().out)[1] == {
+    good, bad = json.loads(capsys.readouterr().out)
+    assert good == {"system": "lake", "verdict": "ok", "seen": GOOD.seen, "remedy": "", "error": ""}
+    assert bad == {
         "system": "postgres",
-        "verdict": "mend",
+        "verdict": "error",
         "seen": BAD.seen,
-        "remedy": "make room",
+        "remedy": "Free some space.",
+        "error": "disk-full",
     }

@@ -1,5 +1,5 @@
-"""A real daemon on a home of the tests, which looks for work each second, where it would else look twice a minute."""
-# ruff: noqa: D102  # a launcher's methods are Dagster's
+"""Dagster's daemon for tests: it checks for work every second instead of every 30 seconds."""
+# ruff: noqa: D102  # the methods of a launcher are documented by Dagster
 
 import multiprocessing
 import os
@@ -13,17 +13,19 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
-from dagster._core.launcher import LaunchRunContext, RunLauncher
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
-
 from taxi_assets.defs.build import build_definitions
+from taxi_assets.instance._dagster import InMemoryJob, execute_run
 from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.settings import Settings
+from taxi_assets_tests.defs.dagster_internals import (
+    ConfigurableClass,
+    ConfigurableClassData,
+    LaunchRunContext,
+    RunLauncher,
+)
 from taxi_assets_tests.docs.pages import PROJECT
 
-_IN_A_HURRY = """
+_DAEMON = """
 import sys
 from dagster._daemon import controller
 controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
@@ -43,14 +45,14 @@ _PRELOADED = [
     "requests",
 ]
 
-_GOODBYE_S = 20.0
-"""How long a run that is interrupted may take to end, in seconds."""
+_TERMINATION_TIMEOUT_S = 20.0
+"""Time limit for an interrupted run to end, in seconds."""
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
-    """Launches each run in a process that has imported Dagster already, since dozens of runs would else take minutes.
+    """Launches each run in its own process, forked from one that has imported Dagster.
 
-    What is spared is the start of an interpreter; a run has a process of its own, as by the launcher of one machine.
+    Starting an interpreter for each of dozens of runs would take minutes.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
@@ -83,16 +85,16 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
             return False
         self._instance.report_run_canceling(run)
         os.kill(process.pid, signal.SIGINT)
-        process.join(_GOODBYE_S)
+        process.join(_TERMINATION_TIMEOUT_S)
         left = self._instance.get_run_by_id(run_id)
         if left and not left.is_finished:
-            # It was interrupted before it had begun, so that nobody else says so.
+            # It was interrupted before it started, so it did not report its cancellation.
             self._instance.report_run_canceled(left)
         return True
 
 
 def _execute(run_id: str) -> None:
-    """Execute a run that is in the instance, in this process."""
+    """Execute a run of the instance in this process."""
     settings = Settings.load()
     with open_instance(settings.home) as instance:
         run = instance.get_run_by_id(run_id)
@@ -102,11 +104,11 @@ def _execute(run_id: str) -> None:
 
 @contextmanager
 def running_daemon(home: Path) -> Iterator[None]:
-    """Run Dagster's daemon on the instance of a home, which is there already; its log is in the home."""
+    """Run Dagster's daemon on the existing instance of a TAXI_HOME. Its log is `daemon.log` in that folder."""
     folder = dagster_home(home)
     with (home / "daemon.log").open("a") as log:
         daemon = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", _IN_A_HURRY, "run", "-m", "taxi_assets.definitions"],
+            [sys.executable, "-W", "ignore", "-c", _DAEMON, "run", "-m", "taxi_assets.definitions"],
             cwd=folder,
             env={**os.environ, "DAGSTER_HOME": str(folder), "PYTHONPATH": str(PROJECT)},
             stdout=log,
@@ -120,21 +122,21 @@ def running_daemon(home: Path) -> Iterator[None]:
         try:
             daemon.wait(timeout=30)
         finally:
-            # What it launched is in its session.
+            # The processes that it started are in its session.
             _end_group(daemon.pid)
 
 
 def _end_group(group: int) -> None:
-    """End what is left of a group of processes."""
+    """Kill the remaining processes of a process group."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
         return
 
 
-def until(true: Callable[[], bool], waiting_for: str, timeout_s: float = 120) -> None:
-    """Wait until something is true. Raises AssertionError, with what was waited for."""
+def until(condition: Callable[[], bool], waiting_for: str, timeout_s: float = 120) -> None:
+    """Wait until a condition is true. Raises AssertionError with `waiting_for` after the time limit."""
     deadline = time.monotonic() + timeout_s
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {waiting_for}"
         time.sleep(0.25)

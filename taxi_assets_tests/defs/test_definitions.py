@@ -1,23 +1,25 @@
-"""The definitions: each color's assets, job, schedule and checks, and nothing done at import."""
+"""Tests of the definitions: the assets, jobs, checks and resources of each color, and what an import does."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.checks import NEWEST_MONTH_LOADED, VERIFIED, descriptions
+from taxi_assets.defs.checks import descriptions
 from taxi_assets.errors import BadSelection
-from taxi_assets.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS, asset_key, colors_of, job_name
+from taxi_assets.graph import JOBS, NEWEST_MONTH_LOADED, SOURCE_TRIPS, TRIP_ASSETS, VERIFIED, job_name
+from taxi_assets.keys import asset_key, colors_of
 from taxi_assets.operations.runs import select_assets
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS
+from taxi_assets_tests.defs.dagster_internals import AssetGraph
 
 KINDS = {
     "source_trips": "csv",
@@ -27,7 +29,7 @@ KINDS = {
     "warehouse_trips": "duckdb",
     "postgres_trips": "postgres",
 }
-"""The kind of each asset on one machine."""
+"""The kind of each asset with default settings."""
 
 LAYERS = {
     "source_trips": "source",
@@ -37,38 +39,44 @@ LAYERS = {
     "warehouse_trips": "warehouse",
     "postgres_trips": "warehouse",
 }
-"""The layer that each asset's tag names."""
+"""The value of the tag `layer` of each asset."""
 
 
 @pytest.fixture
 def definitions(tmp_path: Path) -> dg.Definitions:
-    """The definitions of a home that does not exist yet."""
+    """Build the definitions of a TAXI_HOME that does not exist yet."""
     return build_definitions(Settings(home=tmp_path / "home"))
 
 
 @pytest.fixture
 def graph(definitions: dg.Definitions) -> AssetGraph:
-    """Its assets."""
+    """Resolve their asset graph."""
     return definitions.resolve_asset_graph()
 
 
 def test_every_color_has_its_own_assets(graph: AssetGraph) -> None:
-    """A color has five assets that are materialized, and its source, which is only observed."""
+    """Each color has five assets that are materialized, and a source asset that is only observed."""
     assert graph.materializable_asset_keys == {asset_key(color, name) for color in COLORS for name in TRIP_ASSETS}
     assert graph.observable_asset_keys == {asset_key(color, SOURCE_TRIPS) for color in COLORS}
 
 
 @pytest.mark.parametrize("color", COLORS)
 def test_a_job_loads_exactly_the_five_assets_of_its_color(color: str, definitions: dg.Definitions) -> None:
-    """`load_green` loads a month of green into every asset, and nothing else."""
+    """A job such as `load_green` selects the five assets of its color and no others."""
     job = definitions.resolve_job_def(job_name(color))
     assert job.asset_layer.executable_asset_keys == {asset_key(color, name) for name in TRIP_ASSETS}
     assert colors_of(job.asset_layer.executable_asset_keys) == {color}
 
 
+def test_one_run_can_cover_several_colors(definitions: dg.Definitions) -> None:
+    """Dagster's implicit job, which the UI uses for a selection, contains the assets of all colors."""
+    job = definitions.resolve_implicit_global_asset_job_def()
+    assert colors_of(job.asset_layer.executable_asset_keys) == set(COLORS)
+
+
 @pytest.mark.parametrize("color", COLORS)
 def test_a_job_evaluates_all_checks_of_a_month(color: str, definitions: dg.Definitions) -> None:
-    """A run evaluates each check of its color that is about one month; the one about the color is for the schedule."""
+    """A job selects every partitioned check of its color. The schedule evaluates the only other check."""
     evaluated = definitions.resolve_job_def(job_name(color)).asset_layer.asset_graph.asset_check_keys
     checks = {
         dg.AssetCheckKey(asset_key(color, name), check) for name in TRIP_ASSETS for check in descriptions(color, name)
@@ -77,8 +85,8 @@ def test_a_job_evaluates_all_checks_of_a_month(color: str, definitions: dg.Defin
 
 
 @pytest.mark.parametrize(("job", "color"), JOBS.items())
-def test_a_run_of_any_job_is_tagged(job: str, color: str, definitions: dg.Definitions) -> None:
-    """Whoever starts a partition's run in Dagster, its tags have its color, and that it was started there."""
+def test_runs_of_a_job_are_tagged(job: str, color: str, definitions: dg.Definitions) -> None:
+    """The tags of a run contain its color, its partition, and that Dagster requested it."""
     resolved = definitions.resolve_job_def(job)
     tags = {**resolved.run_tags, **resolved.get_tags_for_partition_key("2021-01", selected_asset_keys=None)}
     assert {name: value for name, value in tags.items() if name.startswith("taxi/")} == {
@@ -88,8 +96,8 @@ def test_a_run_of_any_job_is_tagged(job: str, color: str, definitions: dg.Defini
     assert tags["dagster/partition"] == "2021-01"
 
 
-def test_tags_of_a_color_are_those_of_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TAXI_RUN_TAGS gives the runs of one color their tags: text as it is, and anything else as JSON."""
+def test_run_tags_are_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TAXI_RUN_TAGS adds tags to the runs of a color. Values other than text are written as JSON."""
     tags = '{"green": {"team": "north", "dagster-k8s/config": {"container_config": {}}}}'
     monkeypatch.setenv("TAXI_RUN_TAGS", tags)
     definitions = build_definitions(Settings(home=tmp_path))
@@ -99,15 +107,15 @@ def test_tags_of_a_color_are_those_of_its_runs(tmp_path: Path, monkeypatch: pyte
     assert "team" not in yellow
 
 
-def test_a_selection_of_assets_is_limited_as_a_job_is(graph: AssetGraph) -> None:
-    """Every asset of a color is in the pool of that color, by which the queue counts runs of any kind."""
+def test_every_asset_is_in_the_pool_of_its_color(graph: AssetGraph) -> None:
+    """Each asset is in the pool of its color, so the limit of the pool applies to any selection of assets."""
     pools = {key: graph.get(key).pools for key in graph.materializable_asset_keys}
     assert pools == {asset_key(color, name): {color} for color in COLORS for name in TRIP_ASSETS}
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_assets_follow_each_other_as_designed(color: str, graph: AssetGraph) -> None:
-    """The source leads to raw, raw to clean, clean to lake and Postgres, lake to the warehouse; colors never meet."""
+def test_dependencies_of_the_assets(color: str, graph: AssetGraph) -> None:
+    """Each asset depends on one asset, or on the source, of the same color."""
     parents = {
         key.path[1]: {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
@@ -125,7 +133,7 @@ def test_assets_follow_each_other_as_designed(color: str, graph: AssetGraph) -> 
 
 @pytest.mark.parametrize("color", COLORS)
 def test_every_asset_is_described(color: str, graph: AssetGraph) -> None:
-    """Each asset has a description, the group of its color, the kind of its system, tags and an owner."""
+    """Each asset has a description, the group of its color, the kind of its store, tags, and an owner."""
     for name, kind in KINDS.items():
         asset = graph.get(asset_key(color, name))
         assert asset.description
@@ -137,7 +145,7 @@ def test_every_asset_is_described(color: str, graph: AssetGraph) -> None:
 
 
 def test_owners_are_a_setting(tmp_path: Path) -> None:
-    """TAXI_OWNERS names people and teams, separated by commas."""
+    """TAXI_OWNERS is a list of people and teams, separated by commas."""
     definitions = build_definitions(Settings(home=tmp_path, owners="team:taxis, ada@example.org"))
     assert definitions.resolve_asset_graph().get(asset_key("fhv", "lake_trips")).owners == [
         "team:taxis",
@@ -145,8 +153,8 @@ def test_owners_are_a_setting(tmp_path: Path) -> None:
     ]
 
 
-def test_kinds_are_those_of_the_systems_in_use(tmp_path: Path) -> None:
-    """With a bucket for a lake and BigQuery for a warehouse, the assets have those kinds."""
+def test_kinds_depend_on_the_configured_stores(tmp_path: Path) -> None:
+    """If the lake is a bucket and the warehouse is BigQuery, the kinds of the assets are `gcs` and `bigquery`."""
     settings = Settings(home=tmp_path, lake_url="gs://trips", warehouse_url="bigquery://project/dataset")
     graph = build_definitions(settings).resolve_asset_graph()
     assert graph.get(asset_key("green", "lake_trips")).kinds == {"gcs"}
@@ -154,19 +162,19 @@ def test_kinds_are_those_of_the_systems_in_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_columns_are_known_before_anything_is_loaded(color: str, graph: AssetGraph) -> None:
-    """The definition of each asset of a color has that color's columns; in Postgres they are in lower case."""
+def test_definitions_contain_the_columns(color: str, graph: AssetGraph) -> None:
+    """Each asset definition contains the columns of its color with descriptions, in lowercase for Postgres."""
     columns = [column.name for column in LAYOUTS[color].table_columns]
     for name in TRIP_ASSETS[1:]:
         schema = graph.get(asset_key(color, name)).metadata["dagster/column_schema"]
-        spelled = [column.lower() for column in columns] if name == "postgres_trips" else columns
-        assert [column.name for column in schema.columns] == spelled
+        names = [column.lower() for column in columns] if name == "postgres_trips" else columns
+        assert [column.name for column in schema.columns] == names
         assert all(column.description for column in schema.columns)
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_every_check_has_one_status_a_month(color: str, graph: AssetGraph) -> None:
-    """The checks that are described are those that are defined, each with the partitions of its asset."""
+def test_checks_are_partitioned(color: str, graph: AssetGraph) -> None:
+    """Each described check is defined with the partitions of its asset. Only `newest_month_loaded` has none."""
     ours = [key for key in graph.asset_check_keys if key.asset_key.path[0] == color]
     about_the_color = dg.AssetCheckKey(asset_key(color, "warehouse_trips"), NEWEST_MONTH_LOADED)
     described = {(name, check): text for name in TRIP_ASSETS for check, text in descriptions(color, name).items()}
@@ -177,14 +185,14 @@ def test_every_check_has_one_status_a_month(color: str, graph: AssetGraph) -> No
     assert graph.get(about_the_color).partitions_def is None
 
 
-def test_only_what_may_not_go_on_blocks(graph: AssetGraph) -> None:
-    """A month that a store does not have as it was given stops what is downstream; a rule about trips only warns."""
+def test_blocking_checks(graph: AssetGraph) -> None:
+    """The checks of what was verified and stored block downstream assets. Quality rules do not."""
     blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
     assert blocking == {VERIFIED, "matches_clean", "matches_lake"}
 
 
-def test_checks_are_those_that_the_color_can_have() -> None:
-    """A color without money has no rule about it; every color has reconciliation and quality."""
+def test_checks_depend_on_the_color() -> None:
+    """A color without amounts has no checks of amounts. Every color has verification and quality checks."""
     assert "negative_money" in descriptions("green", "clean_trips")
     assert "negative_money" not in descriptions("fhv", "clean_trips")
     assert "total_amount" in descriptions("green", "lake_trips")["matches_clean"]
@@ -201,14 +209,14 @@ def test_checks_are_those_that_the_color_can_have() -> None:
         assert list(descriptions(color, "postgres_trips")) == [VERIFIED, "matches_clean"]
 
 
-def test_building_makes_nothing(tmp_path: Path) -> None:
-    """Definitions that are only looked at leave no folder and start no server."""
+def test_building_definitions_has_no_side_effects(tmp_path: Path) -> None:
+    """Building the definitions does not create TAXI_HOME and does not start a server."""
     build_definitions(Settings(home=tmp_path / "home")).resolve_asset_graph()
     assert not (tmp_path / "home").exists()
 
 
-def test_importing_reads_no_environment_and_no_heavy_library() -> None:
-    """The definitions' module can be imported under wrong settings, and imports no database's or cloud's client."""
+def test_importing_definitions_is_lazy() -> None:
+    """An import of the definitions does not read the settings and does not import client libraries."""
     heavy = ("apprise", "dagster_gcp", "duckdb", "google.cloud", "pandas", "psycopg2", "pyarrow")
     code = f"import sys, taxi_assets.definitions; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "TAXI_REJECT_LIMIT": "nonsense"}
@@ -216,8 +224,28 @@ def test_importing_reads_no_environment_and_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+GOOGLE = {"lake_url": "gs://trips", "warehouse_url": "bigquery://project/dataset"}
+
+
+@pytest.mark.parametrize("urls", [{}, GOOGLE], ids=["local", "Google Cloud"])
+def test_resources_accept_no_run_config(urls: dict[str, str], tmp_path: Path) -> None:
+    """Run config cannot redirect a resource to another place. Only the default rules accept config."""
+    definitions = build_definitions(Settings(home=tmp_path, **urls))  # type: ignore[arg-type]
+    job = definitions.resolve_job_def("load_green")
+    rules = {"reject_limit": 0.5, "missing_passengers": "keep", "zero_passengers": "keep"}
+    accepted = []
+    for name in definitions.resources or {}:
+        for value in ("/elsewhere", *({"config": config} for config in ({"url": "x"}, {"folder": "/x"}, rules))):
+            try:
+                dg.validate_run_config(job, {"resources": {name: value}})
+            except dg.DagsterInvalidConfigError:
+                continue
+            accepted.append((name, value))
+    assert accepted == [("defaults", {"config": rules})]
+
+
 def test_no_password_is_in_the_definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The UI can show of the Postgres URL only the variable that holds it."""
+    """The job snapshots, which the UI displays, contain the name of the Postgres setting and not its value."""
     monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://me:hunter2@localhost/db")
     built = build_definitions(Settings(home=tmp_path))
     for job in JOBS:
@@ -245,15 +273,13 @@ def test_no_password_is_in_the_definitions(tmp_path: Path, monkeypatch: pytest.M
         ("tag:layer=warehouse", ("warehouse_trips", "postgres_trips")),
     ],
 )
-def test_a_selection_names_assets_in_their_order(
-    definitions: dg.Definitions, selection: str, assets: tuple[str, ...]
-) -> None:
-    """Names with a + and Dagster's own asset selections work, whatever order they name assets in."""
+def test_select_assets(definitions: dg.Definitions, selection: str, assets: tuple[str, ...]) -> None:
+    """Names with + and Dagster's asset selections are accepted. The result is in pipeline order."""
     assert select_assets(definitions, selection) == assets
 
 
 @pytest.mark.parametrize("selection", ["nothing_trips", "source_trips", "raw_trips,,", "((", "tag:none"])
-def test_a_selection_of_nothing_is_refused(definitions: dg.Definitions, selection: str) -> None:
-    """Words that name no asset to load are an error, not an empty run."""
-    with pytest.raises(BadSelection, match="selection"):
+def test_invalid_selections(definitions: dg.Definitions, selection: str) -> None:
+    """A selection that is invalid or matches no asset raises BadSelection with the selection."""
+    with pytest.raises(BadSelection, match=re.escape(f'"{selection}"')):
         select_assets(definitions, selection)

@@ -1,4 +1,4 @@
-"""With a bucket and a dataset in the settings, the same assets are given Google's clients, and no secret is shown."""
+"""Tests of the definitions with the lake and the warehouse in Google Cloud."""
 
 import base64
 import json
@@ -7,22 +7,26 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster_gcp import BigQueryResource, GCSResource
+from google.cloud import bigquery, storage
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.google_cloud import BigQueryTables, BucketObjects
-from taxi_assets.errors import SettingsError
-from taxi_assets.graph import asset_key
+from taxi_assets.defs.google_cloud import google_clients
+from taxi_assets.errors import MixedClouds
+from taxi_assets.graph import JOBS
+from taxi_assets.instance._dagster import disable_dagster_warnings
+from taxi_assets.keys import asset_key
 from taxi_assets.settings import Settings
-from taxi_assets.stores.bigquery import BigQueryWarehouse
-from taxi_assets.stores.gcs import GCSLake
+from taxi_assets.stores.google.bigquery import BigQueryWarehouse
+from taxi_assets.stores.google.gcs import GCSLake
 from taxi_assets.tlc.trips import COLORS
+from taxi_assets_tests.defs.dagster_internals import RepositorySnap
 
 KEY = base64.b64encode(json.dumps({"type": "service_account", "private_key": "s3cret"}).encode()).decode()
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings that name a bucket, a dataset and a key."""
+    """Return settings with a bucket, a dataset, and a service account key."""
     monkeypatch.setenv("TAXI_HOME", str(tmp_path))
     monkeypatch.setenv("TAXI_LAKE_URL", "gs://trips/nyc")
     monkeypatch.setenv("TAXI_WAREHOUSE_URL", "bigquery://nyc-trips/taxi")
@@ -32,8 +36,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings.load()
 
 
-def test_assets_say_what_they_are(settings: Settings) -> None:
-    """In the UI the lake is of kind gcs and the warehouse of kind bigquery; the other assets are what they were."""
+def test_kinds_of_the_assets(settings: Settings) -> None:
+    """The lake has the kind `gcs` and the warehouse the kind `bigquery`. The other kinds do not change."""
     graph = build_definitions(settings).resolve_asset_graph()
     kinds = {key: graph.get(key).kinds for key in graph.materializable_asset_keys}
     of_each_color = {
@@ -46,48 +50,89 @@ def test_assets_say_what_they_are(settings: Settings) -> None:
     assert kinds == {asset_key(color, name): kind for color in COLORS for name, kind in of_each_color.items()}
 
 
-def _resources(settings: Settings) -> tuple[BucketObjects, BigQueryTables]:
-    """The lake and the warehouse that the assets are given."""
-    resources = build_definitions(settings).resources
-    assert resources
-    lake, warehouse = resources["lake"], resources["warehouse"]
-    assert isinstance(lake, BucketObjects)
-    assert isinstance(warehouse, BigQueryTables)
+def test_stores_use_the_settings(settings: Settings) -> None:
+    """The lake is a bucket and the warehouse a dataset, with the location and the chunk size of the settings."""
+    lake, warehouse = _stores(settings)
+    assert (lake.url, lake.location, lake.chunk_mb) == ("gs://trips/nyc", "EU", 2)
+    assert (warehouse.url, warehouse.location) == ("bigquery://nyc-trips/taxi", "EU")
+
+
+def _stores(settings: Settings) -> tuple[GCSLake, BigQueryWarehouse]:
+    """Return the lake and the warehouse of the definitions."""
+    defined = build_definitions(settings).resources or {}
+    with dg.build_resources({name: defined[name] for name in ("lake", "warehouse")}) as resources:
+        lake, warehouse = resources.lake, resources.warehouse
+    assert isinstance(lake, GCSLake)
+    assert isinstance(warehouse, BigQueryWarehouse)
     return lake, warehouse
 
 
-def test_dagsters_own_resources_give_the_clients(settings: Settings) -> None:
-    """Bucket and dataset are reached by dagster-gcp's resources, with the settings for slow lines and places."""
-    lake, warehouse = _resources(settings)
-    assert isinstance(lake.gcs, GCSResource)
-    assert isinstance(warehouse.bigquery, BigQueryResource)
-    opened, asked = lake.lake(), warehouse.open()
-    assert isinstance(opened, GCSLake)
-    assert isinstance(asked, BigQueryWarehouse)
-    assert (opened.url, opened.location, opened.chunk_mb) == ("gs://trips/nyc", "EU", 2)
-    assert (asked.url, asked.location) == ("bigquery://nyc-trips/taxi", "EU")
+def test_clients_are_resources_of_dagster_gcp(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any asset can use the resources `gcs` and `bigquery`. Their clients have the account of the lake's client."""
+    # With the address of an emulator, Google's clients need no valid key.
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    lake, warehouse = _stores(settings)
+    buckets, datasets = [lake.client_factory()], [warehouse.client_factory()]
+
+    @dg.asset(name="lists")
+    def other_asset(gcs: GCSResource, bigquery: BigQueryResource) -> None:
+        buckets.append(gcs.get_client())
+        with bigquery.get_client() as client:
+            datasets.append(client)
+
+    defined = build_definitions(settings).resources or {}
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize(
+            [other_asset], resources={name: defined[name] for name in ("gcs", "bigquery")}, instance=instance
+        ).success
+    assert [type(client) for client in buckets] == [storage.Client] * 2
+    assert [type(client) for client in datasets] == [bigquery.Client] * 2
+    assert {client.project for client in (*buckets, *datasets)} == {"nyc-trips"}
+    assert {client.location for client in datasets} == {"EU"}
 
 
-def test_the_key_is_a_variables_name(settings: Settings) -> None:
-    """What the UI shows of the resources, and what runs store, has the variable's name and not the key."""
-    lake, warehouse = _resources(settings)
-    assert isinstance(lake.gcs.key, dg.EnvVar)
-    assert isinstance(warehouse.bigquery.gcp_credentials, dg.EnvVar)
-    for shown in (repr(lake), repr(warehouse), repr(settings), str(settings)):
-        assert KEY not in shown
-        assert "s3cret" not in shown
+@pytest.mark.parametrize(("lake", "warehouse"), [("gs://trips", "bigquery://nyc-trips/taxi"), ("", "")])
+def test_only_configured_services_are_resources(
+    lake: str, warehouse: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Google Cloud in the settings, there are no resources for it."""
+    assert settings
+    monkeypatch.setenv("TAXI_LAKE_URL", lake)
+    monkeypatch.setenv("TAXI_WAREHOUSE_URL", warehouse)
+    names = set(build_definitions(Settings.load()).resources or {})
+    assert names & {"gcs", "bigquery"} == ({"gcs", "bigquery"} if lake else set())
+
+
+def test_the_key_is_not_displayed(settings: Settings) -> None:
+    """The key is neither in the snapshots that the UI displays nor in the text of settings and resources."""
+    definitions = build_definitions(settings)
+    with disable_dagster_warnings():
+        displayed = [
+            *(repr(definitions.resolve_job_def(job).get_job_snapshot()) for job in JOBS),
+            repr(RepositorySnap.from_def(definitions.get_repository_def())),
+            *map(repr, _stores(settings)),
+            *map(repr, google_clients(settings).values()),
+            repr(settings),
+            str(settings),
+        ]
+    for text in displayed:
+        assert KEY not in text
+        assert "s3cret" not in text
 
 
 @pytest.mark.parametrize(
     ("lake", "warehouse"),
     [("gs://trips", ""), ("", "bigquery://nyc-trips/taxi"), ("gs://trips", "duckdb:////x.duckdb")],
 )
-def test_a_lake_that_the_warehouse_cannot_load_from(
+def test_lake_and_warehouse_of_different_kinds(
     lake: str, warehouse: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BigQuery loads from buckets, DuckDB from folders; what does not go together is said before anything runs."""
+    """A bucket with DuckDB or a folder with BigQuery is an error when the definitions are built."""
     assert settings
     monkeypatch.setenv("TAXI_LAKE_URL", lake)
     monkeypatch.setenv("TAXI_WAREHOUSE_URL", warehouse)
-    with pytest.raises(SettingsError, match="BigQuery loads from gs://bucket, DuckDB from a folder"):
+    with pytest.raises(MixedClouds) as caught:
         build_definitions(Settings.load())
+    for fact in (lake, warehouse, "[lake-and-warehouse-differ]"):
+        assert fact in caught.value.explain()

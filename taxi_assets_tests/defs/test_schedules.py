@@ -1,22 +1,22 @@
-"""A tick requests runs of months that are published and not loaded, or published again; else it has a skip reason."""
+"""Tests of the schedules: a tick requests runs of the recent months that need loading, or has a skip reason."""
 
 import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._core.utils import make_new_run_id
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.defs.checks import NEWEST_MONTH_LOADED
-from taxi_assets.errors import SettingsError, StoreError
-from taxi_assets.graph import TRIP_ASSETS, asset_key, job_name
+from taxi_assets.errors import InvalidSchedule, StoreError
+from taxi_assets.graph import NEWEST_MONTH_LOADED, TRIP_ASSETS, job_name
 from taxi_assets.instance.partition_status import report_wiped
 from taxi_assets.instance.processes import PROCESS_TAG, process_tags
-from taxi_assets.news import Progress
+from taxi_assets.keys import asset_key
+from taxi_assets.operations.progress import Progress
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.partitions import bounds
 from taxi_assets.settings import Settings
@@ -31,11 +31,11 @@ WARN = dg.AssetCheckSeverity.WARN
 NONE_PUBLISHED = (True, "none of the recent months", WARN)
 
 
-class Scheduled(WebInstallation):
-    """An installation, and what its schedules ask for."""
+class ScheduledInstallation(WebInstallation):
+    """An installation whose schedules are evaluated on demand."""
 
     def tick(self, color: str = "green", at: datetime = TICK) -> list[dg.RunRequest]:
-        """The runs that a schedule asks for; where it asks for none, `skipped` is its reason."""
+        """Evaluate a schedule. Return its run requests, and set `skip_reason`."""
         repository = self.definitions.get_repository_def()
         with dg.build_schedule_context(
             self.instance,
@@ -44,11 +44,11 @@ class Scheduled(WebInstallation):
             resources=repository.get_top_level_resources(),
         ) as context:
             evaluated = repository.get_schedule_def(f"load_{color}").evaluate_tick(context)
-        self.skipped = evaluated.skip_message or ""
+        self.skip_reason = evaluated.skip_message or ""
         return list(evaluated.run_requests or [])
 
     def newest(self, color: str = "green") -> tuple[bool, object, dg.AssetCheckSeverity] | None:
-        """The newest evaluation of `newest_month_loaded`: whether it passed, the month, its severity; None for none."""
+        """Return the newest evaluation of `newest_month_loaded`: its result, its month and its severity."""
         key = dg.AssetCheckKey(asset_key(color, "warehouse_trips"), NEWEST_MONTH_LOADED)
         records = self.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
         found = records[0].evaluation if records else None
@@ -59,35 +59,35 @@ class Scheduled(WebInstallation):
         return found.passed, month and month.value, found.severity
 
     def evaluate(self, color: str = "green") -> bool:
-        """Evaluate `newest_month_loaded` on demand, as the UI does; whether that run succeeded."""
+        """Evaluate `newest_month_loaded` on demand, as the UI does. Return whether the run succeeded."""
         key = dg.AssetCheckKey(asset_key(color, "warehouse_trips"), NEWEST_MONTH_LOADED)
         job = self.definitions.resolve_implicit_global_asset_job_def()
         subset = job.get_subset(asset_selection=set(), asset_check_selection={key})
         return subset.execute_in_process(instance=self.instance, raise_on_error=False).success
 
-    def asked(self) -> list[str]:
-        """The partitions of the runs that a tick asks for."""
+    def requested(self) -> list[str]:
+        """Return the partitions of the runs that a tick requests."""
         return [str(request.partition_key) for request in self.tick()]
 
 
 @pytest.fixture
-def installation(web_source: WebServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduled]:
-    """An installation with nothing loaded, whose source has nothing."""
+def installation(web_source: WebServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScheduledInstallation]:
+    """Create an installation with nothing loaded and an empty source."""
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with closing(Scheduled(web_source)) as made:
-        yield made
+    with closing(ScheduledInstallation(web_source)) as created:
+        yield created
 
 
-def test_what_is_not_published_is_not_asked_for(installation: Scheduled) -> None:
-    """The skip reason names the months and the source that was asked. Each month is looked up once."""
+def test_unpublished_months_are_not_requested(installation: ScheduledInstallation) -> None:
+    """The skip reason names the months and the source. Each month is queried once."""
     assert installation.tick() == []
-    assert "2021-01..2021-06 not published" in installation.skipped
-    assert installation.web.url in installation.skipped
+    assert "2021-01..2021-06 not published" in installation.skip_reason
+    assert installation.web.url in installation.skip_reason
     assert len(installation.web.seen) == 6
 
 
-def test_what_is_published_and_not_loaded_is_asked_for(installation: Scheduled) -> None:
-    """Runs of exactly those months are requested, with partition, run key and tags, until they are loaded."""
+def test_published_months_are_requested_until_they_are_loaded(installation: ScheduledInstallation) -> None:
+    """A tick requests exactly these months, with a partition, a run key and tags."""
     installation.publish(MARCH, ETag='"v1"')
     installation.publish(APRIL, ETag='"v1"')
     installation.publish(TripMonth("yellow", "2021-05"))
@@ -98,11 +98,11 @@ def test_what_is_published_and_not_loaded_is_asked_for(installation: Scheduled) 
     assert tags.items() >= {"taxi/color": "green", "taxi/asked_by": "schedule", "dagster/partition": "2021-03"}.items()
     assert second.partition_key == "2021-04"
     installation.load(MARCH)
-    assert installation.asked() == ["2021-04"]
+    assert installation.requested() == ["2021-04"]
     installation.load(APRIL)
-    assert installation.asked() == []
-    assert "2021-03..2021-04 loaded, and not published again" in installation.skipped
-    assert "2021-01..2021-02,2021-05..2021-06 not published" in installation.skipped
+    assert installation.requested() == []
+    assert "2021-03..2021-04 loaded" in installation.skip_reason
+    assert "2021-01..2021-02,2021-05..2021-06 not published" in installation.skip_reason
 
 
 @pytest.mark.parametrize(
@@ -114,73 +114,73 @@ def test_what_is_published_and_not_loaded_is_asked_for(installation: Scheduled) 
     ],
     ids=["ETag", "date", "size"],
 )
-def test_what_was_published_again_is_asked_for_again(
-    before: dict[str, str], after: dict[str, str], seed: int, installation: Scheduled
+def test_a_month_published_again_is_requested(
+    before: dict[str, str], after: dict[str, str], seed: int, installation: ScheduledInstallation
 ) -> None:
-    """A loaded month is requested again once its ETag changes, or its size or date where there is no ETag."""
+    """A loaded month is requested again if its ETag changes, or, without an ETag, its date or its size."""
     installation.publish(MARCH, 1, **before)
     (first,) = installation.tick()
     installation.load(MARCH)
-    assert installation.asked() == []
+    assert installation.requested() == []
     installation.publish(MARCH, seed, **after)
     (again,) = installation.tick()
     assert again.partition_key == "2021-03"
     assert again.run_key != first.run_key
     installation.load(MARCH)
-    assert installation.asked() == []
+    assert installation.requested() == []
 
 
-def test_a_weak_etag_is_no_other_version(installation: Scheduled) -> None:
-    """The same ETag comes weak where a proxy is in between."""
+def test_a_weak_etag_is_the_same_version(installation: ScheduledInstallation) -> None:
+    """A proxy may change an ETag to a weak one. A weak ETag with the same value is the same version."""
     installation.publish(MARCH, ETag='"v1"')
     installation.load(MARCH)
     installation.publish(MARCH, ETag='W/"v1"')
-    assert installation.asked() == []
+    assert installation.requested() == []
 
 
-def test_a_failed_month_is_asked_for_at_the_next_tick(installation: Scheduled) -> None:
-    """A month whose newest run failed is requested again, even if it was loaded and the source has not changed."""
+def test_a_failed_month_is_requested_at_the_next_tick(installation: ScheduledInstallation) -> None:
+    """A month whose newest run failed is requested again, also if it was loaded before and did not change."""
     installation.publish(MARCH, ETag='"v1"')
     installation.load(MARCH)
-    assert installation.asked() == []
+    assert installation.requested() == []
     for clean in installation.settings.home.glob("clean/green/*"):
         clean.unlink()
     assert installation.run(MARCH, "lake_trips")[-1].what is Progress.failed
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
 
 
-def test_a_stale_or_partial_month_is_asked_for(installation: Scheduled) -> None:
-    """Only a month that all assets have in one version is loaded."""
+def test_a_stale_or_partial_month_is_requested(installation: ScheduledInstallation) -> None:
+    """A month is requested unless all assets have the same version of it."""
     installation.publish(MARCH, ETag='"v1"')
     installation.run(MARCH, "raw_trips")
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
     installation.run(MARCH, *TRIP_ASSETS[1:])
-    assert installation.asked() == []
+    assert installation.requested() == []
     installation.run(MARCH, "raw_trips")
-    assert installation.asked() == [], "the source gave the same version"
+    assert installation.requested() == [], "the source has the same version"
     installation.publish(MARCH, 2, ETag='"v2"')
     installation.run(MARCH, "raw_trips")
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
     assert installation.tick()[0].run_key == 'green 2021-03 "v2"'
 
 
-def test_a_month_that_a_run_did_not_find_is_asked_for_once_it_is_published(installation: Scheduled) -> None:
-    """A run of a month that was not published leaves it as it was: neither failed, nor loaded."""
+def test_an_unpublished_month_is_requested_once_it_is_published(installation: ScheduledInstallation) -> None:
+    """A run of a month that is not published does not prevent a later request."""
     assert installation.run(MARCH)[-1].what is Progress.not_published
-    assert installation.asked() == []
-    assert "2021-01..2021-06 not published" in installation.skipped
+    assert installation.requested() == []
+    assert "2021-01..2021-06 not published" in installation.skip_reason
     installation.publish(MARCH)
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
 
 
-def test_what_is_under_way_is_not_asked_for(installation: Scheduled) -> None:
-    """A month whose run is under way is left alone; a run whose process is gone is not under way."""
+def test_a_month_in_progress_is_not_requested(installation: ScheduledInstallation) -> None:
+    """A month with an active run is not requested, unless the process of the run no longer exists."""
     installation.publish(MARCH)
     job = installation.definitions.resolve_job_def(job_name("green"))
     of_march = job.get_tags_for_partition_key("2021-03", selected_asset_keys=None)
 
-    def start() -> str:
-        run_id = make_new_run_id()
+    def create_run() -> str:
+        run_id = str(uuid4())
         installation.instance.create_run_for_job(
             job,
             run_id=run_id,
@@ -190,73 +190,75 @@ def test_what_is_under_way_is_not_asked_for(installation: Scheduled) -> None:
         )
         return run_id
 
-    run_id = start()
-    assert installation.asked() == []
-    assert "2021-03 running already" in installation.skipped
+    run_id = create_run()
+    assert installation.requested() == []
+    assert "2021-03 already running" in installation.skip_reason
     installation.instance.delete_run(run_id)
     process = json.loads(process_tags("")[PROCESS_TAG])
-    run_id = start()
+    run_id = create_run()
     installation.instance.add_run_tags(run_id, {PROCESS_TAG: json.dumps({**process, "started": 1.0, "run": run_id})})
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
 
 
-def test_a_source_that_cannot_be_asked_fails_the_tick(installation: Scheduled) -> None:
-    """A tick fails in the source's words, after as many tries as can help."""
+def test_an_unavailable_source_fails_the_tick(installation: ScheduledInstallation) -> None:
+    """A transient error of the source is retried. A permanent one fails the tick with the address and the status."""
     installation.publish(MARCH)
     good = installation.web.replies[web_path(MARCH)]
     installation.web.replies[web_path(MARCH)] = [Reply(status=503), *good]
-    assert installation.asked() == ["2021-03"]
+    assert installation.requested() == ["2021-03"]
     installation.web.replies[web_path(MARCH)] = [Reply(status=403)]
     with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
         installation.tick()
     assert isinstance(caught.value.user_exception, StoreError)
-    assert f"{web_path(MARCH)} answered 403" in str(caught.value.user_exception)
+    for fact in (web_path(MARCH), "403", "[source-rejected]"):
+        assert fact in caught.value.user_exception.explain()
 
 
-def test_a_page_in_a_months_place_is_no_month(installation: Scheduled) -> None:
-    """A web page in the place of a month is not a published month. Other months are still requested."""
+def test_a_web_page_is_not_a_published_month(installation: ScheduledInstallation) -> None:
+    """A web page instead of a month does not prevent the requests of other months."""
     installation.publish(APRIL)
     installation.web.replies[web_path(MARCH)] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
-    assert installation.asked() == ["2021-04"]
+    assert installation.requested() == ["2021-04"]
     del installation.web.replies[web_path(APRIL)]
-    assert installation.asked() == []
-    assert "is an HTML page" in installation.skipped
+    assert installation.requested() == []
+    assert "2021-03 not published" in installation.skip_reason
+    assert web_path(MARCH) in installation.skip_reason
 
 
 @pytest.mark.usefixtures("installation")
-def test_a_tick_looks_as_far_back_as_is_set(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Months are by New York time, and none before the first partition is looked up."""
+def test_the_number_of_recent_months_is_a_setting(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick queries the last TAXI_LOOKBACK_MONTHS partitions, by New York time."""
     monkeypatch.setenv("TAXI_LOOKBACK_MONTHS", "3")
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2021-05")
-    with closing(Scheduled(web)) as made:
-        for at, asked in (
+    with closing(ScheduledInstallation(web)) as created:
+        for at, reason in (
             (datetime(2021, 8, 1, 3, tzinfo=UTC), "green: 2021-05 not published"),
             (datetime(2021, 8, 1, 5, tzinfo=UTC), "green: 2021-05..2021-06 not published"),
             (datetime(2021, 12, 1, 5, tzinfo=UTC), "green: 2021-08..2021-10 not published"),
             (datetime(2021, 5, 1, 5, tzinfo=UTC), "TAXI_FIRST_MONTH"),
         ):
-            assert made.tick(at=at) == []
-            assert asked in made.skipped
+            assert created.tick(at=at) == []
+            assert reason in created.skip_reason
 
 
 @pytest.mark.usefixtures("installation")
 @pytest.mark.parametrize("bounds", [{"TAXI_FIRST_MONTH": "2999-01"}, {"TAXI_LAST_MONTH": "2018-12"}])
-def test_a_tick_without_partitions_asks_for_nothing(
+def test_a_tick_without_partitions_is_skipped(
     bounds: dict[str, str], web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the settings leave no month, a tick names them and does not fail."""
+    """If the settings exclude all months, the skip reason names the setting."""
     for name, value in bounds.items():
         monkeypatch.setenv(name, value)
-    with closing(Scheduled(web)) as made:
-        assert made.tick() == []
-        assert "TAXI_FIRST_MONTH" in made.skipped
+    with closing(ScheduledInstallation(web)) as created:
+        assert created.tick() == []
+        assert "TAXI_FIRST_MONTH" in created.skip_reason
     assert web.seen == []
 
 
-@pytest.mark.parametrize(("set_to", "status"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
-def test_schedules_are_off_unless_they_are_set_on(set_to: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each color has a schedule of New York's time, which a setting starts."""
-    monkeypatch.setenv("TAXI_SCHEDULES", set_to)
+@pytest.mark.parametrize(("setting", "status"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
+def test_schedules_are_stopped_by_default(setting: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each color has a schedule in New York time. TAXI_SCHEDULES starts all of them."""
+    monkeypatch.setenv("TAXI_SCHEDULES", setting)
     repository = build_definitions(Settings.load()).get_repository_def()
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
     assert set(schedules) == {f"load_{color}" for color in COLORS}
@@ -267,14 +269,15 @@ def test_schedules_are_off_unless_they_are_set_on(set_to: str, status: str, monk
         assert schedule.job_name == schedule.name
 
 
-def test_a_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cron line that cannot be read is a wrong setting, and is named."""
+def test_an_invalid_cron_expression(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid TAXI_SCHEDULE_CRON is an error when the definitions are built."""
     monkeypatch.setenv("TAXI_SCHEDULE_CRON", "at five")
-    with pytest.raises(SettingsError, match="TAXI_SCHEDULE_CRON=at five is no time"):
+    with pytest.raises(InvalidSchedule, match="at five") as caught:
         build_definitions(Settings.load())
+    assert "TAXI_SCHEDULE_CRON" in caught.value.explain()
 
 
-def test_a_tick_checks_that_the_newest_month_is_loaded(installation: Scheduled) -> None:
+def test_a_tick_checks_that_the_newest_month_is_loaded(installation: ScheduledInstallation) -> None:
     """The check warns while the newest published month is not in the warehouse, and passes once it is loaded."""
     assert installation.newest() is None
     installation.tick()
@@ -288,14 +291,14 @@ def test_a_tick_checks_that_the_newest_month_is_loaded(installation: Scheduled) 
     installation.run(APRIL, *TRIP_ASSETS[:3])
     assert installation.newest() == (False, "2021-04", WARN)
     installation.run(APRIL, "warehouse_trips")
-    assert installation.newest() == (True, "2021-04", WARN), "without another tick, which may be a month away"
+    assert installation.newest() == (True, "2021-04", WARN), "no other tick is necessary"
     installation.tick()
     assert installation.newest() == (True, "2021-04", WARN)
     assert installation.newest("yellow") is None
 
 
-def test_the_check_ignores_a_month_under_way(installation: Scheduled) -> None:
-    """A month whose run is under way may not be published: the check judges the newest other one."""
+def test_the_check_ignores_a_month_in_progress(installation: ScheduledInstallation) -> None:
+    """A month with an active run may not be published, so the check evaluates the newest other month."""
     installation.publish(MARCH)
     installation.load(MARCH)
     job = installation.definitions.resolve_job_def(job_name("green"))
@@ -306,12 +309,12 @@ def test_the_check_ignores_a_month_under_way(installation: Scheduled) -> None:
         remote_job_origin=ORIGIN.get_job_origin(job.name),
     )
     installation.tick()
-    assert "2021-04 running already" in installation.skipped
+    assert "2021-04 already running" in installation.skip_reason
     assert installation.newest() == (True, "2021-03", WARN)
 
 
-def test_the_check_warns_of_a_month_that_was_wiped(installation: Scheduled) -> None:
-    """What was removed from the warehouse is not loaded, though it once was."""
+def test_the_check_warns_about_a_wiped_month(installation: ScheduledInstallation) -> None:
+    """A month that was deleted from the warehouse is not loaded."""
     installation.publish(MARCH)
     installation.load(MARCH)
     installation.tick()
@@ -321,25 +324,27 @@ def test_the_check_warns_of_a_month_that_was_wiped(installation: Scheduled) -> N
     assert installation.newest() == (False, "2021-03", WARN)
 
 
-def test_the_check_can_be_evaluated_on_demand(installation: Scheduled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On demand it asks the source for the recent months of now, newest first, until it finds one."""
+def test_the_check_can_be_evaluated_on_demand(
+    installation: ScheduledInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On demand, the check queries the source for the recent months, newest first, until it finds one."""
     monkeypatch.setenv("TAXI_LAST_MONTH", "2021-04")
-    with closing(Scheduled(installation.web)) as made:
-        assert made.evaluate()
-        assert made.newest() == NONE_PUBLISHED
-        made.publish(MARCH)
-        made.web.replies[web_path(APRIL)] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
-        made.web.seen.clear()
-        assert made.evaluate()
-        assert made.newest() == (False, "2021-03", WARN)
-        assert len(made.web.seen) == 2
-        made.load(MARCH)
-        assert made.evaluate()
-        assert made.newest() == (True, "2021-03", WARN)
+    with closing(ScheduledInstallation(installation.web)) as created:
+        assert created.evaluate()
+        assert created.newest() == NONE_PUBLISHED
+        created.publish(MARCH)
+        created.web.replies[web_path(APRIL)] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
+        created.web.seen.clear()
+        assert created.evaluate()
+        assert created.newest() == (False, "2021-03", WARN)
+        assert len(created.web.seen) == 2
+        created.load(MARCH)
+        assert created.evaluate()
+        assert created.newest() == (True, "2021-03", WARN)
 
 
-def test_a_source_that_cannot_be_asked_warns(installation: Scheduled) -> None:
-    """On demand, a source that cannot be reached is a warning, not a failed run. A load does not end this warning."""
+def test_the_check_warns_about_an_unavailable_source(installation: ScheduledInstallation) -> None:
+    """On demand, the check warns if the source is not available. A load does not change the result."""
     installation.web.replies[web_path(TripMonth("green", _newest_partition()))] = [Reply(status=403)]
     assert installation.evaluate()
     assert installation.newest() == (False, None, WARN)
@@ -349,5 +354,5 @@ def test_a_source_that_cannot_be_asked_warns(installation: Scheduled) -> None:
 
 
 def _newest_partition() -> str:
-    """The newest partition of a source that goes on."""
+    """Return the newest partition of green."""
     return bounds(Settings.load(), "green")[1]

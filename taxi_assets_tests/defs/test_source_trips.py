@@ -1,11 +1,11 @@
-"""What the source has published is observed: a month that was published again is stale, until it is loaded."""
+"""Tests of `source_trips`: an observation of the source makes months stale that were published again."""
 
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
-from taxi_assets.news import PartitionStatus
+from taxi_assets.instance.partition_status import PartitionStatus
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import ObservingInstallation
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -15,56 +15,56 @@ MARCH, OLD = TripMonth("green", "2021-03"), TripMonth("yellow", "2019-05")
 
 @pytest.fixture
 def installation(web_source: WebServer) -> Iterator[ObservingInstallation]:
-    """An installation with an old month loaded."""
-    with closing(ObservingInstallation(web_source)) as made:
-        made.publish(OLD, ETag='"v1"')
-        made.load(OLD)
-        made.web.seen.clear()
-        yield made
+    """Create an installation with an old month loaded."""
+    with closing(ObservingInstallation(web_source)) as created:
+        created.publish(OLD, ETag='"v1"')
+        created.load(OLD)
+        created.web.seen.clear()
+        yield created
 
 
-def test_what_was_published_again_is_stale_until_it_is_loaded(installation: ObservingInstallation) -> None:
-    """The observation makes the raw month stale, in the UI and in `taxi status`; a run of the month ends that."""
+def test_a_month_published_again_is_stale_until_it_is_loaded(installation: ObservingInstallation) -> None:
+    """An observation makes `raw_trips` stale, in the UI and in `taxi status`, until the month is loaded."""
     assert installation.observe("yellow")[OLD.month] == '"v1"'
-    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
+    assert (installation.status(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
     installation.publish(OLD, ETag='"v2"')
     assert installation.observe("yellow")[OLD.month] == '"v2"'
-    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.stale, ["raw_trips"])
+    assert (installation.status(OLD), installation.stale(OLD)) == (PartitionStatus.stale, ["raw_trips"])
     installation.load(OLD)
-    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
+    assert (installation.status(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
 
 
-def test_a_run_observes_what_it_fetches(installation: ObservingInstallation) -> None:
-    """A month that was published again and loaded before anybody looked is not stale when somebody does."""
+def test_a_run_observes_the_fetched_version(installation: ObservingInstallation) -> None:
+    """A month that was published again and loaded since is not stale, also after the next observation."""
     installation.observe("yellow")
     installation.publish(OLD, ETag='"v2"')
     installation.load(OLD)
-    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
+    assert (installation.status(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
     installation.observe("yellow")
-    assert (installation.standing(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
+    assert (installation.status(OLD), installation.stale(OLD)) == (PartitionStatus.loaded, [])
 
 
-@pytest.mark.parametrize(("color", "asked"), [("yellow", 1 + 6), ("green", 6), ("fhv", 6)])
-def test_only_loaded_and_recent_months_are_asked_for(
-    color: str, asked: int, installation: ObservingInstallation
+@pytest.mark.parametrize(("color", "requests"), [("yellow", 1 + 6), ("green", 6), ("fhv", 6)])
+def test_only_loaded_and_recent_months_are_observed(
+    color: str, requests: int, installation: ObservingInstallation
 ) -> None:
-    """Observing a color asks for its old month that is loaded and its last six, and for no others."""
+    """An observation of a color requests its loaded months and the last six, and no others."""
     installation.observe(color)
-    assert len(installation.web.seen) == asked
+    assert len(installation.web.seen) == requests
 
 
-def test_a_loaded_month_that_is_no_partition_any_more_is_not_asked_for(
+def test_a_loaded_month_before_the_first_partition_is_not_observed(
     installation: ObservingInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A month that TAXI_FIRST_MONTH leaves out since it was loaded cannot be loaded again: nobody asks for it."""
+    """A loaded month that TAXI_FIRST_MONTH now excludes cannot be loaded again, so it is not requested."""
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2019-06")
     with closing(ObservingInstallation(installation.web)) as later:
         later.observe("yellow")
     assert len(installation.web.seen) == 6
 
 
-def test_one_month_can_be_observed_alone(installation: ObservingInstallation) -> None:
-    """With a partition, that month alone is asked for; one that is not published, or no month, has no version."""
+def test_observe_one_partition(installation: ObservingInstallation) -> None:
+    """An observation of one partition requests only that month. A month that is not published has no version."""
     installation.publish(MARCH, ETag='"v7"')
     assert installation.observe("green", "2021-03") == {"2021-03": '"v7"'}
     assert len(installation.web.seen) == 1

@@ -1,4 +1,4 @@
-"""Dagster's UI without a browser or a server: the same GraphQL requests, answered in this process."""
+"""A client of Dagster's UI: the GraphQL requests of its buttons, executed in this process without a web server."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,18 +6,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceLoadTarget
-from dagster._utils.warnings import disable_dagster_warnings
 from dagster_graphql.schema import create_schema
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.operations.runs import _MODULE
+from taxi_assets.instance._dagster import SINGLETON_REPOSITORY_NAME, LoadableTargetOrigin, disable_dagster_warnings
+from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import Settings
+from taxi_assets_tests.defs.dagster_internals import (
+    AssetGraph,
+    CodeLocationOrigin,
+    InProcessCodeLocationOrigin,
+    WorkspaceLoadTarget,
+    WorkspaceProcessContext,
+)
+
+_MODULE = ORIGIN.code_location_origin.location_name
 
 _LAUNCH_RUN = """
 mutation LaunchPipelineExecution($params: ExecutionParams!) {
@@ -44,12 +47,12 @@ class _ThisProcess(WorkspaceLoadTarget):
     """The project's code location, loaded in this process."""
 
     def create_origins(self) -> Sequence[CodeLocationOrigin]:
-        """The only code location."""
+        """Return the only code location."""
         return [InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name=_MODULE), location_name=_MODULE)]
 
 
 class UI:
-    """Dagster's UI on an instance."""
+    """The UI of an instance."""
 
     def __init__(self, workspace: WorkspaceProcessContext) -> None:
         self._workspace = workspace
@@ -57,7 +60,7 @@ class UI:
         self._graph: AssetGraph = build_definitions(Settings.load()).resolve_asset_graph()
 
     def materialize(self, assets: Iterable[dg.AssetKey], month: str) -> str:
-        """Materialize one partition of assets with their checks, like the graph's button. Returns the run's id."""
+        """Materialize one partition of assets with their checks, like the button of the graph. Return the run ID."""
         keys = list(assets)
         checks = [check for key in keys for check in self._graph.get(key).check_keys]
         params = {
@@ -78,14 +81,14 @@ class UI:
         return run_id
 
     def backfill(self, assets: Iterable[dg.AssetKey], months: Sequence[str]) -> str:
-        """Materialize several partitions of assets, like the graph's button. Returns the backfill's id."""
+        """Materialize several partitions of assets, like the button of the graph. Return the backfill ID."""
         selection = [{"path": key.path} for key in assets]
         params = {"assetSelection": selection, "partitionNames": list(months)}
         backfill_id: str = self._launch(_LAUNCH_BACKFILL, params)["backfillId"]
         return backfill_id
 
     def _launch(self, mutation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What a mutation launched. Raises AssertionError if it is refused."""
+        """Return what a mutation launched. Raises AssertionError if it is rejected."""
         context = self._workspace.create_request_context()
         result = asyncio.run(self._schema.execute_async(mutation, variables={"params": params}, context=context))
         assert result.data, result.errors
@@ -96,7 +99,7 @@ class UI:
 
 @contextmanager
 def opened_ui(instance: dg.DagsterInstance) -> Iterator[UI]:
-    """The UI of an instance, with the settings of the environment."""
-    # Dagster itself uses what it deprecates.
+    """Open the UI of an instance, with the settings of the environment."""
+    # Dagster itself uses its deprecated functions.
     with disable_dagster_warnings(), WorkspaceProcessContext(instance, _ThisProcess()) as workspace:
         yield UI(workspace)

@@ -1,24 +1,25 @@
-"""The files of deployments agree with each other, with the program's settings and names, and with Dagster's schemas."""
+"""The files of the deployment match each other, the settings and names in the code, and Dagster's config schemas."""
 
 import re
 import subprocess
 from pathlib import Path
 from typing import Any, cast
 
+import dagster as dg
 import pytest
 import yaml
-from dagster._config import process_config
-from dagster._core.instance.config import dagster_instance_config_schema
 from dagster_docker.utils import DOCKER_CONFIG_SCHEMA
+from dagster_postgres import DagsterPostgresStorage
 
-from taxi_assets.instance.opening import _MADE_HERE
-from taxi_assets.operations.runs import _MODULE
+from taxi_assets.instance.opening import dagster_home
+from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import setting_names
+from taxi_assets_tests.deploy.schemas import require_valid
 
 CHECKOUT = Path(__file__).parent.parent.parent
 DOCKER = CHECKOUT / "deploy" / "docker"
 FIXED = {"TAXI_HOME", "TAXI_REVISION", "TAXI_POSTGRES_PORT"}
-"""Settings of which a deployment's are the image's, or that are of the server that it does not use."""
+"""Settings that the image sets, and the port of the embedded Postgres server, which a deployment does not use."""
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -27,44 +28,61 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 COMPOSE = _yaml(CHECKOUT / "docker-compose.yml")
 INSTANCE = _yaml(DOCKER / "dagster.yaml")
-OF_RUNS = INSTANCE["run_launcher"]["config"]
+LAUNCHER = INSTANCE["run_launcher"]["config"]
+CODE_LOCATION = ORIGIN.code_location_origin.location_name
 
 
-def test_services_get_every_setting() -> None:
-    """Each setting that can differ is passed on to the services, whether it is set or not."""
+def test_compose_passes_every_setting_to_the_services() -> None:
+    """The services receive each setting that a deployment can change, even if it is empty."""
     passed = COMPOSE["x-dagster"]["environment"].keys()
     assert {name for name in passed if name.startswith("TAXI_")} == set(setting_names()) - FIXED
 
 
-def test_runs_get_what_the_services_get() -> None:
-    """The daemon copies every setting to the runs, and has them all: it cannot launch with one that is not set."""
-    copied = set(OF_RUNS["env_vars"])
+def test_the_launcher_passes_every_setting_to_the_runs() -> None:
+    """Runs receive each setting that the services receive, because the launcher fails on a variable that is not set."""
+    copied = set(LAUNCHER["env_vars"])
     assert copied - {"TAXI_HOME"} <= COMPOSE["x-dagster"]["environment"].keys()
     assert {name for name in copied if name.startswith("TAXI_")} == set(setting_names()) - FIXED | {"TAXI_HOME"}
     assert "PGPASSWORD" in copied
 
 
-def test_the_instance_is_one_that_dagster_takes() -> None:
-    """Every key of the instance's file is one that Dagster knows, and every key of the launcher one that it knows."""
-    told = process_config(dagster_instance_config_schema(), INSTANCE)
-    assert told.success, told.errors
-    config = {**OF_RUNS, "image": "image", "network": "network"}
-    launcher = process_config(DOCKER_CONFIG_SCHEMA, config)
-    assert launcher.success, launcher.errors
+def test_dagster_accepts_the_instance_file(tmp_path: Path) -> None:
+    """Dagster knows every key of `dagster.yaml`, of the storage in Postgres and of the Docker launcher."""
+    instance = yaml.safe_load((DOCKER / "dagster.yaml").read_text().replace("/taxi_home", str(tmp_path)))
+    require_valid(DagsterPostgresStorage.config_type(), instance.pop("storage")["postgres"])
+    launcher = {**instance["run_launcher"]["config"], "image": "image", "network": "network"}
+    require_valid(DOCKER_CONFIG_SCHEMA, launcher)
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as opened:
+        assert opened.run_monitoring_enabled
+        assert opened.run_retries_enabled
 
 
-def test_taxi_leaves_the_instance_s_file_alone() -> None:
-    """The file does not begin with the words by which `taxi` knows, and renews, a file of its own."""
-    assert not (DOCKER / "dagster.yaml").read_text().startswith(_MADE_HERE)
+def test_dagster_rejects_unknown_keys(tmp_path: Path) -> None:
+    """The validation above fails for a key that Dagster does not know."""
+    with pytest.raises(dg.DagsterInvalidConfigError, match="netwrk"):
+        require_valid(DOCKER_CONFIG_SCHEMA, {"netwrk": "network"})
+    (tmp_path / "dagster.yaml").write_text("telemetri: {enabled: false}\n")
+    with pytest.raises(dg.DagsterInvalidConfigError, match="telemetri"):
+        dg.DagsterInstance.from_config(str(tmp_path))
 
 
-def test_names_that_compose_and_runs_share_are_the_same() -> None:
-    """Runs join the network and mount the volume that compose makes, and carry the label that it cleans up by."""
+def test_taxi_does_not_replace_the_instance_file(tmp_path: Path) -> None:
+    """`taxi` replaces only a `dagster.yaml` that it wrote itself."""
+    text = (DOCKER / "dagster.yaml").read_text()
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text(text)
+    dagster_home(tmp_path)
+    assert (tmp_path / "dagster" / "dagster.yaml").read_text() == text
+
+
+def test_compose_and_runs_use_the_same_names() -> None:
+    """Runs join the network and mount the volume of `docker-compose.yml`, and have the label of the clean-up."""
     project = COMPOSE["name"]
     named = {key: value.replace("${COMPOSE_PROJECT_NAME:-taxi}", project) for key, value in _names().items()}
-    assert OF_RUNS["container_kwargs"]["volumes"] == [f"{named['volume']}:/taxi_home"]
+    assert LAUNCHER["container_kwargs"]["volumes"] == [f"{named['volume']}:/taxi_home"]
     assert named["network"] == named["run network"] == project
-    assert OF_RUNS["container_kwargs"]["labels"] == dict([named["label"].split("=")])
+    assert LAUNCHER["container_kwargs"]["labels"] == dict([named["label"].split("=")])
     assert f"label={named['label']}" in (CHECKOUT / "Makefile").read_text()
 
 
@@ -77,28 +95,28 @@ def _names() -> dict[str, str]:
     }
 
 
-def test_the_code_has_the_name_that_it_has_on_one_machine() -> None:
-    """Runs and backfills name the code location; its name is the same in the image, in its workspace and in `taxi`."""
+def test_the_code_location_has_the_same_name_everywhere() -> None:
+    """The image, its workspace and `taxi` use one name, because runs and backfills refer to the code location by it."""
     [location] = _yaml(DOCKER / "workspace.yaml")["load_from"]
-    assert location["grpc_server"]["location_name"] == _MODULE
-    assert f'"--location-name", "{_MODULE}"' in (CHECKOUT / "Dockerfile").read_text()
+    assert location["grpc_server"]["location_name"] == CODE_LOCATION
+    assert f'"--location-name", "{CODE_LOCATION}"' in (CHECKOUT / "Dockerfile").read_text()
 
 
-def test_the_example_names_what_compose_asks_for() -> None:
-    """`.env.example` has a line for each variable of docker-compose.yml that people set."""
-    asked = set(re.findall(r"\$\{(\w+)", (CHECKOUT / "docker-compose.yml").read_text()))
+def test_the_example_has_the_variables_of_compose() -> None:
+    """`.env.example` has a line for each variable of `docker-compose.yml` that a user can set."""
+    variables = set(re.findall(r"\$\{(\w+)", (CHECKOUT / "docker-compose.yml").read_text()))
     example = re.findall(r"^# (\w+)=", (CHECKOUT / ".env.example").read_text(), re.MULTILINE)
-    assert asked - {"COMPOSE_PROJECT_NAME", "REVISION"} <= set(example)
+    assert variables - {"COMPOSE_PROJECT_NAME", "REVISION"} <= set(example)
 
 
-def test_the_clean_up_is_told_how_long_to_keep() -> None:
-    """It gets each variable that it asks for and no other setting; the days are those that are documented."""
-    asked = set(re.findall(r'os\.environ\["(\w+)"\]', (DOCKER / "clean_up.py").read_text()))
-    given = COMPOSE["services"]["clean-up"]["environment"]
+def test_compose_passes_the_retention_days_to_the_clean_up() -> None:
+    """The clean-up receives each variable that it reads, and no other. The default days are those on the page."""
+    read = set(re.findall(r'os\.environ\["(\w+)"\]', (DOCKER / "clean_up.py").read_text()))
+    passed = COMPOSE["services"]["clean-up"]["environment"]
     of_image = {"TAXI_HOME", "DAGSTER_HOME"}
-    # The last is libpq's own.
-    assert given.keys() - of_image == asked - of_image | {"PGPASSWORD"}
-    days = {name: re.fullmatch(rf"\$\{{{name}:-(\d+)\}}", given[name]) for name in given if name.startswith("KEEP_")}
+    # libpq reads PGPASSWORD.
+    assert passed.keys() - of_image == read - of_image | {"PGPASSWORD"}
+    days = {name: re.fullmatch(rf"\$\{{{name}:-(\d+)\}}", passed[name]) for name in passed if name.startswith("KEEP_")}
     defaults = {name: found[1] for name, found in days.items() if found}
     assert defaults.keys() == days.keys()
     row = f"| `{'`, `'.join(defaults)}` | {', '.join(defaults.values())} |"
@@ -107,8 +125,8 @@ def test_the_clean_up_is_told_how_long_to_keep() -> None:
     assert all(f"# {name}={default}\n" in example for name, default in defaults.items())
 
 
-def test_everything_of_the_image_is_pinned() -> None:
-    """Every package of the image has one version, that of the constraints where these name it."""
+def test_every_package_of_the_image_is_pinned() -> None:
+    """Every package of the image has one version, the same as in `constraints.txt` if that file has the package."""
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (DOCKER / "requirements.txt").read_text(), re.MULTILINE))
     lines = [line for line in (DOCKER / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(pins) == len(lines) > 80
@@ -119,8 +137,8 @@ def test_everything_of_the_image_is_pinned() -> None:
     assert pins.keys() >= {"dagster", "dagster-docker", "dagster-postgres", "dagster-webserver"}
 
 
-def test_nothing_that_git_ignores_reaches_the_builder() -> None:
-    """The builder gets what the image is made of, and nothing else: no `.env`, no history, no data."""
+def test_the_build_context_has_only_the_files_of_the_image() -> None:
+    """The build context contains the sources of the image, and no `.env`, history or data."""
     first, *others = [
         line for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
     ]
@@ -131,14 +149,14 @@ def test_nothing_that_git_ignores_reaches_the_builder() -> None:
 
 
 @pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "DOCKER_GID"])
-def test_the_first_start_makes_what_is_missing(missing: str, tmp_path: Path) -> None:
-    """`make` keeps a long password and the engine's group in `.env`, for nobody else to read, and then leaves them."""
+def test_the_first_start_writes_missing_variables(missing: str, tmp_path: Path) -> None:
+    """`make` writes a long password and the group of the Docker socket to a private `.env`, and never replaces them."""
     (tmp_path / "Makefile").write_text((CHECKOUT / "Makefile").read_text())
     words = ["make", "--silent", "deployment-env"]
     subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
-    made = (tmp_path / ".env").read_text()
-    assert re.search(rf"^{missing}=\w+$", made, re.MULTILINE)
-    assert len(re.findall(r"POSTGRES_PASSWORD=([0-9a-f]*)", made)[0]) == 48
+    written = (tmp_path / ".env").read_text()
+    assert re.search(rf"^{missing}=\w+$", written, re.MULTILINE)
+    assert len(re.findall(r"POSTGRES_PASSWORD=([0-9a-f]*)", written)[0]) == 48
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / ".env").read_text() == made
+    assert (tmp_path / ".env").read_text() == written

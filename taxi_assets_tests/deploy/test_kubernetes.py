@@ -1,4 +1,4 @@
-"""The values for Dagster's Helm chart, as its launcher will read them, are what that launcher takes."""
+"""The values for Dagster's Helm chart are valid for Dagster's Kubernetes launcher and match the code."""
 
 import json
 import re
@@ -8,9 +8,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._config import process_config
-from dagster._config.evaluate_value_result import EvaluateValueResult
-from dagster._core.instance.config import PoolGranularity
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import get_user_defined_k8s_config
 from dagster_k8s.models import k8s_snake_case_dict
@@ -18,8 +15,10 @@ from kubernetes import client
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.graph import job_name
+from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS
+from taxi_assets_tests.deploy.schemas import require_valid
 
 VALUES = yaml.safe_load((Path(__file__).parent.parent.parent / "deploy" / "kubernetes" / "values.yaml").read_text())
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
@@ -27,8 +26,8 @@ LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
 SETTINGS = {entry["name"]: entry["value"] for entry in CODE["env"]}
 
 
-def _as_the_chart_writes_it(launcher: dict[str, Any]) -> dict[str, Any]:
-    """The launcher's part of the instance's file, as the chart makes it of these values."""
+def _launcher_config(launcher: dict[str, Any]) -> dict[str, Any]:
+    """The config of the run launcher in `dagster.yaml` that the chart renders from these values."""
     raw = launcher["runK8sConfig"]
     return {
         "load_incluster_config": True,
@@ -49,16 +48,14 @@ def _as_the_chart_writes_it(launcher: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _judged(launcher: dict[str, Any]) -> EvaluateValueResult[Any]:
-    """What the launcher's schema says of these values."""
-    schema = K8sRunLauncher.config_type()  # type: ignore[no-untyped-call]
-    return process_config(schema, _as_the_chart_writes_it(launcher))
+def _require_valid(launcher: dict[str, Any]) -> None:
+    """Raise DagsterInvalidConfigError if the launcher rejects these values."""
+    require_valid(K8sRunLauncher.config_type(), _launcher_config(launcher))  # type: ignore[no-untyped-call]
 
 
-def test_the_launcher_takes_its_configuration() -> None:
-    """The schema of Dagster's Kubernetes launcher, which knows the API's own models, takes all of it."""
-    told = _judged(LAUNCHER)
-    assert told.success, told.errors
+def test_the_launcher_accepts_its_values() -> None:
+    """The values match the schema of Dagster's Kubernetes launcher and the models of the Kubernetes API."""
+    _require_valid(LAUNCHER)
     raw = LAUNCHER["runK8sConfig"]
     assert k8s_snake_case_dict(client.V1Container, {"name": "run", **raw["containerConfig"]})
     assert k8s_snake_case_dict(client.V1PodSpec, {"containers": [], **raw["podSpecConfig"]})
@@ -66,21 +63,21 @@ def test_the_launcher_takes_its_configuration() -> None:
     assert all(k8s_snake_case_dict(client.V1Volume, volume) for volume in LAUNCHER["volumes"])
 
 
-def test_a_typing_error_is_refused() -> None:
-    """A volume or a resource that is none is refused by the same schema."""
-    wrongs: list[dict[str, Any]] = [{"volumes": [{"nam": "x"}]}, {"resources": {"limit": {}}}]
-    for wrong in wrongs:
-        assert not _judged(LAUNCHER | wrong).success, wrong
+@pytest.mark.parametrize("wrong", [{"volumes": [{"nam": "x"}]}, {"resources": {"limit": {}}}], ids=str)
+def test_the_launcher_rejects_unknown_keys(wrong: dict[str, Any]) -> None:
+    """The same schema rejects a volume or resources with an unknown key."""
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        _require_valid(LAUNCHER | wrong)
 
 
-def _queue_as_the_chart_writes_it() -> dict[str, Any]:
-    """The queue's part of dagster.yaml, as the chart renders it. The chart's schema refuses unknown keys."""
+def _queue_config() -> dict[str, Any]:
+    """The config of the queue in `dagster.yaml` that the chart renders. The chart's own schema rejects unknown keys."""
     coordinator, limits = VALUES["dagsterDaemon"]["runCoordinator"], VALUES["concurrency"]
     assert limits.keys() == {"enabled", "pools", "runs"}
     assert limits["enabled"]
     assert limits["pools"].keys() <= {"granularity", "defaultLimit", "opGranularityRunBuffer"}
     assert limits["runs"].keys() <= {"maxConcurrentRuns", "tagConcurrencyLimits"}
-    # With `concurrency` enabled, the chart renders no limits of the coordinator itself.
+    # With `concurrency` enabled, the chart renders no limits for the coordinator.
     assert coordinator == {"enabled": True, "type": "QueuedRunCoordinator"}
     return {
         "run_coordinator": {
@@ -93,25 +90,26 @@ def _queue_as_the_chart_writes_it() -> dict[str, Any]:
 
 
 def _snake_case(values: dict[str, Any]) -> dict[str, Any]:
-    """The keys of values as the chart writes them into dagster.yaml."""
+    """Convert the keys of values to snake case, as the chart does."""
     return {re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", key): value for key, value in values.items()}
 
 
-def test_the_queue_has_limits_in_all_and_for_each_color(tmp_path: Path) -> None:
-    """Dagster, which refuses limits in two places, accepts them: in all, and per color in pools that count runs."""
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(_queue_as_the_chart_writes_it()))
+def test_the_queue_limits_runs_in_total_and_per_color(tmp_path: Path) -> None:
+    """Dagster accepts one limit for all runs, and one for the runs in each color's pool."""
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(_queue_config()))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         limits = instance.get_concurrency_config()
     assert limits.run_queue_config
     assert limits.run_queue_config.max_concurrent_runs == 12
     assert limits.run_queue_config.should_block_op_concurrency_limited_runs
     assert not limits.run_queue_config.tag_concurrency_limits
-    assert limits.pool_config.pool_granularity is PoolGranularity.RUN
+    assert limits.pool_config.pool_granularity
+    assert limits.pool_config.pool_granularity.value == "run"
     assert limits.pool_config.default_pool_limit == 6
 
 
-def test_runs_write_to_scratch_space_only() -> None:
-    """A run's root file system is read-only, and it has volumes of its own for TAXI_HOME and /tmp."""
+def test_runs_write_only_to_scratch_volumes() -> None:
+    """The root file system of a run is read-only. TAXI_HOME, the Dagster home and /tmp are volumes of the run."""
     assert {mount["mountPath"] for mount in LAUNCHER["volumeMounts"]} == {
         *(SETTINGS["TAXI_HOME"], VALUES["global"]["dagsterHome"], "/tmp"),  # noqa: S108
     }
@@ -119,29 +117,29 @@ def test_runs_write_to_scratch_space_only() -> None:
     assert VALUES["global"]["dagsterHome"] == f"{SETTINGS['TAXI_HOME']}/dagster"
 
 
-def test_each_color_gets_its_resources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The tags that the settings give a color are on the runs of its months, in words that the launcher reads."""
+def test_runs_get_the_resources_of_their_color(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The launcher reads the resources of yellow and fhv runs from their tags. Green runs use the default resources."""
     for name, value in (SETTINGS | {"TAXI_HOME": str(tmp_path), "TAXI_LAKE_URL": "", "TAXI_WAREHOUSE_URL": ""}).items():
         monkeypatch.setenv(name, value)
     definitions = build_definitions(Settings.load())
-    asked = {color: definitions.resolve_job_def(job_name(color)).run_tags for color in COLORS}
+    tags = {color: definitions.resolve_job_def(job_name(color)).run_tags for color in COLORS}
     for color in ("yellow", "fhv"):
-        config = get_user_defined_k8s_config(asked[color])
+        config = get_user_defined_k8s_config(tags[color])
         assert config.container_config["resources"] == {
             "requests": {"cpu": "2", "memory": "2Gi"},
             "limits": {"memory": "4Gi"},
         }
-    assert "dagster-k8s/config" not in asked["green"]
+    assert "dagster-k8s/config" not in tags["green"]
 
 
-def test_no_secret_is_written_down() -> None:
-    """Secrets are named, and nothing that would be one is among the values."""
+def test_the_values_contain_no_secrets() -> None:
+    """The values refer to secrets by name, and no value is a password or a key."""
     assert CODE["envSecrets"] == [{"name": "taxi-assets"}]
     assert not {"TAXI_POSTGRES_URL", "TAXI_GCP_CREDENTIALS"} & SETTINGS.keys()
     assert "postgresqlPassword" not in json.dumps(VALUES)
 
 
-def test_the_code_has_the_name_that_it_has_on_one_machine() -> None:
-    """The workspace finds the code's service, and calls it what runs and backfills call it."""
+def test_the_code_location_has_the_same_name_as_on_one_machine() -> None:
+    """The workspace has the service of the code, under the name that runs and backfills refer to."""
     [server] = VALUES["dagsterWebserver"]["workspace"]["servers"]
-    assert server == {"host": CODE["name"], "port": CODE["port"], "name": "taxi_assets.definitions"}
+    assert server == {"host": CODE["name"], "port": CODE["port"], "name": ORIGIN.code_location_origin.location_name}

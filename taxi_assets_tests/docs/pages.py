@@ -1,4 +1,4 @@
-"""The pages of the documentation, and a shell that runs their sessions. Shared by the tests of README and docs."""
+"""The pages of the documentation, and a shell that runs their sessions, for the tests of the README and the docs."""
 
 import doctest
 import os
@@ -30,7 +30,7 @@ def session_of(page: Path) -> list[Step]:
     return [(command, output) for command, _, output in (step.partition("\n") for step in steps)]
 
 
-def type_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None:
+def run_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None:
     """Run a session in a shell in `folder`. Without `postgres_url`, the embedded Postgres is used.
 
     Each command must succeed with its expected output. The lengths of lines, the seconds and what `...` stands for may
@@ -45,13 +45,13 @@ def type_session(steps: list[Step], folder: Path, postgres_url: str = "") -> Non
             if command.startswith("export "):
                 environment.update(re.findall(r"(\w+)=(\S+)", command))
             else:
-                _require_same(command, _type(command, folder, environment), output)
+                _require_same(command, _run(command, folder, environment), output)
     finally:
         if not postgres_url:
-            _type("taxi stop", folder, environment)
+            _run("taxi stop", folder, environment)
 
 
-def _type(command: str, folder: Path, environment: Mapping[str, str]) -> str:
+def _run(command: str, folder: Path, environment: Mapping[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The pages are true: links, pictures, commands and settings exist, and sessions print what the pages show."""
+"""The pages match the program: links, commands and settings exist, and sessions print what the pages show."""
 
 import re
 import shlex
@@ -6,51 +6,59 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from taxi_assets.cli.main import taxi
 from taxi_assets.settings import PREFIX, Settings, setting_names
-from taxi_assets_tests.docs.pages import PAGES, PROJECT, README, name_of, session_of, type_session
+from taxi_assets_tests.docs.pages import PAGES, PROJECT, README, name_of, run_session, session_of
 
 WITH_SESSIONS = [page for page in PAGES if page != README and session_of(page)]
 PICTURES = sorted((PROJECT / "docs" / "images").glob("*.png"))
 
 PICTURE_BYTES = 200_000
-"""Every clone contains all versions of every picture."""
+"""Size limit of a picture, because every clone contains all versions of every picture."""
+
+GENERATED = ("commands.md", "settings.md", "troubleshooting.md")
+
+TARGETS = re.findall(r"^([a-z-]+):.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+"""The targets that `make help` describes."""
 
 
 def test_generated_pages_are_current() -> None:
-    """The pages of commands and settings are what `make docs` writes."""
+    """The pages of commands, settings and troubleshooting are those that `make docs` writes."""
     words = [sys.executable, str(PROJECT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_check_reports_stale_pages(tmp_path: Path) -> None:
-    """If generated pages are not current, `--check` fails and names the pages and `make docs`."""
+    """If generated pages are missing or not current, `--check` fails and names the pages and `make docs`."""
     (tmp_path / "generate.py").write_text((PROJECT / "docs" / "generate.py").read_text())
     (tmp_path / "settings.md").write_text("# Settings\n")
     words = [sys.executable, str(tmp_path / "generate.py")]
     done = subprocess.run([*words, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "commands.md, settings.md" in done.stderr
+    assert ", ".join(GENERATED) in done.stderr
     assert "make docs" in done.stderr
+    assert (tmp_path / "settings.md").read_text() == "# Settings\n"
     subprocess.run(words, check=True, capture_output=True)
-    assert (tmp_path / "settings.md").read_text() == (PROJECT / "docs" / "settings.md").read_text()
+    for name in GENERATED:
+        assert (tmp_path / name).read_text() == (PROJECT / "docs" / name).read_text()
 
 
 @pytest.mark.parametrize("page", WITH_SESSIONS, ids=name_of)
 def test_sessions_print_what_the_page_shows(page: Path, tmp_path: Path, postgres_url: str) -> None:
     """Run in order, each command of a page's sessions succeeds with the output that the page shows."""
-    type_session(session_of(page), tmp_path, postgres_url)
+    run_session(session_of(page), tmp_path, postgres_url)
 
 
 @pytest.mark.parametrize(("command", "output"), [("echo two", "one\n"), ("echo one; false", "one\n")])
 def test_sessions_with_other_output_fail(command: str, output: str, tmp_path: Path) -> None:
-    """A command that fails, or prints something else than the page shows, fails the test of the session."""
-    type_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path, "not used")
+    """The test of a session fails if a command fails or prints something other than the page shows."""
+    run_session([("echo one", "one\n"), ("echo 1 month in 2.3 s", "1 ... in 1.0 s\n")], tmp_path, "not used")
     with pytest.raises(AssertionError, match="echo"):
-        type_session([(command, output)], tmp_path, "not used")
+        run_session([(command, output)], tmp_path, "not used")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -71,10 +79,22 @@ def test_commands_exist(page: Path) -> None:
     for line in _code(page):
         for shown in re.findall(r"(?:^|[ ])taxi ([a-z][^|;&#]*)", line):
             words = _words(shown)
-            command = taxi.commands.get(words[0])
+            command = _find_command(words)
             assert command, line
             options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
             assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_make_targets_exist(page: Path) -> None:
+    """Every target in a `make` command on the page exists, and `make help` describes it."""
+    assert {target for line in _code(page) for target in re.findall(r"\bmake ([a-z][a-z-]*)", line)} <= set(TARGETS)
+
+
+def test_help_describes_every_target() -> None:
+    """`make help` describes every target, except the one that others use to write `.env`."""
+    phony = re.findall(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert {target for line in phony for target in line.split()} == {*TARGETS, "deployment-env"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -91,15 +111,6 @@ def test_the_example_describes_every_setting() -> None:
         name.lower(): " ".join(line.removeprefix("# ") for line in block.splitlines()) for block, name in blocks
     }
     assert comments == {name: field.description for name, field in Settings.model_fields.items()}
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["demo", "test", "check", "docs", "screenshots", "help", "image", "up", "down", "logs", "lock", "test-stack"],
-)
-def test_make_targets_exist(target: str) -> None:
-    """Every target that the pages name exists, and `make help` describes it."""
-    assert re.search(rf"^{target}:.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_every_page_is_in_the_list() -> None:
@@ -120,7 +131,7 @@ def test_every_picture_is_shown_and_small() -> None:
 
 
 def test_pages_have_no_local_paths() -> None:
-    """No page contains the path of a checkout or of a home folder."""
+    """No page contains the path of this checkout or of a home folder."""
     for page in PAGES:
         assert not re.search(rf"{re.escape(str(PROJECT))}\b|/home/\w|/Users/\w|/root/", page.read_text()), page
 
@@ -139,6 +150,14 @@ def _code(page: Path) -> list[str]:
     typed = [line for language, block in fence.findall(text) if language == "sh" for line in block.splitlines()]
     sentences = re.findall(r"`([^`]+)`", fence.sub("", text))
     return [command for command, _ in session_of(page)] + typed + [" ".join(code.split()) for code in sentences]
+
+
+def _find_command(words: list[str]) -> click.Command | None:
+    """The command or subcommand that the words of a command line start with, or None if there is none."""
+    command: click.Command | None = taxi.commands.get(words[0])
+    if isinstance(command, click.Group) and len(words) > 1:
+        return command.commands.get(words[1], command)
+    return command
 
 
 def _words(shown: str) -> list[str]:

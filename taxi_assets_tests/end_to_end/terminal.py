@@ -1,13 +1,13 @@
-"""A terminal that a program writes to."""
+"""Read what a program prints on a pseudoterminal."""
 
 import os
 from contextlib import suppress
 
 
-def rest_of(terminal: int) -> bytes:
-    """All that a terminal's program still prints, until it ends."""
+def read_rest(terminal: int) -> bytes:
+    """Return everything that the program on a terminal still prints until it ends."""
     printed = b""
-    # At the end of the program, Linux says that there is no terminal any more.
+    # Linux reports an I/O error when the program has ended.
     with suppress(OSError):
         while piece := os.read(terminal, 65536):
             printed += piece

@@ -1,4 +1,4 @@
-"""`taxi demo` as people type it first: nothing is set, and the Postgres server of its home runs."""
+"""`taxi demo` without any settings, with the embedded Postgres server."""
 
 import json
 from collections.abc import Iterator
@@ -7,35 +7,35 @@ import pytest
 
 from taxi_assets.cli.demo import DEMO_MONTHS, DEMO_ROWS
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests.end_to_end.conftest import Checkout, make_checkout
+from taxi_assets_tests.end_to_end.conftest import Checkout, create_checkout
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A checkout of its own, whose Postgres is stopped at the end."""
-    made = make_checkout(tmp_path_factory.mktemp("checkout"), postgres_url="")
-    yield made
-    made.taxi("stop")
+    """A checkout with the embedded Postgres server, which is stopped at the end."""
+    checkout = create_checkout(tmp_path_factory.mktemp("checkout"), postgres_url="")
+    yield checkout
+    checkout.taxi("stop")
 
 
 def test_the_demo_loads_its_months_once(checkout: Checkout) -> None:
-    """`taxi demo` ends with every made-up month in both databases, and a second one doubles nothing."""
-    asked = "SELECT file_month, count(*) AS trips FROM {}_taxi_trips GROUP BY 1 ORDER BY 1"
+    """`taxi demo` loads every sample month into both databases. A second demo adds no rows."""
+    sql = "SELECT file_month, count(*) AS trips FROM {}_taxi_trips GROUP BY 1 ORDER BY 1"
     for _ in range(2):
-        said = checkout.taxi("demo")
-        assert all(str(month) in said for month in DEMO_MONTHS)
-        assert "taxi_home/lake" in said
-        yellow = checkout.taxi("query", "--csv", asked.format("yellow"))
+        output = checkout.taxi("demo")
+        assert all(str(month) in output for month in DEMO_MONTHS)
+        assert "taxi_home/lake" in output
+        yellow = checkout.taxi("query", "--csv", sql.format("yellow"))
         assert yellow == f"file_month,trips\n2021-01-01,{DEMO_ROWS}\n2021-02-01,{DEMO_ROWS}\n"
-        fhv = checkout.taxi("query", "--postgres", "--csv", asked.format("fhv"))
+        fhv = checkout.taxi("query", "--postgres", "--csv", sql.format("fhv"))
         assert fhv == f"file_month,trips\n2021-01-01,{DEMO_ROWS}\n"
     listed = json.loads(checkout.taxi("status", "--json"))
-    standings = {(month["color"], month["month"]): month["standing"] for month in listed}
-    assert {standings[month.color, month.month] for month in DEMO_MONTHS} == {"loaded"}
+    statuses = {(month["color"], month["month"]): month["status"] for month in listed}
+    assert {statuses[month.color, month.month] for month in DEMO_MONTHS} == {"loaded"}
 
 
-def test_the_demo_replaces_no_real_months(checkout: Checkout) -> None:
-    """A month of the demo that came from elsewhere stays, and the demo says how to have a home of its own."""
+def test_the_demo_does_not_replace_real_months(checkout: Checkout) -> None:
+    """If a month of the demo is already loaded from another source, the demo fails and the month stays."""
     month = TripMonth("fhv", "2021-01")
     checkout.publish(70, month)
     checkout.load(month)

@@ -1,4 +1,4 @@
-"""The UI of `taxi dev` shows what `taxi materialize` did, and can do it again."""
+"""The UI of `taxi dev` shows the months and runs of `taxi materialize`, and can re-execute the runs."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from taxi_assets_tests.program import BIN, run, run_well
 
 MONTH = TripMonth("fhv", "2020-02")
 
-Ask = Callable[..., dict[str, Any]]
+Query = Callable[..., dict[str, Any]]
 
 RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
 PARTITION = """
@@ -32,7 +33,7 @@ PARTITION = """
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } }
 } } }
 """
-AGAIN = """
+REEXECUTE = """
 mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: ALL_STEPS}) {
   __typename ... on LaunchRunSuccess { run { runId } }
 } }
@@ -40,7 +41,7 @@ mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId:
 
 
 class Dev(NamedTuple):
-    """A `taxi dev`: the folder that its home is in, and its port."""
+    """A running `taxi dev`: the folder that contains its TAXI_HOME, and its port."""
 
     folder: Path
     port: int
@@ -48,7 +49,7 @@ class Dev(NamedTuple):
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A `taxi dev` in a home where one month is loaded."""
+    """A running `taxi dev`, with one month in its history."""
     folder = tmp_path_factory.mktemp("dev")
     publish(folder / "source", MONTH, 100)
     settings = {"TAXI_HOME": "home", "TAXI_SOURCE_URL": "source"}
@@ -56,7 +57,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     run_well("taxi", *words, settings=settings, folder=folder)
     port = _free_port()
     with (folder / "dev.log").open("w") as log:
-        running = subprocess.Popen(
+        process = subprocess.Popen(
             [str(BIN / "taxi"), "dev", "--port", str(port)],
             cwd=folder,
             env={**os.environ, **settings},
@@ -65,23 +66,23 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
             start_new_session=True,
         )
     yield Dev(folder, port)
-    os.killpg(running.pid, signal.SIGINT)
-    running.wait(timeout=30)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
-def ask(dev: Dev) -> Ask:
-    """GraphQL of the `taxi dev`, which answers."""
+def query(dev: Dev) -> Query:
+    """A function that sends GraphQL queries to the UI, once the UI responds."""
     url = f"http://127.0.0.1:{dev.port}/graphql"
 
-    def post(query: str, **variables: str) -> dict[str, Any]:
-        body = json.dumps({"query": query, "variables": variables}).encode()
+    def post(text: str, **variables: str) -> dict[str, Any]:
+        body = json.dumps({"query": text, "variables": variables}).encode()
         request = urllib.request.Request(url, body, {"content-type": "application/json"})  # loopback
         with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
             data: dict[str, Any] = json.load(response)["data"]
             return data
 
-    _until(lambda: bool(post("{ version }")), "an answer of the UI")
+    _until(lambda: bool(post("{ version }")), "a response of the UI")
     return post
 
 
@@ -91,29 +92,31 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _until(true: Callable[[], bool], waiting_for: str, timeout_s: float = 60) -> None:
+def _until(condition: Callable[[], bool], waiting_for: str, timeout_s: float = 60) -> None:
+    """Wait until a condition is true. Raise AssertionError after the timeout."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        try:
-            if true():
+        # Before the server listens, it refuses connections.
+        with suppress(OSError):
+            if condition():
                 return
-        except OSError:  # the server does not listen yet
-            pass
         time.sleep(0.2)
     raise AssertionError(f"waited {timeout_s} s for {waiting_for}")
 
 
-@pytest.mark.usefixtures("ask")
+@pytest.mark.usefixtures("query")
 def test_a_home_has_one_daemon(dev: Dev) -> None:
-    """A second `taxi dev` on the same home, with another port, says where the first is, and starts nothing."""
+    """A second `taxi dev` for the same TAXI_HOME starts nothing and reports the address of the first one."""
     done = run("taxi", "dev", "--port", str(_free_port()), settings={"TAXI_HOME": "home"}, folder=dev.folder)
     assert done.returncode == 1
-    assert f"taxi dev runs already on {dev.folder / 'home'}, at http://127.0.0.1:{dev.port}: two daemons" in done.stderr
+    assert str(dev.folder / "home") in done.stderr
+    assert f"http://127.0.0.1:{dev.port}" in done.stderr
+    assert "[dev-already-running]" in done.stderr
 
 
-def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:
-    """A month that the command loaded is a partition of its color's asset, with its metadata and its checks."""
-    node = ask(PARTITION)["assetNodeOrError"]
+def test_the_ui_shows_the_partition_with_metadata_and_checks(query: Query) -> None:
+    """A month that `taxi materialize` loaded is a partition of its color's assets, with metadata and checks."""
+    node = query(PARTITION)["assetNodeOrError"]
     assert node["groupName"] == "fhv"
     assert node["partitionKeys"][0] == "2019-01"
     assert "2020-02" in node["partitionKeys"]
@@ -126,22 +129,22 @@ def test_the_ui_shows_the_partition_with_metadata_and_checks(ask: Ask) -> None:
     assert all(check["executionForLatestMaterialization"]["status"] == "SUCCEEDED" for check in checks)
 
 
-def test_a_run_of_the_command_can_be_run_again_from_the_ui(dev: Dev, ask: Ask) -> None:
-    """The UI finds the job of a run that the command made; its re-execution succeeds, and says where it was."""
-    [first] = ask(RUNS)["runsOrError"]["results"]
-    launched = ask(AGAIN, run=first["runId"])["launchRunReexecution"]
+def test_the_ui_can_reexecute_a_run_of_the_command(dev: Dev, query: Query) -> None:
+    """The UI finds the job of a run that the command created. The re-execution succeeds and records its process."""
+    [first] = query(RUNS)["runsOrError"]["results"]
+    launched = query(REEXECUTE, run=first["runId"])["launchRunReexecution"]
     assert launched["__typename"] == "LaunchRunSuccess"
 
     def statuses() -> list[str]:
-        return [run["status"] for run in ask(RUNS)["runsOrError"]["results"]]
+        return [run["status"] for run in query(RUNS)["runsOrError"]["results"]]
 
     _until(lambda: statuses() == ["SUCCESS", "SUCCESS"], "the second run")
-    second, first = ask(RUNS)["runsOrError"]["results"]
+    second, first = query(RUNS)["runsOrError"]["results"]
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (first, second)]
-    assert {of_run["dagster/partition"] for of_run in tags} == {MONTH.month}
-    assert {of_run["taxi/color"] for of_run in tags} == {MONTH.color}
-    # What the project keeps books with is not among the tags that the UI lists.
-    assert not [name for of_run in tags for name in of_run if "process" in name or "alert" in name]
+    assert {run_tags["dagster/partition"] for run_tags in tags} == {MONTH.month}
+    assert {run_tags["taxi/color"] for run_tags in tags} == {MONTH.color}
+    # The UI does not list the tags that only the project uses.
+    assert not [name for run_tags in tags for name in run_tags if "process" in name or "alert" in name]
     with open_instance(dev.folder / "home") as instance:
         newest_first = [json.loads(run.tags[PROCESS_TAG]) for run in instance.get_runs()]
     assert [process["run"] for process in newest_first] == [second["runId"], first["runId"]]

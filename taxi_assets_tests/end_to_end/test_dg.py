@@ -1,4 +1,4 @@
-"""Dagster's `dg` works in the checkout: it loads the definitions, lists them, and launches months."""
+"""Dagster's `dg` works in the checkout: it checks and lists the definitions, and launches runs."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ ROWS = 300
 
 
 def test_the_definitions_load(tmp_path: Path) -> None:
-    """`dg check defs` finds the project and nothing wrong with it."""
+    """`dg check defs` finds the project and reports no errors."""
     done = run("dg", "check", "defs", settings={"TAXI_HOME": str(tmp_path)}, folder=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_asset_job_and_schedule_is_listed(tmp_path: Path) -> None:
-    """`dg list defs` has each color's assets, its job and its schedule, and describes each asset."""
+    """`dg list defs` lists the assets, job and schedule of each color. Each asset has a description and kinds."""
     listed = json.loads(run_well("dg", "list", "defs", "--json", settings={"TAXI_HOME": str(tmp_path)}, folder=PROJECT))
     assets = {asset["asset_key"]: asset for asset in listed["assets"]}
     assert set(assets) == {f"{color}/{name}" for color in COLORS for name in (SOURCE_TRIPS, *TRIP_ASSETS)}
@@ -29,11 +29,11 @@ def test_every_asset_job_and_schedule_is_listed(tmp_path: Path) -> None:
     assert {schedule["name"] for schedule in listed["schedules"]} == set(JOBS)
 
 
-def test_a_month_is_launched(checkout: Checkout) -> None:
-    """`dg launch` with a job and a month loads that month, which `taxi status` then shows."""
+def test_launch_loads_a_month(checkout: Checkout) -> None:
+    """`dg launch` with a job and a partition loads that month into all assets."""
     shutil.copy(PROJECT / "pyproject.toml", checkout.folder)
     month = TripMonth("green", "2020-03")
     checkout.publish(ROWS, month)
     checkout.run("dg", "launch", "--job", "load_green", "--partition", "2020-03")
     assert checkout.count("green") == [("2020-03", ROWS)]
-    assert checkout.standings() == {("green", "2020-03"): "loaded"}
+    assert checkout.statuses() == {("green", "2020-03"): "loaded"}

@@ -1,4 +1,4 @@
-"""What people read when their machine is at fault: one message with what to do, no traceback, and no half month."""
+"""Faults of the machine: `taxi` prints one message and no traceback, and does not publish a partial month."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from taxi_assets.errors import BUG
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.machine import small_disk
 from taxi_assets_tests.months import publish
@@ -18,8 +19,8 @@ MONTH = TripMonth("fhv", "2020-02")
 LOAD = ("materialize", "--color", MONTH.color, "--months", MONTH.month)
 
 
-class Machine:
-    """A machine with a source of one month, and a Postgres of its own or of the tests."""
+class Setup:
+    """A source with one month, and the settings of the commands that load it."""
 
     def __init__(self, folder: Path, home: Path, postgres_url: str, rows: int = 100) -> None:
         publish(folder / "source", MONTH, rows)
@@ -28,7 +29,7 @@ class Machine:
         self.environment["TAXI_POSTGRES_URL"] = postgres_url
 
     def taxi(self, *words: str, status: int) -> str:
-        """All that a command says, when it ends as expected; never a traceback."""
+        """Run `taxi`, check its exit code and that its output has no traceback, and return the output."""
         with subprocess.Popen(
             [str(BIN / "taxi"), *words],
             cwd=self.folder,
@@ -37,47 +38,48 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        ) as running:
+        ) as process:
             try:
-                said, _ = running.communicate(timeout=60)
+                output, _ = process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)  # a `taxi dev` that should not have started, and its programs
+                os.killpg(process.pid, signal.SIGKILL)  # a `taxi dev` that should not have started, and its children
                 raise
-        assert running.returncode == status, said
-        assert "Traceback" not in said
-        assert "bug" not in said
-        return said
+        assert process.returncode == status, output
+        assert "Traceback" not in output
+        assert f"[{BUG}]" not in output
+        return output
 
 
 def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
-    """A month that finds no room fails with the room that there is; what was not finished is not there."""
+    """On a full disk, a month fails with the free space in the message, and no unfinished file stays."""
     with small_disk(tmp_path / "disk", 5) as disk:
-        machine = Machine(tmp_path, disk / "home", postgres_url, rows=200_000)
-        said = machine.taxi(*LOAD, status=1)
-        assert "fhv 2020-02 failed at clean_trips" in said
-        assert "there is no room for" in said
-        assert "MB are free" in said
+        setup = Setup(tmp_path, disk / "home", postgres_url, rows=200_000)
+        output = setup.taxi(*LOAD, status=1)
+        assert "fhv 2020-02 failed at clean_trips" in output
+        assert "[disk-full]" in output
+        assert "0.0 MB" in output
         assert not list((disk / "home").glob("clean/**/*.parquet")) + list((disk / "home").rglob("*.staged"))
-        assert "failed" in machine.taxi("status", status=0)
+        assert "failed" in setup.taxi("status", status=0)
 
 
 def test_doctor(tmp_path: Path, postgres_url: str) -> None:
-    """`taxi doctor` ends with 0 where all is well, 1 where something is to be mended."""
-    machine = Machine(tmp_path, tmp_path / "home", postgres_url)
-    assert "ok    postgres" in machine.taxi("doctor", status=0)
-    machine.environment["TAXI_POSTGRES_URL"] = "postgresql://ann:s3cr3t@127.0.0.1:1/trips"
-    said = machine.taxi("doctor", "--json", status=1)
-    assert "s3cr3t" not in said
-    assert [finding["system"] for finding in json.loads(said) if finding["verdict"] == "mend"] == ["postgres"]
+    """`taxi doctor` exits with 0 if all systems are ready, and with 1 if one of them has an error."""
+    setup = Setup(tmp_path, tmp_path / "home", postgres_url)
+    assert "ok    postgres" in setup.taxi("doctor", status=0)
+    setup.environment["TAXI_POSTGRES_URL"] = "postgresql://ann:s3cr3t@127.0.0.1:1/trips"
+    output = setup.taxi("doctor", "--json", status=1)
+    assert "s3cr3t" not in output
+    errors = [(finding["system"], finding["error"]) for finding in json.loads(output) if finding["verdict"] == "error"]
+    assert errors == [("postgres", "postgres-unreachable")]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_dev_on_a_taken_port(host: str, tmp_path: Path) -> None:
-    """`taxi dev` says that its port is taken, and which to try, before it starts or makes anything."""
-    machine = Machine(tmp_path, tmp_path / "home", "")
+def test_dev_on_a_port_in_use(host: str, tmp_path: Path) -> None:
+    """`taxi dev` reports a port in use and a free one, before it starts a process or creates a file."""
+    setup = Setup(tmp_path, tmp_path / "home", "")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        said = machine.taxi("dev", "--host", host, "--port", str(port), status=1)
-    assert f"port {port} of {host}" in said
-    assert "taxi dev --port" in said
+        output = setup.taxi("dev", "--host", host, "--port", str(port), status=1)
+    assert f"port {port} of {host}" in output
+    assert "[port-in-use]" in output
     assert not (tmp_path / "home").exists()

@@ -1,4 +1,4 @@
-"""An unchanged month is not fetched again, unless it is asked for, or what was fetched is not here any more."""
+"""Tests of repeated downloads: an unchanged month is fetched again only on request or if its file is damaged."""
 
 import gzip
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.instance.downloads import remembered
-from taxi_assets.news import Progress
+from taxi_assets.instance.downloads import last_fetch
+from taxi_assets.operations.progress import Progress
 from taxi_assets.settings import Settings
-from taxi_assets.stores.download import Version
-from taxi_assets.stores.home import Home
+from taxi_assets.stores.files.home import Home
+from taxi_assets.stores.source.download import Version
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.installation import WebInstallation, web_path
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -22,63 +22,64 @@ MONTH = TripMonth("green", "2021-03")
 PATH = web_path(MONTH)
 
 
-class Fetching(WebInstallation):
-    """An installation that fetches one month."""
+class FetchInstallation(WebInstallation):
+    """An installation that fetches one month from a web server."""
 
     def __init__(self, web: WebServer) -> None:
         super().__init__(web)
         self.raw = self.settings.home / "raw" / PATH[1:]
 
     def fetch(self, *, fresh: bool = False) -> dict[str, Any]:
-        """Run `raw_trips`; returns its metadata."""
-        told = self.run(MONTH, "raw_trips", fresh=fresh)
-        assert told[-1].what is Progress.done, told[-1].error
+        """Run `raw_trips`. Return its metadata."""
+        end = self.run(MONTH, "raw_trips", fresh=fresh)[-1]
+        assert end.what is Progress.done, end.error
         return self.metadata("raw_trips", MONTH)
 
 
 @pytest.fixture
-def installation(web_source: WebServer) -> Iterator[Fetching]:
-    """An installation with nothing loaded."""
-    with closing(Fetching(web_source)) as made:
-        yield made
+def installation(web_source: WebServer) -> Iterator[FetchInstallation]:
+    """Create an installation with nothing loaded."""
+    with closing(FetchInstallation(web_source)) as created:
+        yield created
 
 
-def test_unchanged_month_is_not_fetched_again(installation: Fetching) -> None:
-    """A second run of an unchanged month downloads nothing and reports that; file, rows and version stay the same."""
+def test_an_unchanged_month_is_not_fetched_again(installation: FetchInstallation) -> None:
+    """A second run of an unchanged month downloads nothing. The file and the other metadata do not change."""
     body = installation.publish(MONTH, ETag='"v1"').body
     first, second = installation.fetch(), installation.fetch()
     assert installation.raw.read_bytes() == body
     assert installation.web.seen[1]["If-None-Match"] == '"v1"'
-    assert (first["download"], second["download"]) == ("done", "not needed: the source has the version that is here")
+    assert first["download"] == "done"
+    assert second["download"].startswith("not needed")
     times = {"seconds", "rows_per_second", "download"}
     assert {k: v for k, v in first.items() if k not in times} == {k: v for k, v in second.items() if k not in times}
-    assert remembered(installation.instance, MONTH) is not None
+    assert last_fetch(installation.instance, MONTH) is not None
 
 
-def test_a_run_from_the_terminal_is_tagged(installation: Fetching) -> None:
-    """A run has its color, its partition and its origin as tags; bookkeeping tags are hidden."""
+def test_tags_of_a_run_of_a_command(installation: FetchInstallation) -> None:
+    """The visible tags of a run contain its color, its partition, and who requested it."""
     installation.publish(MONTH, ETag='"v1"')
     installation.fetch()
     (run,) = installation.instance.get_runs()
-    shown = {tag: value for tag, value in run.tags.items() if not tag.startswith(".dagster/")}
-    assert shown.items() >= {"taxi/color": "green", "dagster/partition": "2021-03", "taxi/asked_by": "cli"}.items()
-    assert {tag for tag in shown if tag.startswith("taxi/")} == {"taxi/color", "taxi/asked_by"}
+    visible = {tag: value for tag, value in run.tags.items() if not tag.startswith(".dagster/")}
+    assert visible.items() >= {"taxi/color": "green", "dagster/partition": "2021-03", "taxi/asked_by": "cli"}.items()
+    assert {tag for tag in visible if tag.startswith("taxi/")} == {"taxi/color", "taxi/asked_by"}
 
 
-def test_changed_month_is_fetched_again(installation: Fetching) -> None:
-    """A month that was published again replaces the old one."""
+def test_a_changed_month_is_fetched_again(installation: FetchInstallation) -> None:
+    """A month that was published again replaces the previous file."""
     installation.publish(MONTH, ETag='"v1"')
     installation.fetch()
     body = installation.publish(MONTH, 2, ETag='"v2"').body
     assert installation.fetch()["download"] == "done"
     assert installation.raw.read_bytes() == body
-    fetched = remembered(installation.instance, MONTH)
+    fetched = last_fetch(installation.instance, MONTH)
     assert fetched
     assert fetched.version == Version('"v2"')
 
 
-def test_fresh_insists(installation: Fetching) -> None:
-    """With `fresh` the month is fetched whatever is known of it."""
+def test_fresh_always_fetches(installation: FetchInstallation) -> None:
+    """With `fresh`, a month is downloaded also if its ETag has not changed."""
     installation.publish(MONTH, ETag='"v1"')
     installation.fetch()
     body = installation.publish(MONTH, 2, ETag='"v1"').body
@@ -92,10 +93,10 @@ def _wipe(raw: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [Path.unlink, lambda raw: raw.write_bytes(b"damaged"), _wipe], ids=["gone", "damaged", "wiped"]
+    "damage", [Path.unlink, lambda raw: raw.write_bytes(b"damaged"), _wipe], ids=["deleted", "damaged", "wiped"]
 )
-def test_what_is_not_here_any_more_is_fetched_again(damage: Any, installation: Fetching) -> None:
-    """History alone is no file: what is gone, or is not what was fetched, is fetched though the source is unchanged."""
+def test_a_missing_or_damaged_file_is_fetched_again(damage: Any, installation: FetchInstallation) -> None:
+    """A month is downloaded again if its file is missing or has changed, also if the source has not changed."""
     body = installation.publish(MONTH, ETag='"v1"').body
     installation.fetch()
     damage(installation.raw)
@@ -103,8 +104,8 @@ def test_what_is_not_here_any_more_is_fetched_again(damage: Any, installation: F
     assert installation.raw.read_bytes() == body
 
 
-def test_another_source_is_asked_afresh(installation: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ETag says nothing of another address."""
+def test_another_source_is_fetched(installation: FetchInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ETag of a fetch is not used for another address."""
     installation.publish(MONTH, ETag='"v1"')
     installation.fetch()
     installation.web.replies["/other/green-2021-03.csv.gz"] = installation.web.replies[PATH]
@@ -113,8 +114,8 @@ def test_another_source_is_asked_afresh(installation: Fetching, monkeypatch: pyt
     assert installation.fetch()["download"] == "done"
 
 
-def test_only_one_raw_file_of_a_month_stays(installation: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source of another suffix leaves no second copy of the month behind."""
+def test_a_month_has_one_raw_file(installation: FetchInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch from a source with another file suffix deletes the previous file."""
     body = installation.publish(MONTH, ETag='"v1"').body
     installation.fetch()
     installation.web.replies["/plain/green-2021-03.csv"] = [Reply(gzip.decompress(body))]
@@ -124,11 +125,11 @@ def test_only_one_raw_file_of_a_month_stays(installation: Fetching, monkeypatch:
     assert [file.name for file in installation.raw.parent.iterdir()] == ["green_tripdata_2021-03.csv"]
 
 
-def test_a_resumed_download_is_reported(installation: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of tries, and how often a download was resumed, are metadata."""
+def test_metadata_of_a_resumed_download(installation: FetchInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata contains the number of attempts and of resumptions."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     cut = installation.publish(MONTH, ETag='"v1"')
     cut.cut_at = 700
     installation.web.replies[PATH] += [Reply(cut.body, headers=cut.headers)]
-    told = installation.fetch()
-    assert (told["tries"], told["resumed"]) == (2, 1)
+    metadata = installation.fetch()
+    assert (metadata["tries"], metadata["resumed"]) == (2, 1)

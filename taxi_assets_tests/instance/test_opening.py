@@ -1,4 +1,4 @@
-"""The instance of one machine: its configuration, and runs that know their process and are not under way without it."""
+"""Tests of the instance of a single machine: its configuration, its history, and the processes of its runs."""
 
 import json
 import os
@@ -7,21 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.instance.config import PoolGranularity
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.errors import StoreError
-from taxi_assets.graph import TRIP_ASSETS, asset_key, job_name
+from taxi_assets.errors import HistoryServerError, InvalidInstanceConfig
+from taxi_assets.graph import TRIP_ASSETS, job_name
 from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_tags
-from taxi_assets.operations.runs import Order, run_month
+from taxi_assets.keys import asset_key
+from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.defs.dagster_internals import PoolGranularity
 from taxi_assets_tests.months import publish
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -29,9 +31,9 @@ MONTH = TripMonth("fhv", "2021-01")
 RAW = [asset_key("fhv", "raw_trips"), asset_key("fhv", "clean_trips")]
 
 PLACES = {"storage", "compute_logs", "local_artifact_storage"}
-"""What the checkout's file says besides, since its folder is not where the history is."""
+"""The sections that only the file of the repository has, because its folder does not contain the history."""
 
-# A run as a daemon's: nobody said at its start which process it is in.
+# Like a run of the daemon, this run is created without the tag of its process.
 RUN = """
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.instance.opening import open_instance
@@ -44,27 +46,33 @@ job.execute_in_process(partition_key="2021-01", instance=open_instance(settings.
 
 @pytest.fixture
 def source(home: Path) -> Path:
-    """The file of the one month that the home's source has."""
+    """Publish a month at the source. Return the path of its file."""
     return publish(home.parent / "source", MONTH, rows=100)
 
 
 @pytest.fixture
 def instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The home's instance."""
+    """Open the instance of the fixture `home`."""
     with open_instance(home) as opened:
         yield opened
 
 
-def test_the_checkout_and_a_home_have_one_configuration(tmp_path: Path) -> None:
-    """What Dagster's own commands find in the checkout is what `taxi` makes in a home, but for the places."""
-    of_checkout = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
-    assert {name: value for name, value in of_checkout.items() if name not in PLACES} == yaml.safe_load(
-        (dagster_home(tmp_path) / "dagster.yaml").read_text()
-    )
+def test_the_configuration_of_a_home_is_that_of_the_repository(tmp_path: Path) -> None:
+    """The file in TAXI_HOME/dagster is the repository's `dagster.yaml`, without the sections of its places."""
+    packaged = files("taxi_assets.instance").joinpath("dagster.yaml")
+    assert (PROJECT / "dagster.yaml").resolve() == Path(str(packaged)).resolve()
+    repository = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+    assert repository.keys() >= PLACES
+    written = (dagster_home(tmp_path) / "dagster.yaml").read_text()
+    assert yaml.safe_load(written) == {name: value for name, value in repository.items() if name not in PLACES}
+    sections = (PROJECT / "dagster.yaml").read_text().rstrip().split("\n\n")
+    header, *others = written.rstrip().split("\n\n")
+    assert header.startswith("# Written by taxi")
+    assert [section for section in sections if section in others] == others
 
 
-def test_the_queue_has_limits_in_all_and_for_each_color(instance: dg.DagsterInstance) -> None:
-    """The queue limits runs in all, and runs of each color by a pool with run granularity."""
+def test_limits_of_the_run_queue(instance: dg.DagsterInstance) -> None:
+    """The queue limits the runs in total, and those of each color by a pool with run granularity."""
     limits = instance.get_concurrency_config()
     assert limits.run_queue_config
     assert limits.run_queue_config.max_concurrent_runs == 4
@@ -75,31 +83,37 @@ def test_the_queue_has_limits_in_all_and_for_each_color(instance: dg.DagsterInst
     assert instance.run_monitoring_enabled
 
 
-def test_every_asset_is_in_the_pool_of_its_color() -> None:
-    """Every asset of a color is in the color's pool, so that the limit holds for any selection of assets."""
+def test_assets_are_in_the_pool_of_their_color() -> None:
+    """Each asset is in the pool of its color, so the limit applies to any selection of assets."""
     graph = build_definitions(Settings.load()).resolve_asset_graph()
     pools = {key: graph.get(key).pools for key in graph.materializable_asset_keys}
     assert pools == {asset_key(color, name): {color} for color in COLORS for name in TRIP_ASSETS}
 
 
-def test_the_limits_of_colors_are_there_before_any_run(home: Path, instance: dg.DagsterInstance) -> None:
-    """Pools are created with the instance, because the daemon does not limit a pool when it first sees it."""
+def test_pools_exist_before_the_first_run(home: Path, instance: dg.DagsterInstance) -> None:
+    """The pools are created with the instance. A limit that was changed in the UI is kept."""
     limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
     assert limits == dict.fromkeys(COLORS, 2)
     instance.event_log_storage.set_concurrency_slots("green", 5)
-    with open_instance(home) as again:
-        limits = {pool.name: pool.limit for pool in again.event_log_storage.get_pool_limits()}
+    with open_instance(home) as reopened:
+        limits = {pool.name: pool.limit for pool in reopened.event_log_storage.get_pool_limits()}
     assert limits == {**dict.fromkeys(COLORS, 2), "green": 5}
 
 
-def test_a_configuration_that_taxi_made_is_made_again(tmp_path: Path) -> None:
-    """A home of an older version gets what this one makes; a file that somebody made his own stays."""
+@pytest.mark.parametrize("header", ["# Made by taxi. All defaults: ...", "# Written by taxi, before this release."])
+def test_a_file_of_an_earlier_release_is_replaced(header: str, tmp_path: Path) -> None:
+    """A `dagster.yaml` that starts with the header of an earlier release is replaced by the current one."""
     config = dagster_home(tmp_path) / "dagster.yaml"
-    made = config.read_text()
-    config.write_text("# Made by taxi. All defaults: ...\ntelemetry:\n  enabled: false\n")
+    written = config.read_text()
+    config.write_text(f"{header}\ntelemetry:\n  enabled: false\n")
     dagster_home(tmp_path)
-    assert config.read_text() == made
-    own = "".join(made.splitlines(keepends=True)[1:]).replace("max_concurrent_runs: 4", "max_concurrent_runs: 1")
+    assert config.read_text() == written
+
+
+def test_a_file_without_the_header_is_not_changed(tmp_path: Path) -> None:
+    """A `dagster.yaml` without the header belongs to the user: it is used and not replaced."""
+    config = dagster_home(tmp_path) / "dagster.yaml"
+    own = config.read_text().partition("\n")[2].replace("max_concurrent_runs: 4", "max_concurrent_runs: 1")
     config.write_text(own)
     with open_instance(tmp_path) as opened:
         queue = opened.get_concurrency_config().run_queue_config
@@ -108,25 +122,35 @@ def test_a_configuration_that_taxi_made_is_made_again(tmp_path: Path) -> None:
     assert config.read_text() == own
 
 
-def test_a_history_in_postgres_that_is_away(
+@pytest.mark.parametrize("content", ["telemetry: [", "no_such_section: 1"], ids=["invalid YAML", "an unknown section"])
+def test_an_invalid_configuration(content: str, tmp_path: Path) -> None:
+    """A `dagster.yaml` that Dagster does not accept is an error with its path."""
+    config = dagster_home(tmp_path) / "dagster.yaml"
+    config.write_text(content)
+    with pytest.raises(InvalidInstanceConfig) as caught:
+        open_instance(tmp_path)
+    assert str(config) in str(caught.value)
+
+
+def test_a_history_server_that_is_not_available(
     home: Path, dead_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the history is on a server, what is told is the server, and what it said; nothing of this disk."""
+    """If the history is on a server that is not available, the error contains the server's address and the file."""
     monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda *_, **__: 0)
     config = dagster_home(home) / "dagster.yaml"
     config.write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_url": dead_postgres_url}}}))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(HistoryServerError) as caught:
         open_instance(home)
-    said = str(caught.value)
-    assert said.startswith("the history of runs in Postgres cannot be used: connection to server at")
-    assert "Connection refused" in said
-    assert "free there" not in said
+    assert caught.value.facts == {"config": str(config)}
+    port = dead_postgres_url.rpartition(":")[2].partition("/")[0]
+    for fact in ("127.0.0.1", port, "Connection refused"):
+        assert fact in str(caught.value)
 
 
-def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.DagsterInstance) -> None:
-    """A run that nobody tagged, as a daemon's, says itself where it is: it is failed once that process is gone."""
+def test_a_killed_run_is_marked_as_failed(source: Path, instance: dg.DagsterInstance) -> None:
+    """A run claims its process with a tag. Once that process no longer exists, the run is marked as failed."""
     source.unlink()
-    os.mkfifo(source)  # whoever opens it waits
+    os.mkfifo(source)  # opening it blocks
     with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 60
@@ -143,14 +167,14 @@ def test_a_run_that_is_killed_is_no_longer_under_way(source: Path, instance: dg.
 
 
 def _process_of(run: dg.DagsterRun) -> int | None:
-    """The process id that a run is tagged with."""
+    """Return the process ID in the tags of a run."""
     found: int | None = json.loads(run.tags.get(PROCESS_TAG, "{}")).get("pid")
     return found
 
 
 @pytest.mark.usefixtures("source")
-def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run without a process, or with its parent's, is tagged with its own, once; one of `taxi materialize` has it."""
+def test_a_run_claims_its_process_once(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without the tag of its process, or with that of its parent, is tagged once. `taxi materialize` sets it."""
     tagged: list[str] = []
     add_run_tags = instance.add_run_tags
 
@@ -161,12 +185,12 @@ def test_a_run_says_once_which_process_it_is_in(instance: dg.DagsterInstance, mo
     monkeypatch.setattr(instance, "add_run_tags", count)
     definitions = build_definitions(Settings.load())
     job = definitions.resolve_job_def(job_name(MONTH.color))
-    for tags in ({}, process_tags("its parent")):
+    for tags in ({}, process_tags("parent run")):
         done = job.execute_in_process(partition_key=MONTH.month, instance=instance, asset_selection=RAW, tags=tags)
         run = instance.get_run_by_id(done.run_id)
         assert run
         assert process_tags(done.run_id).items() <= run.tags.items()
         assert tagged == [done.run_id]
         tagged.clear()
-    run_month(definitions, instance, MONTH, Order(("raw_trips", "clean_trips")), lambda _: None)
+    run_month(definitions, instance, MONTH, RunSpec(("raw_trips", "clean_trips")), lambda _: None)
     assert tagged == []

@@ -1,4 +1,4 @@
-"""Backfills, one for each color, are submitted, followed as one to their end, cancelled and resumed."""
+"""Backfills, one for each color, are submitted, followed until they finish, canceled and resumed."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import RemotePartitionSetOrigin
 
-from taxi_assets.errors import StoreBusy, StoreError, UnknownBackfill
-from taxi_assets.graph import asset_key, job_name
-from taxi_assets.news import ENDS, Progress, ProgressEvent
-from taxi_assets.operations import backfills
+from taxi_assets.errors import BackfillFailed, BackfillNotCanceled, NotResumable, UnknownBackfill
+from taxi_assets.graph import job_name
+from taxi_assets.instance._dagster import BulkActionStatus, PartitionBackfill, RemotePartitionSetOrigin
+from taxi_assets.keys import asset_key
 from taxi_assets.operations.backfills import (
     cancel_backfill,
     follow_backfills,
     is_daemon_alive,
-    left_of_backfills,
+    list_backfills,
     submit_backfills,
+    unloaded_months,
 )
-from taxi_assets.operations.runs import ORIGIN, Order
+from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
+from taxi_assets.operations.runs import ORIGIN, RunSpec
 from taxi_assets.tlc.trips import TripMonth, parse_months
 from taxi_assets_tests.defs.installation import FolderInstallation
 
@@ -31,50 +31,50 @@ def _months(color: str, months: str) -> list[TripMonth]:
     return [TripMonth(color, month) for month in parse_months(months)]
 
 
-class Backfilled(FolderInstallation):
-    """An installation whose source is a folder, and what is asked of it."""
+class BackfillInstallation(FolderInstallation):
+    """An installation whose source is a folder, with backfills that no daemon runs."""
 
     def run_tagged(self, month: TripMonth, **tags: str) -> ProgressEvent:
-        """Run the assets of files of a month, with further tags; how it ended."""
-        told = self.run(month, *FILES)
-        self.instance.add_run_tags(told[-1].run_id, tags)
-        return told[-1]
+        """Materialize the raw and clean file of a month with additional tags. Return the last event."""
+        end = self.run(month, *FILES)[-1]
+        self.instance.add_run_tags(end.run_id, tags)
+        return end
 
-    def submit(self, *months: TripMonth, order: Order | None = None) -> list[str]:
-        """Submit a backfill for each color; their ids."""
-        return submit_backfills(self.instance, months, order or Order(), "taxi backfill")
+    def submit(self, *months: TripMonth, spec: RunSpec | None = None) -> list[str]:
+        """Submit a backfill for each color. Return their IDs."""
+        return submit_backfills(self.instance, months, spec or RunSpec(), "taxi backfill")
 
     def backfill(self, backfill_id: str) -> PartitionBackfill:
-        """What the daemon and the UI know of a backfill."""
+        """Return a backfill as the daemon and the UI read it."""
         backfill = self.instance.get_backfill(backfill_id)
         assert backfill
         return backfill
 
     def follow(self, *backfill_ids: str) -> list[ProgressEvent]:
-        """What is told of backfills that are over."""
+        """Return all progress events of finished backfills."""
         return list(follow_backfills(self.instance, backfill_ids))
 
     def status(self, backfill_id: str) -> BulkActionStatus:
-        """How a backfill stands."""
+        """Return the status of a backfill in Dagster."""
         return self.backfill(backfill_id).status
 
     def end(self, backfill_id: str, status: BulkActionStatus) -> None:
-        """End a backfill, as the daemon would."""
+        """Set the status of a backfill, as the daemon does."""
         self.instance.update_backfill(self.backfill(backfill_id).with_status(status))  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
-def installation(home: Path) -> Iterator[Backfilled]:
-    """An installation with nothing loaded, whose source has an empty folder."""
+def installation(home: Path) -> Iterator[BackfillInstallation]:
+    """An installation with nothing loaded and an empty source."""
     assert home.exists()
-    with closing(Backfilled()) as made:
-        yield made
+    with closing(BackfillInstallation()) as opened:
+        yield opened
 
 
-def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Backfilled) -> None:
-    """It targets the color's job, with its partition keys in order, who asked, its assets and its run config."""
+def test_a_submitted_backfill(installation: BackfillInstallation) -> None:
+    """It has the color's job, its partition keys in order, the tag of its origin, its assets and its run config."""
     months = list(reversed(_months("green", "2020-01..2020-03")))
-    [backfill_id] = installation.submit(*months, order=Order(FILES, fresh=True))
+    [backfill_id] = installation.submit(*months, spec=RunSpec(FILES, fresh=True))
     backfill = installation.backfill(backfill_id)
     assert backfill.status is BulkActionStatus.REQUESTED
     assert backfill.partition_names == ["2020-03", "2020-02", "2020-01"]
@@ -84,8 +84,8 @@ def test_a_backfill_is_what_the_daemon_and_the_ui_know(installation: Backfilled)
     assert backfill.run_config == {"ops": {"green__raw_trips": {"config": {"fresh": True}}}}
 
 
-def test_each_color_is_a_backfill_of_its_own(installation: Backfilled) -> None:
-    """Each backfill targets its color's job and months, keeps their order, and has the same title."""
+def test_each_color_is_a_separate_backfill(installation: BackfillInstallation) -> None:
+    """Each backfill has its color's job and months in the same order, and the same title."""
     months = [TripMonth(color, month) for month in ("2020-02", "2020-01") for color in ("yellow", "green")]
     submitted = [installation.backfill(backfill_id) for backfill_id in installation.submit(*months)]
     assert [backfill.partition_set_name for backfill in submitted] == [
@@ -97,101 +97,117 @@ def test_each_color_is_a_backfill_of_its_own(installation: Backfilled) -> None:
     assert {backfill.asset_selection for backfill in submitted} == {None}
 
 
-def test_a_backfill_is_cancelled_once(installation: Backfilled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To cancel marks it for the daemon; one that is over stays as it is, and an unknown one is an error."""
+def test_cancel(installation: BackfillInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation sets the status for the daemon. A finished backfill keeps its status, and an unknown ID fails."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     [backfill_id] = installation.submit(*_months("green", "2020-01"))
     assert cancel_backfill(installation.instance, backfill_id)
     assert installation.status(backfill_id) is BulkActionStatus.CANCELING
     installation.end(backfill_id, BulkActionStatus.CANCELED)
     assert not cancel_backfill(installation.instance, backfill_id)
-    with pytest.raises(UnknownBackfill, match="no backfill 'nobody'"):
-        cancel_backfill(installation.instance, "nobody")
+    assert installation.status(backfill_id) is BulkActionStatus.CANCELED
+    with pytest.raises(UnknownBackfill, match='"unknown"'):
+        cancel_backfill(installation.instance, "unknown")
 
 
 @pytest.mark.parametrize("times", [1, 9])
-def test_a_daemon_that_undoes_a_cancel_is_asked_again(
-    times: int, installation: Backfilled, monkeypatch: pytest.MonkeyPatch
+def test_cancel_again_after_the_daemon_overwrites_it(
+    times: int, installation: BackfillInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon may write what it read before: then it is asked again, but not for ever."""
+    """The daemon may overwrite the status. The request is repeated, and fails if that happens several times."""
     [backfill_id] = installation.submit(*_months("green", "2020-01"))
-    undone = iter(range(times))
+    overwrites = iter(range(times))
 
-    def undo(_: float) -> None:
-        if next(undone, None) is not None:
+    def overwrite(_: float) -> None:
+        if next(overwrites, None) is not None:
             installation.end(backfill_id, BulkActionStatus.REQUESTED)
 
-    monkeypatch.setattr("time.sleep", undo)
+    monkeypatch.setattr("time.sleep", overwrite)
     if times == 1:
         assert cancel_backfill(installation.instance, backfill_id)
         assert installation.status(backfill_id) is BulkActionStatus.CANCELING
     else:
-        with pytest.raises(StoreBusy, match="goes on, whatever it is asked"):
+        with pytest.raises(BackfillNotCanceled, match=backfill_id):
             cancel_backfill(installation.instance, backfill_id)
 
 
-def test_a_backfill_is_followed_run_by_run(installation: Backfilled) -> None:
-    """Each run is reported step by step, like runs of this process; months that never ran are reported at the end."""
-    done, failed, absent, waiting = _months("fhv", "2020-01..2020-04")
+def test_list(installation: BackfillInstallation) -> None:
+    """The newest backfills are listed first, with their status, months and number of loaded months."""
+    first, second = _months("green", "2020-01..2020-02")
+    installation.publish(first)
+    [of_green] = installation.submit(first, second)
+    installation.run_tagged(first, **{"dagster/backfill": of_green})
+    installation.end(of_green, BulkActionStatus.COMPLETED_FAILED)
+    [of_fhv] = installation.submit(*_months("fhv", "2020-01"))
+    listed = list_backfills(installation.instance, limit=10)
+    assert [(summary.backfill_id, summary.status, summary.loaded) for summary in listed] == [
+        (of_fhv, "in progress", 0),
+        (of_green, "completed with failures", 1),
+    ]
+    assert [(summary.color, list(summary.months)) for summary in listed] == [
+        ("fhv", ["2020-01"]),
+        ("green", ["2020-01", "2020-02"]),
+    ]
+    assert [summary.backfill_id for summary in list_backfills(installation.instance, limit=1)] == [of_fhv]
+
+
+def test_follow_a_backfill(installation: BackfillInstallation) -> None:
+    """Each run has the same events as a run of this process. Months that never ran fail at the end."""
+    done, failed, absent, canceled = _months("fhv", "2020-01..2020-04")
     installation.publish(done)
     installation.publish_page(failed)
-    [backfill_id] = installation.submit(done, failed, absent, waiting)
+    [backfill_id] = installation.submit(done, failed, absent, canceled)
     for month in (done, failed, absent):
         installation.run_tagged(month, **{"dagster/backfill": backfill_id})
     installation.end(backfill_id, BulkActionStatus.CANCELED)
-    told = installation.follow(backfill_id)
-    by_month = {month: [news for news in told if news.month == month] for month in (done, failed, absent, waiting)}
-    assert [
-        news.what for news in by_month[done] if news.what in (Progress.started, Progress.asset_done, Progress.done)
-    ] == [
-        Progress.started,
-        Progress.asset_done,
-        Progress.asset_done,
-        Progress.done,
-    ]
-    steps = [news for news in by_month[done] if news.what is Progress.asset_done]
-    assert [(news.asset, news.rows) for news in steps] == [("raw_trips", 10), ("clean_trips", 10)]
+    events = installation.follow(backfill_id)
+    by_month = {
+        month: [event for event in events if event.month == month] for month in (done, failed, absent, canceled)
+    }
+    expected = [Progress.started, Progress.asset_done, Progress.asset_done, Progress.done]
+    assert [event.what for event in by_month[done] if event.what in expected] == expected
+    steps = [event for event in by_month[done] if event.what is Progress.asset_done]
+    assert [(event.asset, event.rows) for event in steps] == [("raw_trips", 10), ("clean_trips", 10)]
     assert (by_month[failed][-1].what, by_month[failed][-1].asset) == (Progress.failed, "raw_trips")
-    assert "is an HTML page" in by_month[failed][-1].error
+    assert "[not-a-csv]" in by_month[failed][-1].error
     assert (by_month[absent][-1].what, by_month[absent][-1].error) == (Progress.not_published, "")
-    assert [news.error for news in by_month[waiting]] == ["it was cancelled before its turn"]
+    assert [event.what for event in by_month[canceled]] == [Progress.failed]
+    assert "canceled" in by_month[canceled][0].error
 
 
-def test_backfills_of_several_colors_are_followed_as_one(installation: Backfilled) -> None:
-    """The progress of all colors is reported in one stream until every backfill is over."""
+def test_follow_backfills_of_several_colors(installation: BackfillInstallation) -> None:
+    """The events of all colors are one stream, until every backfill has finished."""
     green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
     installation.publish(*green, *yellow)
     of_green, of_yellow = installation.submit(*green, *yellow)
     installation.run_tagged(green[0], **{"dagster/backfill": of_green})
     installation.run_tagged(yellow[0], **{"dagster/backfill": of_yellow})
     installation.run_tagged(yellow[1], **{"dagster/backfill": of_yellow})
-    # One is over with its last run, whether the daemon says so or not; the other is ended before that.
+    # The status of yellow lags behind its runs. Green is canceled before its last run.
     installation.end(of_green, BulkActionStatus.CANCELED)
-    told = installation.follow(of_green, of_yellow)
-    ends = {news.month: news.what for news in told if news.what in ENDS}
+    events = installation.follow(of_green, of_yellow)
+    ends = {event.month: event.what for event in events if event.what in ENDS}
     assert ends == {green[0]: Progress.done, green[1]: Progress.failed, **dict.fromkeys(yellow, Progress.done)}
-    assert [news.error for news in told if news.what is Progress.failed] == ["it was cancelled before its turn"]
 
 
-def test_a_backfill_that_goes_on_is_waited_for(installation: Backfilled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_until_the_last_backfill_finishes(installation: BackfillInstallation) -> None:
     """A finished backfill does not end the wait for another one."""
-    monkeypatch.setattr(backfills, "_POLL_S", 0.01)
     [green], [yellow] = _months("green", "2020-01"), _months("yellow", "2020-01")
     installation.publish(green, yellow)
     of_green, of_yellow = installation.submit(green, yellow)
     installation.run_tagged(green, **{"dagster/backfill": of_green})
     installation.end(of_green, BulkActionStatus.COMPLETED_SUCCESS)
     ends = []
-    for news in follow_backfills(installation.instance, [of_green, of_yellow]):
-        if news.what in ENDS:
-            ends.append((news.month, news.what))
+    for event in follow_backfills(installation.instance, [of_green, of_yellow], poll_s=0.01):
+        if event.what in ENDS:
+            ends.append((event.month, event.what))
         if ends == [(green, Progress.done)]:
             installation.run_tagged(yellow, **{"dagster/backfill": of_yellow})
     assert ends == [(green, Progress.done), (yellow, Progress.done)]
 
 
-def test_a_run_that_will_be_run_again_has_not_failed_yet(installation: Backfilled) -> None:
-    """A failed run with a retry to come is a setback; the month ends as its last run does."""
+def test_a_run_that_will_be_retried_has_not_failed(installation: BackfillInstallation) -> None:
+    """A failed run that the daemon retries is a failed attempt. The last run decides the end of the month."""
     [month] = _months("fhv", "2020-01")
     [backfill_id] = installation.submit(month)
     tags = {"dagster/backfill": backfill_id}
@@ -199,32 +215,47 @@ def test_a_run_that_will_be_run_again_has_not_failed_yet(installation: Backfille
     installation.run_tagged(month, **tags, **{"dagster/will_retry": "true"})
     installation.publish(month)
     installation.run_tagged(month, **tags)
-    told = [news.what for news in installation.follow(backfill_id)]
-    assert Progress.failed not in told
-    assert told.index(Progress.setback) < told.index(Progress.done)
+    kinds = [event.what for event in installation.follow(backfill_id)]
+    assert Progress.failed not in kinds
+    assert kinds.index(Progress.attempt_failed) < kinds.index(Progress.done)
 
 
-def test_a_backfill_that_the_daemon_gave_up_is_an_error(installation: Backfilled) -> None:
-    """Where the daemon cannot run a backfill, nobody waits for it any longer."""
+def test_a_canceled_run_fails_its_month(installation: BackfillInstallation) -> None:
+    """A run that was canceled ends its month as failed, with that as the reason."""
+    [month] = _months("green", "2020-01")
+    [backfill_id] = installation.submit(month)
+    run = _start_run(installation, month, backfill_id)
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
+    installation.instance.report_dagster_event(started, run.run_id)
+    installation.instance.report_run_canceled(run)
+    [_, end] = installation.follow(backfill_id)
+    assert end.what is Progress.failed
+    assert "canceled" in end.error
+
+
+def test_a_backfill_that_the_daemon_cannot_run_is_an_error(installation: BackfillInstallation) -> None:
+    """If the daemon stops a backfill, following it fails with its ID and the command that resumes it."""
     [backfill_id] = installation.submit(*_months("green", "2020-01"))
     installation.end(backfill_id, BulkActionStatus.FAILED)
-    with pytest.raises(StoreError, match=f"the daemon gave the backfill {backfill_id} up"):
+    with pytest.raises(BackfillFailed) as caught:
         installation.follow(backfill_id)
+    assert caught.value.facts == {"backfill": backfill_id}
+    assert f"taxi backfill resume {backfill_id}" in caught.value.explain()
 
 
-def test_no_daemon_is_noticed(installation: Backfilled) -> None:
-    """An instance that no daemon ever served has none."""
+def test_an_instance_without_a_daemon(installation: BackfillInstallation) -> None:
+    """No daemon is alive in an instance that no daemon ever served."""
     assert not is_daemon_alive(installation.instance)
 
 
-def test_what_a_backfill_asks_for_is_waiting(installation: Backfilled) -> None:
-    """Months are waiting from the moment that they are handed in, until their run is there or the backfill is over."""
+def test_months_of_a_backfill_are_queued(installation: BackfillInstallation) -> None:
+    """Months are queued from the submission until their run exists or the backfill has finished."""
     first, second = _months("green", "2020-01..2020-02")
     [other] = _months("yellow", "2020-01")
     installation.publish(first, second, other)
     [backfill_id] = installation.submit(second, first)
     plan = installation.plan([first, second, other])
-    assert plan.left_out == {first: "waiting already", second: "waiting already"}
+    assert plan.left_out == {first: "already queued", second: "already queued"}
     assert list(plan.wanted) == [other]
     installation.run_tagged(second, **{"dagster/backfill": backfill_id})
     assert list(installation.plan([first, second]).wanted) == [second]
@@ -235,31 +266,31 @@ def test_what_a_backfill_asks_for_is_waiting(installation: Backfilled) -> None:
 @pytest.mark.parametrize(
     "title", ["taxi backfill --select '*'", f"taxi backfill --months {'2020-01,' * 20}", '"100 %"']
 )
-def test_any_command_can_be_a_title(installation: Backfilled, title: str) -> None:
-    """What Dagster does not take in a title is left out of it, and it is cut where it is too long."""
-    [backfill_id] = submit_backfills(installation.instance, _months("green", "2020-01"), Order(), title)
+def test_any_command_can_be_a_title(installation: BackfillInstallation, title: str) -> None:
+    """Characters that Dagster does not accept are removed from a title, and a long title is shortened."""
+    [backfill_id] = submit_backfills(installation.instance, _months("green", "2020-01"), RunSpec(), title)
     shown = installation.backfill(backfill_id).title
     assert shown
     assert shown[:10] == title.replace('"', "").replace("%", "")[:10]
 
 
-def test_a_backfill_is_resumed_where_it_stopped(installation: Backfilled) -> None:
-    """Months that it did not load are submitted again for the same assets, even if an earlier run had loaded them."""
-    loaded, failed, absent, waiting = _months("fhv", "2020-01..2020-04")
-    installation.publish(loaded, waiting)
+def test_unloaded_months_of_a_backfill(installation: BackfillInstallation) -> None:
+    """The months that a backfill did not load keep its order and assets, even if an earlier run loaded them."""
+    loaded, failed, absent, earlier = _months("fhv", "2020-01..2020-04")
+    installation.publish(loaded, earlier)
     installation.publish_page(failed)
-    installation.run(waiting, *FILES)
-    [backfill_id] = installation.submit(waiting, absent, failed, loaded, order=Order(FILES, fresh=True))
+    installation.run(earlier, *FILES)
+    [backfill_id] = installation.submit(earlier, absent, failed, loaded, spec=RunSpec(FILES, fresh=True))
     for month in (loaded, failed, absent):
         installation.run_tagged(month, **{"dagster/backfill": backfill_id})
     installation.end(backfill_id, BulkActionStatus.CANCELED)
-    months, order = left_of_backfills(installation.instance, [backfill_id])
-    assert months == [waiting, absent, failed]
-    assert order == Order(FILES, fresh=True)
+    months, spec = unloaded_months(installation.instance, [backfill_id])
+    assert months == [earlier, absent, failed]
+    assert spec == RunSpec(FILES, fresh=True)
 
 
-def test_several_backfills_are_resumed_together(installation: Backfilled) -> None:
-    """Resuming the backfills of several colors returns the months that none of them loaded."""
+def test_unloaded_months_of_several_backfills(installation: BackfillInstallation) -> None:
+    """The backfills of several colors are resumed together."""
     green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
     installation.publish(*green, *yellow)
     of_green, of_yellow = installation.submit(*green, *yellow)
@@ -267,51 +298,59 @@ def test_several_backfills_are_resumed_together(installation: Backfilled) -> Non
     installation.run_tagged(yellow[1], **{"dagster/backfill": of_yellow})
     for backfill_id in (of_green, of_yellow):
         installation.end(backfill_id, BulkActionStatus.CANCELED)
-    months, order = left_of_backfills(installation.instance, [of_green, of_yellow])
+    months, spec = unloaded_months(installation.instance, [of_green, of_yellow])
     assert months == [green[1], yellow[0]]
-    assert order == Order()
+    assert spec == RunSpec()
 
 
-def test_backfills_of_different_assets_are_not_resumed_together(installation: Backfilled) -> None:
-    """One command runs the same assets for every month, so backfills of other assets need commands of their own."""
+def test_backfills_of_different_assets_are_resumed_separately(installation: BackfillInstallation) -> None:
+    """One command runs the same assets for every month, so backfills of different assets are an error."""
     whole = installation.submit(*_months("green", "2020-01"))
-    part = installation.submit(*_months("yellow", "2020-01"), order=Order(FILES))
-    with pytest.raises(UnknownBackfill, match="load different assets"):
-        left_of_backfills(installation.instance, [*whole, *part])
+    part = installation.submit(*_months("yellow", "2020-01"), spec=RunSpec(FILES))
+    with pytest.raises(NotResumable):
+        unloaded_months(installation.instance, [*whole, *part])
 
 
-@pytest.mark.parametrize("job", ["load_trips", "another"], ids=["of the release before", "of another project"])
-def test_a_backfill_of_another_job_is_not_resumed(job: str, installation: Backfilled) -> None:
-    """A backfill of a job that does not exist here is an error that points to Re-execute in the UI."""
+@pytest.mark.parametrize("job", ["load_trips", "another"], ids=["of the previous release", "of another project"])
+def test_a_backfill_of_another_job_is_not_resumed(job: str, installation: BackfillInstallation) -> None:
+    """A backfill of a job that does not exist is an error that names Re-execute in the UI."""
     [backfill_id] = installation.submit(*_months("green", "2020-01"))
     origin = RemotePartitionSetOrigin(repository_origin=ORIGIN, partition_set_name=f"{job}_partition_set")
     other = installation.backfill(backfill_id)._replace(
         backfill_id="other", partition_set_origin=origin, partition_names=["green|2020-01"]
     )
     installation.instance.add_backfill(other)
-    with pytest.raises(UnknownBackfill, match="Re-execute"):
-        left_of_backfills(installation.instance, ["other"])
+    with pytest.raises(NotResumable) as caught:
+        unloaded_months(installation.instance, ["other"])
+    assert '"other"' in str(caught.value)
+    assert "Re-execute" in caught.value.explain()
 
 
 @pytest.mark.parametrize(
-    ("reported", "told"),
-    [("It did not start within 180 seconds.", "It did not start"), (None, "its process ended without a word")],
+    ("reported", "expected"),
+    [("It did not start within 180 seconds.", "within 180 seconds"), (None, "without an error message")],
     ids=["monitored", "killed"],
 )
-def test_a_run_that_died_before_it_began_is_told(reported: str | None, told: str, installation: Backfilled) -> None:
-    """A run that is marked as failed from outside ends its month with what was said of it, after no time."""
+def test_a_run_that_never_started_fails_its_month(
+    reported: str | None, expected: str, installation: BackfillInstallation
+) -> None:
+    """A run that was marked as failed from outside ends its month with the reported reason, after 0 seconds."""
     [month] = _months("green", "2020-01")
     [backfill_id] = installation.submit(month)
+    installation.instance.report_run_failed(_start_run(installation, month, backfill_id), reported)
+    events = installation.follow(backfill_id)
+    assert [event.what for event in events] == [Progress.started, Progress.failed]
+    assert expected in events[-1].error
+    assert events[-1].seconds == 0
+
+
+def _start_run(installation: BackfillInstallation, month: TripMonth, backfill_id: str) -> dg.DagsterRun:
+    """Create a run of a backfill that is starting."""
     job = installation.definitions.resolve_job_def(job_name(month.color))
     tags = job.get_tags_for_partition_key(month.month, selected_asset_keys=None)
-    run = installation.instance.create_run_for_job(
+    return installation.instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTING,
         tags={**tags, "dagster/backfill": backfill_id},
         remote_job_origin=ORIGIN.get_job_origin(job.name),
     )
-    installation.instance.report_run_failed(run, reported)
-    heard = installation.follow(backfill_id)
-    assert [news.what for news in heard] == [Progress.started, Progress.failed]
-    assert told in heard[-1].error
-    assert heard[-1].seconds == 0

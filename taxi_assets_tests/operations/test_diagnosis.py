@@ -1,4 +1,4 @@
-"""The doctor tries each system for itself, tells what to mend, shows no secret and leaves no litter."""
+"""`taxi doctor` checks each system separately, shows how to fix it, shows no secret, and leaves no test data."""
 
 import re
 import shutil
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import SettingsError
-from taxi_assets.news import Finding, Verdict
-from taxi_assets.operations.diagnosis import ENOUGH_BYTES, examine
+from taxi_assets.errors import InvalidCredentials, SettingsError
+from taxi_assets.operations.diagnosis import ENOUGH_BYTES, Finding, Verdict, examine
 from taxi_assets.settings import Settings
-from taxi_assets.stores.embedded_postgres import EmbeddedPostgres
-from taxi_assets.stores.lake import FolderLake
-from taxi_assets.stores.postgres import PostgresStore
+from taxi_assets.stores.files.folder_lake import FolderLake
+from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
+from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets_tests.inbox import SECRET, Inbox
 from taxi_assets_tests.web_server import WebServer
 
@@ -25,38 +24,42 @@ Examine = Callable[..., dict[str, Finding]]
 
 
 @pytest.fixture
-def found(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """What the doctor finds under settings; by default of a home and a source of one month, and the tests' Postgres."""
-    place = tmp_path / "source" / "fhv" / "fhv_tripdata_2020-01.csv.gz"
-    place.parent.mkdir(parents=True)
-    place.touch()
+def examined(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """A function that returns the findings for some settings.
+
+    By default, TAXI_HOME does not exist, the source has one month, and Postgres is the server of the tests.
+    """
+    published = tmp_path / "source" / "fhv" / "fhv_tripdata_2020-01.csv.gz"
+    published.parent.mkdir(parents=True)
+    published.touch()
     defaults = {
         "HOME": str(tmp_path / "home"),
         "SOURCE_URL": str(tmp_path / "source"),
         "POSTGRES_URL": postgres_url,
     }
 
-    def examined(*, alert: bool = False, **settings: str) -> dict[str, Finding]:
+    def find(*, alert: bool = False, **settings: str) -> dict[str, Finding]:
         for name, value in {**defaults, **settings}.items():
             monkeypatch.setenv(f"TAXI_{name}", value)
         return {finding.system: finding for finding in examine(Settings.load(), alert=alert)}
 
-    return examined
+    return find
 
 
-def _to_mend(findings: Mapping[str, Finding]) -> list[str]:
-    return [system for system, finding in findings.items() if finding.verdict is Verdict.mend]
+def _errors(findings: Mapping[str, Finding]) -> dict[str, str]:
+    """The slug of each system with the verdict `error`."""
+    return {system: finding.error for system, finding in findings.items() if finding.verdict is Verdict.error}
 
 
 def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_all_is_well(found: Examine) -> None:
-    """Of a sound installation every system is told, with what was seen of it, and nothing is to be mended."""
-    findings = found()
+def test_all_systems_are_ok(examined: Examine) -> None:
+    """If nothing is wrong, every system has a finding, and none is an error."""
+    findings = examined()
     assert list(findings) == SYSTEMS
-    assert not _to_mend(findings)
+    assert _errors(findings) == {}
     seen = {system: finding.seen for system, finding in findings.items()}
     assert all(
         f"{package} " in seen["versions"] for package in ("python", "taxi-assets", "dagster", "duckdb", "pyarrow")
@@ -65,102 +68,111 @@ def test_all_is_well(found: Examine) -> None:
     assert "1 fhv month" in seen["source"]
     assert "PostgreSQL 18" in seen["postgres"]
     assert "runs: 0" in seen["history"]
-    assert "none: set TAXI_ALERT_URLS" in seen["alerts"]
+    assert "TAXI_ALERT_URLS" in seen["alerts"]
 
 
-def test_no_litter(found: Examine, tmp_path: Path, postgres_url: str) -> None:
-    """Beside the history of runs, which every command makes, nothing stays in the home, nor in Postgres."""
+def test_no_test_data_is_left(examined: Examine, tmp_path: Path, postgres_url: str) -> None:
+    """Except for the history, which every command creates, nothing is left in TAXI_HOME or in Postgres."""
     store = PostgresStore(postgres_url)
     relations = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
     before = store.query(relations).rows
-    found()
+    examined()
     assert {name.split("/")[0] for name in _files(tmp_path / "home")} == {"dagster"}
     files = _files(tmp_path)
-    found()
+    examined()
     assert _files(tmp_path) == files
     assert store.query(relations).rows == before
     store.engine().dispose()
 
 
-def test_one_does_not_hide_the_others(found: Examine, tmp_path: Path) -> None:
-    """Systems that fail are told side by side, each with the setting that names it; the others are well."""
+def test_each_system_has_its_own_error(examined: Examine, tmp_path: Path) -> None:
+    """Several systems that fail each have an error with its slug and the setting to change. The others are ok."""
     (tmp_path / "lake").touch()
     (tmp_path / "no.duckdb").write_text("no database")
-    findings = found(
+    findings = examined(
         SOURCE_URL=str(tmp_path / "nothing"),
         LAKE_URL=str(tmp_path / "lake"),
         WAREHOUSE_URL=f"duckdb:///{tmp_path / 'no.duckdb'}",
         POSTGRES_URL="postgresql://ann:s3cr3t@127.0.0.1:1/trips",
     )
-    assert _to_mend(findings) == ["source", "lake", "warehouse", "postgres"]
-    for system in _to_mend(findings):
+    errors = _errors(findings)
+    assert errors == {
+        "source": "empty-source",
+        "lake": "wrong-file-type",
+        "warehouse": "duckdb-error",
+        "postgres": "postgres-unreachable",
+    }
+    for system, slug in errors.items():
         assert f"TAXI_{system.upper()}_URL" in findings[system].remedy
-    assert "no month" in findings["source"].seen
-    assert "is a file" in findings["lake"].seen
-    assert "not a valid DuckDB database" in findings["warehouse"].seen
-    assert "127.0.0.1, port 1" in findings["postgres"].seen
+        assert findings[system].seen.endswith(f"[{slug}]")
+    assert str(tmp_path / "nothing") in findings["source"].seen
+    assert str(tmp_path / "lake") in findings["lake"].seen
+    assert "no.duckdb" in findings["warehouse"].seen
+    assert re.search(r"127\.0\.0\.1\b.*\bport 1\b", findings["postgres"].seen)
+    assert "s3cr3t" not in f"{findings}"
 
 
-def test_a_home_that_is_none(found: Examine, tmp_path: Path) -> None:
-    """Where there can be no home, all that would lie in it is to be mended, and the rest is still tried."""
+def test_a_home_that_is_a_file(examined: Examine, tmp_path: Path) -> None:
+    """If TAXI_HOME is a file, everything in it is an error. The other systems are still checked."""
     (tmp_path / "home").touch()
-    findings = found()
-    assert _to_mend(findings) == ["home", "lake", "warehouse", "history"]
+    findings = examined()
+    assert _errors(findings) == dict.fromkeys(["home", "lake", "warehouse", "history"], "wrong-file-type")
     assert "TAXI_HOME" in findings["home"].remedy
 
 
-def test_little_room(found: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk with room for no large month is worth a warning."""
+def test_little_free_space(examined: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without enough space for a large month is a warning with the space to free."""
     usage = shutil.disk_usage(tmp_path)._replace(free=ENOUGH_BYTES - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    findings = found()
-    assert not _to_mend(findings)
+    findings = examined()
+    assert _errors(findings) == {}
     assert findings["home"].verdict is Verdict.warn
-    assert "make room" in findings["home"].remedy
+    assert "5 GB" in findings["home"].remedy
 
 
-def test_a_damaged_history(found: Examine, tmp_path: Path) -> None:
-    """A history that cannot be read is told, and where it lies."""
-    found()
+def test_a_damaged_history(examined: Examine, tmp_path: Path) -> None:
+    """A history that cannot be read is an error with its path and the reason."""
+    examined()
     (tmp_path / "home/dagster/history/runs.db").write_bytes(b"no SQLite at all" * 1000)
-    findings = found()
-    assert _to_mend(findings) == ["history"]
-    assert f"{tmp_path}/home/dagster cannot be used: file is not a database" in findings["history"].seen
+    findings = examined()
+    assert _errors(findings) == {"history": "history-unusable"}
+    assert f"{tmp_path}/home/dagster" in findings["history"].seen
+    assert "file is not a database" in findings["history"].seen
 
 
-def test_a_damaged_configuration(found: Examine, tmp_path: Path) -> None:
-    """A dagster.yaml that cannot be read is told by its name, with what to do."""
-    found()
+def test_an_invalid_configuration(examined: Examine, tmp_path: Path) -> None:
+    """A `dagster.yaml` that cannot be parsed is an error with its path."""
+    examined()
     (tmp_path / "home/dagster/dagster.yaml").write_text("telemetry: [")
-    findings = found()
-    assert _to_mend(findings) == ["history"]
-    assert re.search(r"dagster\.yaml cannot be read: .* move it away", findings["history"].seen)
+    findings = examined()
+    assert _errors(findings) == {"history": "invalid-dagster-yaml"}
+    assert str(tmp_path / "home/dagster/dagster.yaml") in findings["history"].seen
 
 
-def test_a_server_without_the_first_month(found: Examine, web: WebServer) -> None:
-    """A server cannot be asked for all it has: that it lacks the first months is worth a look, and no more."""
-    findings = found(SOURCE_URL=web.url)
-    assert not _to_mend(findings)
-    assert findings["source"].verdict is Verdict.warn
-    assert "has none of yellow 2019-01, green 2019-01, fhv 2019-01" in findings["source"].seen
+def test_a_server_without_the_first_months(examined: Examine, web: WebServer) -> None:
+    """A server cannot list its files, so a server without the first months is only a warning."""
+    findings = examined(SOURCE_URL=web.url)
+    assert _errors(findings) == {}
+    assert (findings["source"].verdict, findings["source"].error) == (Verdict.warn, "not-published")
+    assert "yellow 2019-01, green 2019-01, fhv 2019-01" in findings["source"].seen
 
 
-def test_psql_line(found: Examine) -> None:
-    """The line that is told for psql reaches the database, as it is typed."""
-    line = f"{found()['psql'].seen} --no-psqlrc -Atc 'SELECT current_database()'"
-    assert subprocess.check_output(line, shell=True, text=True) == "ny_taxi\n"  # noqa: S602  # people paste it
+def test_the_psql_command(examined: Examine) -> None:
+    """The psql command, pasted into a shell, connects to the database."""
+    line = f"{examined()['psql'].seen} --no-psqlrc -Atc 'SELECT current_database()'"
+    assert subprocess.check_output(line, shell=True, text=True) == "ny_taxi\n"  # noqa: S602  # as users paste it
 
 
-def test_ways_into_the_server_that_comes_along(found: Examine, tmp_path: Path) -> None:
-    """Without TAXI_POSTGRES_URL the server of the home is started; with a port, pgAdmin is told how to reach it."""
+def test_connecting_to_the_embedded_server(examined: Examine, tmp_path: Path) -> None:
+    """Without TAXI_POSTGRES_URL, the embedded server is started. With a port, pgAdmin can connect to it."""
     server = EmbeddedPostgres(tmp_path / "home" / "postgres")
     try:
-        assert "TAXI_POSTGRES_PORT" in found(POSTGRES_URL="")["pgadmin"].remedy
+        assert "TAXI_POSTGRES_PORT" in examined(POSTGRES_URL="")["pgadmin"].remedy
         assert server.stop()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = str(listener.getsockname()[1])
-            assert _to_mend(found(POSTGRES_URL="", POSTGRES_PORT=port)) == ["postgres"]
-        pgadmin = found(POSTGRES_URL="", POSTGRES_PORT=port)["pgadmin"].seen
+            assert _errors(examined(POSTGRES_URL="", POSTGRES_PORT=port)) == {"postgres": "port-in-use"}
+        pgadmin = examined(POSTGRES_URL="", POSTGRES_PORT=port)["pgadmin"].seen
         assert pgadmin == f"host 127.0.0.1, port {port}, database ny_taxi, user taxi, no password"
     finally:
         server.stop()
@@ -175,50 +187,59 @@ def test_ways_into_the_server_that_comes_along(found: Examine, tmp_path: Path) -
         ("POSTGRES_URL", "mysql://ann:s3cr3t@host/trips"),
     ],
 )
-def test_a_setting_that_names_no_system(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that cannot be used at all is said as by every command, before anything is tried."""
+def test_a_url_of_an_unknown_system(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL of a system that is not supported is an error before any check, as for every other command."""
     monkeypatch.setenv(f"TAXI_{name}", value)
     with pytest.raises(SettingsError) as caught:
         next(examine(Settings.load()))
-    assert "s3cr3t" not in str(caught.value)
+    assert f"TAXI_{name}" in caught.value.explain()
+    assert "s3cr3t" not in caught.value.explain()
 
 
-def test_a_setting_that_only_a_try_finds_wrong(found: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only a try shows to be a wrong setting, such as a bad key, is told, and the other systems are tried."""
+def test_a_setting_that_only_a_check_finds_invalid(examined: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If only a check can find that a setting, such as a key, is invalid, the other systems are still checked."""
 
-    def refuse(_: FolderLake) -> str:
-        raise SettingsError("TAXI_LAKE_URL: no")
+    def reject(_: FolderLake) -> str:
+        raise InvalidCredentials("The key is invalid.")
 
-    monkeypatch.setattr(FolderLake, "probe", refuse)
-    assert _to_mend(found()) == ["lake"]
+    monkeypatch.setattr(FolderLake, "probe", reject)
+    findings = examined()
+    assert list(findings) == SYSTEMS
+    assert _errors(findings) == {"lake": "invalid-credentials"}
 
 
-def test_channels_of_alerts(found: Examine, web: WebServer) -> None:
-    """Channels are told by number and kind, without a message; a test message is sent when it is asked for."""
+def test_notification_channels(examined: Examine, web: WebServer) -> None:
+    """The number and kinds of the channels are shown without a message. With `alert`, a test message is sent."""
     inbox = Inbox(web)
-    finding = found(ALERT_URLS=f"{inbox.address} {inbox.address}")["alerts"]
+    finding = examined(ALERT_URLS=f"{inbox.address} {inbox.address}")["alerts"]
     assert (finding.verdict, inbox.mails) == (Verdict.ok, [])
-    assert finding.seen.startswith("channels: 2 (json, json)")
-    findings = found(ALERT_URLS=inbox.address, alert=True)
-    assert not _to_mend(findings)
-    assert "json took it" in findings["test alert"].seen
-    assert [mail.title for mail in inbox.mails] == ["test alert of taxi"]
+    assert "2 (json, json)" in finding.seen
+    findings = examined(ALERT_URLS=inbox.address, alert=True)
+    assert _errors(findings) == {}
+    assert "json" in findings["test alert"].seen
+    assert [(mail.title, mail.kind) for mail in inbox.mails] == [("Test notification from taxi", "success")]
 
 
 @pytest.mark.parametrize(
-    ("urls", "to_mend", "said"),
+    ("urls", "errors", "expected"),
     [
-        ("", ["test alert"], "TAXI_ALERT_URLS is not set"),
-        (f"slack://{SECRET}", ["alerts", "test alert"], "address 1 of 1 cannot be read as slack"),
-        ("dead", ["test alert"], "did not get through to json (it answered 404)"),
+        ("", {"test alert": "no-notification-urls"}, "TAXI_ALERT_URLS"),
+        (
+            f"slack://{SECRET}",
+            {"alerts": "invalid-notification-url", "test alert": "invalid-notification-url"},
+            r"1 of 1 \(slack\)",
+        ),
+        ("dead", {"test alert": "notification-failed"}, "json .*404"),
     ],
-    ids=["unset", "unreadable", "dead"],
+    ids=["unset", "invalid", "dead"],
 )
-def test_channels_that_take_nothing(urls: str, to_mend: list[str], said: str, found: Examine, web: WebServer) -> None:
-    """What is wrong with the channels is to be mended, and shows nothing of their addresses."""
+def test_channels_that_fail(
+    urls: str, errors: dict[str, str], expected: str, examined: Examine, web: WebServer
+) -> None:
+    """An error of a channel shows its kind and the setting, but no part of its URL."""
     address = Inbox(web).address + "/dead" if urls == "dead" else urls
-    findings = found(ALERT_URLS=address, alert=True)
-    assert _to_mend(findings) == to_mend
-    assert said in findings["test alert"].seen
+    findings = examined(ALERT_URLS=address, alert=True)
+    assert _errors(findings) == errors
+    assert re.search(expected, findings["test alert"].seen)
     assert "TAXI_ALERT_URLS" in f"{findings['test alert']}"
     assert SECRET not in f"{findings}"

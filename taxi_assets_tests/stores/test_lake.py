@@ -1,12 +1,13 @@
-"""A month's object in a folder appears whole, in its place, or not at all."""
+"""The lake in a folder: file names, atomic replacement, and errors."""
 
 from pathlib import Path
 
 import pytest
 
-from taxi_assets.errors import MissingUpstream, SettingsError, StoreError
-from taxi_assets.stores.files import StagedFile
-from taxi_assets.stores.lake import FolderLake, LakeObject, open_folder
+from taxi_assets.errors import DamagedFile, InvalidFileUrl, InvalidLakeUrl, MissingUpstream, SettingsError
+from taxi_assets.stores.files.folder_lake import FolderLake, open_folder
+from taxi_assets.stores.files.staging import StagedFile
+from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.trips import TripMonth
 
 MONTH = TripMonth("fhv", "2019-02")
@@ -14,7 +15,7 @@ NAME = "data/fhv/fhv_tripdata_2019-02.parquet"
 
 
 def _staged(lake: FolderLake, rows: int) -> StagedFile:
-    """A staged Parquet file of so many rows."""
+    """Stage a Parquet file with this number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -24,16 +25,16 @@ def _staged(lake: FolderLake, rows: int) -> StagedFile:
 
 
 def test_put_and_find(tmp_path: Path) -> None:
-    """What was staged and put is the month's object, under the course's name."""
+    """A published file has the same name as in the course, and nothing else is left in its folder."""
     lake = FolderLake(tmp_path)
     put = lake.put(MONTH, _staged(lake, rows=4))
-    assert put == LakeObject(MONTH, str(tmp_path / NAME), (tmp_path / NAME).stat().st_size, 4)
+    assert put == LakeObject(MONTH, str(tmp_path / NAME), (tmp_path / NAME).stat().st_size, 4, lake=lake)
     assert lake.find(MONTH) == put
     assert [path.name for path in (tmp_path / "data/fhv").iterdir()] == ["fhv_tripdata_2019-02.parquet"]
 
 
 def test_put_replaces(tmp_path: Path) -> None:
-    """A second object takes the first one's place; until it is put, the first is found."""
+    """A second file replaces the first one only when it is published."""
     lake = FolderLake(tmp_path)
     lake.put(MONTH, _staged(lake, rows=3))
     newer = _staged(lake, rows=5)
@@ -43,22 +44,24 @@ def test_put_replaces(tmp_path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    """A month without an object is told, with its place and the asset that makes it."""
-    with pytest.raises(MissingUpstream, match=f"fhv 2019-02: expected {tmp_path / NAME}.*lake_trips"):
+    """The error for a month without a file has the month, the expected path, and the asset that creates the file."""
+    with pytest.raises(MissingUpstream) as error:
         FolderLake(tmp_path).find(MONTH)
+    assert error.value.facts == {**MONTH.facts, "uri": str(tmp_path / NAME), "asset": "lake_trips"}
 
 
 def test_damaged(tmp_path: Path) -> None:
-    """An object that is no Parquet file is the store's error, which names it."""
+    """The error for a file that is not Parquet has the month, its path, and the asset that creates the file again."""
     place = tmp_path / NAME
     place.parent.mkdir(parents=True)
     place.write_bytes(b"PAR1 but no Parquet")
-    with pytest.raises(StoreError, match=r"fhv_tripdata_2019-02\.parquet is no Parquet file"):
+    with pytest.raises(DamagedFile) as error:
         FolderLake(tmp_path).find(MONTH)
+    assert error.value.facts == {**MONTH.facts, "uri": str(place), "asset": "lake_trips"}
 
 
-def test_months_stay_apart(tmp_path: Path) -> None:
-    """One month's object is no other month's."""
+def test_months_have_separate_files(tmp_path: Path) -> None:
+    """A file of one month is not found for another month."""
     lake = FolderLake(tmp_path)
     lake.put(MONTH, _staged(lake, rows=1))
     with pytest.raises(MissingUpstream):
@@ -66,7 +69,7 @@ def test_months_stay_apart(tmp_path: Path) -> None:
 
 
 def test_open_folder(tmp_path: Path) -> None:
-    """A plain path and a `file://` URL are the same folder."""
+    """Open a folder by its path or its `file://` URL."""
     for url in (str(tmp_path / "a lake"), (tmp_path / "a lake").as_uri()):
         lake = open_folder(url)
         assert isinstance(lake, FolderLake)
@@ -74,9 +77,15 @@ def test_open_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"), [("gs://bucket", "gs://"), ("s3://bucket", "s3://"), ("file://lake", "file:///")]
+    ("url", "kind", "seen"),
+    [
+        ("gs://bucket", InvalidLakeUrl, "gs://"),
+        ("s3://bucket", InvalidLakeUrl, "s3://"),
+        ("file://lake", InvalidFileUrl, "file://lake"),
+    ],
 )
-def test_refused_url(url: str, said: str) -> None:
-    """What cannot be a lake here is refused, with the reason."""
-    with pytest.raises(SettingsError, match=said):
+def test_invalid_url(url: str, kind: type[SettingsError], seen: str) -> None:
+    """A URL of another kind, or a `file://` URL without an absolute path, is an error that contains it."""
+    with pytest.raises(kind) as error:
         open_folder(url)
+    assert f'"{seen}"' in str(error.value)

@@ -1,4 +1,4 @@
-"""The counts of a clean month behind the rules of data quality, compared with counts of the raw file by pandas."""
+"""The counts for the quality rules of a clean month, compared with counts of the raw file by pandas."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from taxi_assets.errors import StoreError
-from taxi_assets.stores import profile
+from taxi_assets.errors import DamagedFile, MissingUpstream, TaxiAssetsError
 from taxi_assets.stores.profile import profile_month
 from taxi_assets.tlc.clean import CleanReport, clean_month
-from taxi_assets.tlc.quality import compare_with_neighbors, judge, rules_of
+from taxi_assets.tlc.quality import QualityFinding, compare_with_neighbors, judge, rules_of
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS, Column
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = 3_000
 MONTH = "2021-01"
 GREEN = TripMonth("green", MONTH)
-START, END = datetime(2021, 1, 1), datetime(2021, 2, 1)  # noqa: DTZ001  # New York's wall clock, without a zone
+START, END = datetime(2021, 1, 1), datetime(2021, 2, 1)  # noqa: DTZ001  # local time in New York, without a time zone
 EVERY_COLOR = pytest.mark.parametrize("color", COLORS)
 
 
@@ -50,7 +49,7 @@ def _table(folder: Path, color: str) -> "pa.Table":
 
 
 def _with(table: "pa.Table", name: str, values: list[Any]) -> "pa.Table":
-    """The table with these values at the start of a column, and the old values after them."""
+    """Return the table with the first values of a column replaced."""
     import pyarrow as pa
 
     old = table.column(name).to_pylist()
@@ -72,7 +71,7 @@ def _offending(clean: Path, month: TripMonth) -> dict[str, int]:
 
 
 def _failed(clean: Path, month: TripMonth) -> set[str]:
-    """The names of the rules that the month does not pass."""
+    """Return the names of the rules that the month does not pass."""
     layout = LAYOUTS[month.color]
     findings = profile_month(clean, layout, month).findings
     return {rule.name for rule in rules_of(layout) if not judge(rule, findings[rule.name]).passed}
@@ -87,7 +86,7 @@ CODES = {
 
 
 def _count_by_pandas(raw: Path, month: TripMonth) -> dict[str, int]:
-    """The rows of a raw file that break each rule, counted without this project's schema and SQL."""
+    """Count the rows of a raw file that break each rule, without this project's schema and SQL."""
     rows = pd.read_csv(raw, dtype=str, keep_default_na=False)
     rows.columns = rows.columns.str.lower()
     pickup, dropoff = (
@@ -155,7 +154,7 @@ def _repeated(table: "pa.Table", _: str, rows: int) -> "pa.Table":
     return pa.concat_tables([table, table.slice(0, rows)])
 
 
-SPOIL: dict[str, Callable[["pa.Table", str, int], "pa.Table"]] = {
+BREAK: dict[str, Callable[["pa.Table", str, int], "pa.Table"]] = {
     "zones_known": _unknown_zone,
     "codes_in_dictionary": _undefined_code,
     "dropoff_not_before_pickup": _early_dropoff,
@@ -171,10 +170,10 @@ SPOIL: dict[str, Callable[["pa.Table", str, int], "pa.Table"]] = {
 def test_month_fails_the_rule_that_it_breaks(folder: Path, tmp_path: Path, color: str, rule: str) -> None:
     """A month where a tenth of the rows break a rule fails that rule and no other."""
     month = TripMonth(color, MONTH)
-    spoiled = _write(SPOIL[rule](_table(folder, color), color, ROWS // 10), tmp_path)
-    assert _failed(spoiled, month) == {rule}
+    broken = _write(BREAK[rule](_table(folder, color), color, ROWS // 10), tmp_path)
+    assert _failed(broken, month) == {rule}
     before = _offending(folder / f"{color}.parquet", month)[rule]
-    assert ROWS // 10 <= _offending(spoiled, month)[rule] <= ROWS // 10 + before
+    assert ROWS // 10 <= _offending(broken, month)[rule] <= ROWS // 10 + before
 
 
 @EVERY_COLOR
@@ -201,14 +200,14 @@ def test_row_that_breaks_a_rule_twice_counts_once(folder: Path, tmp_path: Path) 
 @pytest.mark.parametrize(("zone", "unknown"), [(-1, 1), (0, 1), (1, 0), (264, 0), (265, 0), (266, 1)])
 @pytest.mark.parametrize("end", [0, 1], ids=["pickup", "dropoff"])
 def test_zones_are_known_from_1_to_265(folder: Path, tmp_path: Path, zone: int, unknown: int, end: int) -> None:
-    """The zones of the lookup are known at both ends of a trip, and no other."""
+    """Pickup and dropoff zones are known if they are in the lookup table."""
     clean = _write(_with(_table(folder, "green"), LAYOUTS["green"].zones[end], [zone]), tmp_path)
     assert _offending(clean, GREEN)["zones_known"] == unknown
 
 
 @pytest.mark.parametrize("column", LAYOUTS["green"].coded, ids=lambda column: column.name)
 def test_every_defined_code_is_accepted(folder: Path, tmp_path: Path, column: Column) -> None:
-    """A month with every code of the dictionary has no undefined one."""
+    """A month with every defined code has no undefined ones."""
     clean = _write(_with(_table(folder, "green"), column.name, list(column.codes)), tmp_path)
     assert _offending(clean, GREEN)["codes_in_dictionary"] == 0
 
@@ -223,7 +222,7 @@ def test_undefined_codes_are_named_by_column(folder: Path, tmp_path: Path) -> No
 
 
 def test_many_undefined_codes_are_named_in_part(folder: Path, tmp_path: Path) -> None:
-    """A column that holds something else altogether is described by five values, however many it has."""
+    """A finding shows at most five undefined values of a column."""
     table = _with(_table(folder, "green"), "VendorID", list(range(1_000, 1_000 + ROWS)))
     finding = profile_month(_write(table, tmp_path), LAYOUTS["green"], GREEN).findings["codes_in_dictionary"]
     named = str(finding.details["VendorID"])
@@ -233,20 +232,20 @@ def test_many_undefined_codes_are_named_in_part(folder: Path, tmp_path: Path) ->
 
 
 def test_free_trip_is_not_negative(folder: Path, tmp_path: Path) -> None:
-    """A total of 0 is no refund: only one below 0 breaks the rule."""
+    """A total of 0 passes the rule, and a total below 0 breaks it."""
     table = _with(_table(folder, "green"), "total_amount", [0.0, -0.0, -0.01, *[5.0] * (ROWS - 3)])
     assert _offending(_write(table, tmp_path), GREEN)["negative_money"] == 1
 
 
-def test_trip_that_ends_as_it_starts_is_no_early_dropoff(folder: Path, tmp_path: Path) -> None:
-    """Real months have trips of no duration: only a dropoff before the pickup breaks the rule."""
+def test_dropoff_at_the_pickup_time_is_not_early(folder: Path, tmp_path: Path) -> None:
+    """Real months have trips without a duration. Only a dropoff before the pickup breaks the rule."""
     table = _with(_table(folder, "green"), LAYOUTS["green"].pickup, [START, START])
     table = _with(table, LAYOUTS["green"].dropoff, [START, START - timedelta(microseconds=1)])
     assert _offending(_write(table, tmp_path), GREEN)["dropoff_not_before_pickup"] == 1
 
 
-def test_pickups_are_in_the_month_from_its_first_to_its_last_instant(folder: Path, tmp_path: Path) -> None:
-    """Midnight belongs to the day that begins; the finding gives the earliest and the latest pickup."""
+def test_month_starts_and_ends_at_midnight(folder: Path, tmp_path: Path) -> None:
+    """Midnight belongs to the new day. The finding has the earliest and the latest pickup."""
     before = START - timedelta(microseconds=1)
     last = END - timedelta(microseconds=1)
     pickups = [before, START, last, END, *[START + timedelta(hours=1)] * (ROWS - 4)]
@@ -260,8 +259,8 @@ def test_pickups_are_in_the_month_from_its_first_to_its_last_instant(folder: Pat
 
 
 @EVERY_COLOR
-def test_rows_that_differ_in_one_column_are_no_duplicates(folder: Path, tmp_path: Path, color: str) -> None:
-    """Two rows are duplicates only if they agree in every column, missing values included."""
+def test_rows_that_differ_in_one_column_are_not_duplicates(folder: Path, tmp_path: Path, color: str) -> None:
+    """Two rows are duplicates only if all columns are equal, including missing values."""
     import pyarrow as pa
 
     first = _table(folder, color).slice(0, 1)
@@ -272,15 +271,15 @@ def test_rows_that_differ_in_one_column_are_no_duplicates(folder: Path, tmp_path
     assert _offending(_write(twice, tmp_path), TripMonth(color, MONTH))["duplicates"] == len(changed)
 
 
-def test_large_month_is_searched_for_duplicates_by_sample(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a large month, 1 in k rows is read, and equal rows stay together: half of a doubled month repeats."""
-    monkeypatch.setattr(profile, "_HASHED_ROWS", ROWS // 2 - 1)
+def test_duplicates_in_a_sample_of_a_large_month(folder: Path, tmp_path: Path) -> None:
+    """A large month is sampled 1 in k rows, and a sample has all copies of a row: half of a doubled month repeats."""
+
+    def duplicates(clean: Path) -> QualityFinding:
+        return profile_month(clean, LAYOUTS["green"], GREEN, max_hashed_rows=ROWS // 2 - 1).findings["duplicates"]
+
     table = _table(folder, "green")
-    single = profile_month(_write(table, tmp_path), LAYOUTS["green"], GREEN).findings["duplicates"]
-    doubled = _write(_repeated(table, "green", ROWS), tmp_path)
-    finding = profile_month(doubled, LAYOUTS["green"], GREEN).findings["duplicates"]
+    single = duplicates(_write(table, tmp_path))
+    finding = duplicates(_write(_repeated(table, "green", ROWS), tmp_path))
     assert single.details == {"sample": "1 in 3 rows"}
     assert single.rows == pytest.approx(ROWS / 3, rel=0.2)
     assert single.offending == 0
@@ -289,7 +288,7 @@ def test_large_month_is_searched_for_duplicates_by_sample(
     assert finding.share == 0.5
 
 
-def test_month_without_rows_has_nothing_to_report(folder: Path, tmp_path: Path) -> None:
+def test_month_without_rows_passes_every_rule(folder: Path, tmp_path: Path) -> None:
     """An empty file has no offending rows and no earliest pickup."""
     found = profile_month(_write(_table(folder, "green").slice(0, 0), tmp_path), LAYOUTS["green"], GREEN)
     assert found.rows == 0
@@ -297,31 +296,30 @@ def test_month_without_rows_has_nothing_to_report(folder: Path, tmp_path: Path) 
     assert all(not finding.details for finding in found.findings.values())
 
 
-@pytest.mark.parametrize("kind", ["missing", "cut short", "not Parquet", "garbled inside", "of another color"])
-def test_damaged_file_is_an_error_that_names_it(folder: Path, tmp_path: Path, kind: str) -> None:
-    """A file that is not a clean month ends in a StoreError with its path and the asset to materialize."""
+@pytest.mark.parametrize("damage", ["missing", "truncated", "not Parquet", "zeros inside", "another color"])
+def test_unusable_file(folder: Path, tmp_path: Path, damage: str) -> None:
+    """The error for a file that is not a clean month has the month, its path, and the asset that creates the file."""
     path = tmp_path / "clean.parquet"
     content = (folder / "green.parquet").read_bytes()
-    spoiled = {
-        "cut short": content[: len(content) // 2],
+    contents = {
+        "truncated": content[: len(content) // 2],
         "not Parquet": b"VendorID,lpep_pickup_datetime\n",
-        "garbled inside": content[:4] + bytes(len(content) // 2) + content[len(content) // 2 + 4 :],
-        "of another color": (folder / "fhv.parquet").read_bytes(),
+        "zeros inside": content[:4] + bytes(len(content) // 2) + content[len(content) // 2 + 4 :],
+        "another color": (folder / "fhv.parquet").read_bytes(),
     }
-    if kind in spoiled:
-        path.write_bytes(spoiled[kind])
-    with pytest.raises(StoreError) as failed:
+    if damage in contents:
+        path.write_bytes(contents[damage])
+    kind: type[TaxiAssetsError] = MissingUpstream if damage == "missing" else DamagedFile
+    with pytest.raises(kind) as error:
         profile_month(path, LAYOUTS["green"], GREEN)
-    message = str(failed.value)
-    assert str(path) in message
-    assert "clean_trips" in message
-    assert str(GREEN) in message
-    assert "\n" not in message
+    assert error.value.facts == {**GREEN.facts, "path": str(path), "asset": "clean_trips"}
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.real_trips
 def test_real_months_pass_every_rule(tmp_path: Path) -> None:
-    """Each real month has the counts that pandas finds in its CSV, strays as its cleaning counts them, and passes."""
+    """The counts of each real month are those of pandas, its stray pickups those of the cleaning, and it passes."""
     raws = sorted(folder_of("REAL_TRIPS", "real months").glob("*/*_tripdata_*.csv.gz"))
     assert raws
     for raw in raws:
@@ -336,8 +334,8 @@ def test_real_months_pass_every_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_trips
-def test_real_green_months_resemble_their_neighbors_but_for_2020_04(tmp_path: Path) -> None:
-    """Only in 2020-04, when the pandemic took 84 % of the trips, do the rows fall below half of the month before."""
+def test_only_green_2020_04_differs_from_its_neighbors(tmp_path: Path) -> None:
+    """Only 2020-04, with 84% fewer trips because of the pandemic, has less than half the rows of the month before."""
     green = folder_of("REAL_TRIPS", "real months") / "green"
     rows = {"2020-02": 398_632}  # in the TLC's Parquet file
     for number in range(3, 8):

@@ -1,4 +1,4 @@
-"""The SQL of summaries, and the rows that engines return for it."""
+"""The SQL of summaries, and the conversion of result rows."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ NOON = datetime.fromisoformat("2020-03-07T12:00:00")
 
 
 def test_select_list() -> None:
-    """The expressions name the columns as the engine quotes them: rows, pickups, then each column's nulls."""
+    """The expressions use quoted column names: the row count, first and last pickup, then each column's nulls."""
     expressions = select_list(FHV, lambda name: f"[{name}]").split(", ")
     assert expressions == [
         "count(*)",
@@ -25,13 +25,13 @@ def test_select_list() -> None:
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_money(color: str) -> None:
-    """The sum of money is asked of colors that have it."""
+def test_total_amount(color: str) -> None:
+    """Only the colors with a total amount have its sum in the query."""
     assert ("sum(total_amount)" in select_list(LAYOUTS[color], str)) == (color != "fhv")
 
 
 def test_row() -> None:
-    """A result row is read in the order of the expressions; one of another length is an error."""
+    """Values of a result row are in the order of the expressions. A row of another length is an error."""
     row = (9, 12.5, NOON, None, *range(len(LAYOUTS["green"].names)))
     nulls = {name: number for number, name in enumerate(LAYOUTS["green"].names)}
     assert from_row(LAYOUTS["green"], row) == MonthSummary(9, 12.5, NOON, None, nulls)

@@ -1,4 +1,4 @@
-"""Clean sample months, and their summaries computed from the raw CSV without the project's code."""
+"""Clean sample months, and summaries of raw files that do not use the code of the project."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ PICKUPS = {"yellow": "tpep_pickup_datetime", "green": "lpep_pickup_datetime", "f
 
 
 def write_clean(month: TripMonth, rows: int, clean: Path, folder: Path, seed: int = 0) -> MonthSummary:
-    """Write a clean sample month to `clean`, by way of `folder`, and return what its raw file holds."""
+    """Write a clean sample month to `clean`, with its raw file in `folder`. Return the summary of the raw file."""
     raw = folder / f"{month.stem}_{rows}_{seed}.csv.gz"
     write_sample(month, rows, raw, seed)
     clean_month(month, raw, clean, folder / "rejected.parquet", reject_limit=0)
@@ -24,7 +24,7 @@ def write_clean(month: TripMonth, rows: int, clean: Path, folder: Path, seed: in
 
 
 def summarize_csv(color: str, raw: Path) -> MonthSummary:
-    """The summary of a raw month, by Python's csv and decimal modules."""
+    """Summarize a raw month with Python's csv and decimal modules."""
     with gzip.open(raw, "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     nulls = Counter(name for row in rows for name, text in row.items() if not text.strip())

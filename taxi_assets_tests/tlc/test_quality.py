@@ -1,4 +1,4 @@
-"""The rules of data quality: which color has which, and when a month passes."""
+"""The quality rules: which colors they apply to, and when a month passes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from taxi_assets.tlc.quality import (
     NEGATIVE_MONEY,
     ROWS_LIKE_NEIGHBORS,
     RULES,
-    Finding,
+    QualityFinding,
     Rule,
     compare_with_neighbors,
     judge,
@@ -20,8 +20,8 @@ EVERY_RULE = pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in R
 EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
-def test_rules_have_different_names_and_a_description() -> None:
-    """A rule's name identifies its check; its description is in sentences."""
+def test_rules_have_unique_names_and_descriptions() -> None:
+    """The name of a rule identifies its check, and its description is in sentences."""
     names = [*(rule.name for rule in RULES), ROWS_LIKE_NEIGHBORS.name]
     assert len(set(names)) == len(names)
     assert all(rule.description.endswith(".") for rule in RULES)
@@ -29,39 +29,39 @@ def test_rules_have_different_names_and_a_description() -> None:
 
 
 @pytest.mark.parametrize("color", ["yellow", "green"])
-def test_metered_colors_have_every_rule(color: str) -> None:
-    """Yellow and green months report codes and money, so that every rule applies."""
+def test_all_rules_apply_to_metered_colors(color: str) -> None:
+    """Yellow and green trips have codes and charges, so all rules apply."""
     assert rules_of(LAYOUTS[color]) == RULES
 
 
-def test_fhv_has_no_rule_about_what_it_does_not_report() -> None:
-    """FHV months have no coded columns and no total: the rules about them do not apply, all others do."""
+def test_rules_of_fhv() -> None:
+    """FHV trips have no codes and no total, so the rules about them do not apply."""
     missing = {CODES_IN_DICTIONARY, NEGATIVE_MONEY}
     assert rules_of(LAYOUTS["fhv"]) == tuple(rule for rule in RULES if rule not in missing)
 
 
 @EVERY_LAYOUT
 def test_rules_read_columns_of_the_layout(layout: Layout) -> None:
-    """What a rule reads are columns of the file; duplicates are rows that are equal in all of them."""
+    """Rules read columns of the file. Duplicates are rows that are equal in all of them."""
     for rule in rules_of(layout):
         assert set(rule.columns(layout)) <= set(layout.names)
     assert DUPLICATES.columns(layout) == layout.names
 
 
 @EVERY_RULE
-def test_month_passes_up_to_the_limit(rule: Rule) -> None:
-    """A share of rows equal to the limit passes, one row more fails, and so does a month in which all rows offend."""
+def test_pass_up_to_the_limit(rule: Rule) -> None:
+    """A month passes if the share equals the limit, and fails with one more row."""
     at_limit = round(100_000 * rule.limit)
     assert 0 < at_limit < 100_000
-    assert judge(rule, Finding(100_000, 0)).passed
-    assert judge(rule, Finding(100_000, at_limit)).passed
-    assert not judge(rule, Finding(100_000, at_limit + 1)).passed
-    assert not judge(rule, Finding(100_000, 100_000)).passed
+    assert judge(rule, QualityFinding(100_000, 0)).passed
+    assert judge(rule, QualityFinding(100_000, at_limit)).passed
+    assert not judge(rule, QualityFinding(100_000, at_limit + 1)).passed
+    assert not judge(rule, QualityFinding(100_000, 100_000)).passed
 
 
-def test_verdict_has_the_figures_behind_it() -> None:
-    """The verdict gives the rows, those that offend, their share, the limit and the details of the finding."""
-    verdict = judge(CODES_IN_DICTIONARY, Finding(200, 50, {"VendorID": "4 (50 rows)"}))
+def test_verdict_has_the_figures() -> None:
+    """The verdict has the row counts, the share, the limit and the details of the finding."""
+    verdict = judge(CODES_IN_DICTIONARY, QualityFinding(200, 50, {"VendorID": "4 (50 rows)"}))
     limit = CODES_IN_DICTIONARY.limit
     assert verdict.figures == {
         "rows": 200,
@@ -73,9 +73,9 @@ def test_verdict_has_the_figures_behind_it() -> None:
 
 
 @EVERY_RULE
-def test_month_without_rows_passes(rule: Rule) -> None:
-    """No rows, no offending rows: the share is 0."""
-    verdict = judge(rule, Finding(0, 0))
+def test_pass_without_rows(rule: Rule) -> None:
+    """Without rows, the share is 0."""
+    verdict = judge(rule, QualityFinding(0, 0))
     assert verdict.passed
     assert verdict.figures["share"] == 0
 
@@ -100,21 +100,21 @@ def test_month_without_rows_passes(rule: Rule) -> None:
         pytest.param(57_360, {"2020-04": 35_612, "2020-06": 63_109}, True, id="real green 2020-05"),
     ],
 )
-def test_month_has_about_the_rows_of_a_neighbor(rows: int, neighbors: dict[str, int], *, passed: bool) -> None:
+def test_compare_the_row_count_with_a_neighbor(rows: int, neighbors: dict[str, int], *, passed: bool) -> None:
     """A month passes with half to twice the rows of the month before, or of the month after if only that is known."""
     assert compare_with_neighbors(rows, neighbors).passed is passed
 
 
 @pytest.mark.parametrize("neighbors", [{}, {"2021-01": 0}])
-def test_month_without_known_neighbors_passes(neighbors: dict[str, int]) -> None:
-    """The first month that is loaded has nothing to be compared with; an empty month says nothing."""
+def test_pass_without_known_neighbors(neighbors: dict[str, int]) -> None:
+    """The first loaded month has no neighbors. A neighbor without rows is ignored."""
     verdict = compare_with_neighbors(100, neighbors)
     assert verdict.passed
     assert verdict.figures == {"rows": 100}
 
 
-def test_comparison_names_the_neighbor() -> None:
-    """The verdict gives the month that was compared, its rows, the ratio and the limits."""
+def test_comparison_has_the_figures_of_the_neighbor() -> None:
+    """The verdict has the compared month, its rows, the ratio and the limits."""
     verdict = compare_with_neighbors(75, {"2021-03": 80, "2021-01": 100})
     assert verdict.figures == {
         "rows": 75,

@@ -1,4 +1,4 @@
-"""The two rules about passengers, on and off, and the colors that they leave alone."""
+"""The two passenger rules, on and off, and the colors that they do not affect."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ METERED = pytest.mark.parametrize("layout", [LAYOUTS["yellow"], LAYOUTS["green"]
 
 
 def _table(layout: Layout, passengers: list[int | None] = PASSENGERS) -> pa.Table:
-    """Rows with these passengers, numbered by their DOLocationID; all else is null."""
+    """Return rows with these passengers, numbered in the column of dropoff zones. All other values are null."""
     numbers = list(range(len(passengers)))
     ids = "DOlocationID" if layout.color == "fhv" else "DOLocationID"
     columns = {field.name: pa.nulls(len(numbers), field.type) for field in layout.arrow_schema()}
@@ -31,16 +31,16 @@ def _table(layout: Layout, passengers: list[int | None] = PASSENGERS) -> pa.Tabl
 
 
 @METERED
-def test_missing_passengers_become_zero(layout: Layout) -> None:
-    """A missing count becomes 0; reported ones, the order and the types stay."""
+def test_fill_missing_passengers(layout: Layout) -> None:
+    """Missing counts become 0. Other values, the order and the types stay the same."""
     filled = fill_missing_passengers(_table(layout), layout, MissingPassengers.zero)
     assert filled.equals(_table(layout, [1, 0, 0, 6, 0, 0, 2]))
     assert filled.schema == layout.arrow_schema()
 
 
 @METERED
-def test_rows_that_report_zero_passengers_are_dropped_and_missing_ones_stay(layout: Layout) -> None:
-    """Only a reported 0 drops a row, whole; the others keep their order."""
+def test_drop_zero_passengers(layout: Layout) -> None:
+    """Only rows with 0 are dropped. Rows with a missing count and the order stay the same."""
     kept = drop_zero_passengers(_table(layout), layout, ZeroPassengers.drop)
     assert kept.column("passenger_count").to_pylist() == [1, None, 6, None, 2]
     assert kept.column("DOLocationID").to_pylist() == [0, 1, 3, 5, 6]
@@ -49,8 +49,8 @@ def test_rows_that_report_zero_passengers_are_dropped_and_missing_ones_stay(layo
 
 @METERED
 @pytest.mark.parametrize("passengers", [[], [0], [None], [0, 0, 0]])
-def test_rules_take_tables_of_any_length(layout: Layout, passengers: list[int | None]) -> None:
-    """No row, one row, and no row left are all tables of the same columns."""
+def test_apply_rules_to_tables_of_any_length(layout: Layout, passengers: list[int | None]) -> None:
+    """An empty table, one row and a result without rows have the same columns."""
     table = _table(layout, passengers)
     filled = fill_missing_passengers(table, layout, MissingPassengers.zero)
     assert filled.equals(_table(layout, [0] * len(passengers)))
@@ -60,15 +60,15 @@ def test_rules_take_tables_of_any_length(layout: Layout, passengers: list[int | 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_rules_that_are_off_change_nothing(layout: Layout) -> None:
-    """`keep` keeps everything."""
+def test_keep_all_rows(layout: Layout) -> None:
+    """With `keep`, the rules change nothing."""
     table = _table(layout)
     assert fill_missing_passengers(table, layout, MissingPassengers.keep).equals(table)
     assert drop_zero_passengers(table, layout, ZeroPassengers.keep).equals(table)
 
 
-def test_rules_leave_fhv_alone(tmp_path: Path) -> None:
-    """A color that reports no passengers loses no row and gains no column, and has none to count."""
+def test_rules_do_not_affect_fhv(tmp_path: Path) -> None:
+    """A color without passengers keeps its rows and columns, and its counts are 0."""
     fhv = LAYOUTS["fhv"]
     table = _table(fhv)
     assert fill_missing_passengers(table, fhv, MissingPassengers.zero).equals(table)
@@ -78,21 +78,21 @@ def test_rules_leave_fhv_alone(tmp_path: Path) -> None:
 
 
 @METERED
-def test_passengers_are_counted_over_the_whole_file(tmp_path: Path, layout: Layout) -> None:
-    """Missing and zero passengers are told apart and summed over all that is read of the file at once."""
+def test_count_passengers_in_all_row_groups(tmp_path: Path, layout: Layout) -> None:
+    """Missing and zero counts are added up over the whole file."""
     tables = [_table(layout), _table(layout, []), _table(layout, [3] * 70_000), _table(layout, [None, 0, 0, 0])]
     write_row_groups(tmp_path / "month", layout, tables)
     assert count_passengers(tmp_path / "month", layout) == (3, 5)
 
 
 @METERED
-def test_no_rows_have_no_passengers(tmp_path: Path, layout: Layout) -> None:
-    """A month without rows misses nothing."""
+def test_count_passengers_without_rows(tmp_path: Path, layout: Layout) -> None:
+    """In a month without rows, both counts are 0."""
     write_row_groups(tmp_path / "month", layout, [])
     assert count_passengers(tmp_path / "month", layout) == (0, 0)
 
 
-def test_rules_are_named_as_in_the_settings() -> None:
-    """The words that people write in settings and run config are these."""
+def test_values_of_the_rules() -> None:
+    """These are the values in settings and run config."""
     assert [str(rule) for rule in MissingPassengers] == ["zero", "keep"]
     assert [str(rule) for rule in ZeroPassengers] == ["drop", "keep"]

@@ -1,4 +1,4 @@
-"""Summaries of months: what a Parquet file holds, and what differs between two stores."""
+"""Summaries of months, computed from Parquet files, and the differences between two of them."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ SUMMARY = MonthSummary(7, 12.5, NOON, NOON + timedelta(days=3), dict.fromkeys(GR
 
 
 def _write_groups(path: Path, color: str, groups: int, rows: int, rejects: Path) -> MonthSummary:
-    """Write a clean sample month in several row groups, and return what its raw file holds."""
+    """Write a clean sample month in several row groups. Return the summary of its raw file."""
     whole = path.with_suffix(".whole")
     expected = write_clean(TripMonth(color, "2020-03"), groups * rows, whole, rejects)
     table = pq.read_table(whole)
@@ -32,8 +32,8 @@ def _write_groups(path: Path, color: str, groups: int, rows: int, rejects: Path)
 
 @pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("groups", [1, 5])
-def test_parquet_agrees_with_the_raw_file(groups: int, color: str, tmp_path: Path) -> None:
-    """The figures of a clean file are those of the CSV it came from, in however many row groups."""
+def test_agree_with_the_raw_file(groups: int, color: str, tmp_path: Path) -> None:
+    """The figures of a clean file are those of its CSV, for any number of row groups."""
     expected = _write_groups(tmp_path / "month.parquet", color, groups, 700, tmp_path)
     summary = summarize_parquet(tmp_path / "month.parquet", LAYOUTS[color])
     assert summary.total_amount == pytest.approx(expected.total_amount, abs=1e-6)
@@ -43,7 +43,7 @@ def test_parquet_agrees_with_the_raw_file(groups: int, color: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_parquet_without_statistics(color: str, tmp_path: Path) -> None:
+def test_summarize_a_file_without_statistics(color: str, tmp_path: Path) -> None:
     """A file without statistics has the same figures, read from its columns."""
     expected = _write_groups(tmp_path / "month.parquet", color, 2, 700, tmp_path)
     bare = tmp_path / "bare.parquet"
@@ -52,10 +52,10 @@ def test_parquet_without_statistics(color: str, tmp_path: Path) -> None:
     assert summarize_parquet(bare, LAYOUTS[color]).differences(expected) == {}
 
 
-def test_parquet_reads_little(tmp_path: Path) -> None:
-    """An opened file is summarized from its footer and one column: most of its bytes are not read."""
+def test_read_only_the_footer_and_one_column(tmp_path: Path) -> None:
+    """Most of the bytes of an open file are not read."""
 
-    class Counted(FileIO):
+    class CountingFile(FileIO):
         """A file that counts the bytes that are read."""
 
         count = 0
@@ -67,15 +67,15 @@ def test_parquet_reads_little(tmp_path: Path) -> None:
 
     path = tmp_path / "month.parquet"
     expected = _write_groups(path, "yellow", 4, 25_000, tmp_path)
-    with Counted(path) as file:
+    with CountingFile(path) as file:
         assert summarize_parquet(file, LAYOUTS["yellow"]).differences(expected) == {}
         assert not file.closed
         assert 0 < file.count < path.stat().st_size / 4
 
 
 @pytest.mark.parametrize("statistics", [True, False])
-def test_parquet_without_values(statistics: bool, tmp_path: Path) -> None:  # noqa: FBT001  # a parameter
-    """Row groups of missing values alone have no pickup times; a row group with one has the only one."""
+def test_summarize_missing_values(statistics: bool, tmp_path: Path) -> None:  # noqa: FBT001  # a parameter
+    """A row group with only missing values has no pickup times."""
     fields = GREEN.arrow_schema()
     nulls = pa.table([pa.nulls(3, field.type) for field in fields], schema=fields)
     pq.write_table(nulls, tmp_path / "nulls", write_statistics=statistics)
@@ -90,8 +90,8 @@ def test_parquet_without_values(statistics: bool, tmp_path: Path) -> None:  # no
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_parquet_without_rows(color: str, tmp_path: Path) -> None:
-    """A month of no rows, with or without a row group, has the same summary as one that was never loaded."""
+def test_summarize_a_month_without_rows(color: str, tmp_path: Path) -> None:
+    """A month without rows has the same summary as a month that was never loaded."""
     layout = LAYOUTS[color]
     for tables in ([], [layout.arrow_schema().empty_table()]):
         write_row_groups(tmp_path / "none", layout, tables)
@@ -99,16 +99,17 @@ def test_parquet_without_rows(color: str, tmp_path: Path) -> None:
         assert summarize_tables(tables, layout) == no_rows(layout)
 
 
-def test_parquet_of_another_color(tmp_path: Path) -> None:
-    """A file that lacks columns of its color is refused with their names."""
+def test_reject_a_file_of_another_color(tmp_path: Path) -> None:
+    """The error names the missing columns."""
     write_row_groups(tmp_path / "month", LAYOUTS["fhv"], [])
-    with pytest.raises(pa.ArrowInvalid, match="green months are missing: VendorID, lpep_pickup_datetime"):
+    with pytest.raises(pa.ArrowInvalid) as error:
         summarize_parquet(tmp_path / "month", GREEN)
+    assert all(name in str(error.value) for name in GREEN.names)
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_values_are_the_declared_figures(color: str) -> None:
-    """A summary has a value for each declared figure, in that order, and can be made from them."""
+def test_values_match_the_declared_figures(color: str) -> None:
+    """A summary has a value for each declared figure, in order, and can be created from them."""
     layout = LAYOUTS[color]
     summary = no_rows(layout)
     assert list(summary.values()) == [figure.name for figure in figures(layout)]
@@ -136,7 +137,7 @@ def test_values_are_the_declared_figures(color: str) -> None:
     ],
 )
 def test_differences(change: dict[str, Any], difference: dict[str, Any]) -> None:
-    """Each figure that differs is named, with both values; no other is."""
+    """Return the figures that differ, each with both values, and no others."""
     assert SUMMARY.differences(SUMMARY) == {}
     assert SUMMARY.differences(replace(SUMMARY, **change)) == difference
 
@@ -156,8 +157,8 @@ def test_differences(change: dict[str, Any], difference: dict[str, Any]) -> None
         (float("inf"), 1e308, False),
     ],
 )
-def test_money_is_compared_with_a_tolerance(one: float, other: float, equal: bool) -> None:  # noqa: FBT001  # as above
-    """Sums of money agree within a cent, or within a billionth where they are large."""
+def test_compare_totals_with_a_tolerance(one: float, other: float, equal: bool) -> None:  # noqa: FBT001  # as above
+    """Totals are equal within one cent, or within a billionth for large totals."""
     pair = replace(SUMMARY, total_amount=one), replace(SUMMARY, total_amount=other)
     assert (pair[0].differences(pair[1]) == {}) is equal
     assert (pair[1].differences(pair[0]) == {}) is equal

@@ -1,4 +1,4 @@
-"""Versions of data change with what came in, with the rules, and with code that makes something else of the same."""
+"""Data versions change with the input, with the rules, and with code that changes the output."""
 
 import gzip
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ RECORDED: dict[str, tuple[str, dict[str, str]]] = {
     "lake_trips": ("1", {"yellow": "2ec0e287b0e87788", "green": "5f92818d3d0fa262", "fhv": "605d92e79206b155"}),
     "postgres_trips": ("1", {"yellow": "1783955d96aa27ea", "green": "e257a27d8f144d66", "fhv": "605d92e79206b155"}),
 }
-"""The code version of each asset, and the fingerprint of what that code makes of the sample of each color."""
+"""The recorded code version of each asset, and the fingerprint of its output for the sample of each color."""
 
 VALUES = {
     Kind.integer: ["1", "0", "", "2.0", "-3", "265"],
@@ -38,22 +38,22 @@ VALUES = {
     Kind.text: ["N", "", '"a, b"', " Y", "café"],
     Kind.timestamp: ["2021-03-01 00:00:00", "2021-03-31 23:59:59", "", "2009-01-01 00:00:00", "2021-04-01 00:00:00"],
 }
-"""How the values of the sample are spelled, by their kind."""
+"""Values of the sample as text, by kind."""
 
 TYPED: dict[Kind, list[Any]] = {
     Kind.integer: [1, 0, None, 2, -3],
     Kind.decimal: [0.5, -2.75, None],
     Kind.text: ["N", None, "a, b"],
-    Kind.timestamp: [datetime(2021, 3, 1, 12), None, datetime(2009, 1, 1)],  # noqa: DTZ001  # the TLC's have no zone
+    Kind.timestamp: [datetime(2021, 3, 1, 12), None, datetime(2009, 1, 1)],  # noqa: DTZ001  # TLC times have no time zone
     Kind.date: [date(2021, 3, 1)],
 }
-"""Values of clean rows, by their kind."""
+"""Values of clean rows, by kind."""
 
 ROWS = 60
 
 
 def _sample(layout: Layout) -> bytes:
-    """A raw month with values of all kinds, empty ones, blank lines, and lines that are no rows."""
+    """Return a raw month with values of all kinds, missing values, blank lines and invalid lines."""
     kinds = [column.kind for column in layout.columns]
     rows = [
         ",".join(VALUES[kind][(row + at) % len(VALUES[kind])] for at, kind in enumerate(kinds)) for row in range(ROWS)
@@ -66,29 +66,29 @@ def _sample(layout: Layout) -> bytes:
 
 
 def _fingerprint(tables: Iterable[pa.Table]) -> str:
-    """A hash of names, types and values, whatever the file they are in looks like."""
-    told = [
+    """Return a hash of names, types and values that does not depend on the file format."""
+    content = [
         [
             (name, str(table.schema.field(name).type), repr(table.column(name).to_pylist()))
             for name in table.column_names
         ]
         for table in tables
     ]
-    return sha256(repr(told).encode()).hexdigest()[:16]
+    return sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def _clean(layout: Layout, folder: Path) -> list[pa.Table]:
-    """What the cleaning makes of the sample: its rows, and the lines that are no rows."""
+    """Return the clean rows and the rejected lines of the sample."""
     raw, clean, rejected = (folder / name for name in ("raw.csv.gz", "clean.parquet", "rejected.parquet"))
     raw.write_bytes(gzip.compress(_sample(layout)))
     report = clean_month(TripMonth(layout.color, "2021-03"), raw, clean, rejected, reject_limit=1)
     assert (report.raw_rows, report.rejected_rows) == (ROWS + 7, 6)
-    # Why a line is no row is told in words, which may be put better.
+    # The reason is text for people, so its wording may change.
     return [pq.read_table(clean), pq.read_table(rejected).select(["line", "text"])]
 
 
 def _typed(layout: Layout) -> pa.Table:
-    """Clean rows, whatever the cleaning is."""
+    """Return clean rows that do not depend on the cleaning."""
     columns = {
         column.name: [TYPED[column.kind][(row + at) % len(TYPED[column.kind])] for row in range(ROWS)]
         for at, column in enumerate(layout.table_columns)
@@ -103,30 +103,30 @@ OUTPUTS: dict[str, Callable[[Layout, Path], list[pa.Table]]] = {
     ],
     "postgres_trips": lambda layout, _: [drop_zero_passengers(_typed(layout), layout, rule) for rule in ZeroPassengers],
 }
-"""What the code of each asset makes of the sample, under each rule that it knows."""
+"""The output of each asset for the sample, with each value of its rule."""
 
 
 @pytest.mark.parametrize(("asset", "color"), list(product(RECORDED, COLORS)))
-def test_code_that_makes_something_else_has_another_version(asset: str, color: str, tmp_path: Path) -> None:
-    """What is made of a fixed sample is what was made of it when the version of the code was recorded."""
+def test_changed_output_needs_a_new_code_version(asset: str, color: str, tmp_path: Path) -> None:
+    """The output for a fixed sample is the recorded output of the current code version."""
     recorded, fingerprints = RECORDED[asset]
-    made, now = _fingerprint(OUTPUTS[asset](LAYOUTS[color], tmp_path)), CODE_VERSIONS[asset]
-    if now != recorded:
+    output, version = _fingerprint(OUTPUTS[asset](LAYOUTS[color], tmp_path)), CODE_VERSIONS[asset]
+    if version != recorded:
         pytest.fail(
-            f"CODE_VERSIONS[{asset!r}] is {now!r}, and {recorded!r} is recorded. Record the version in RECORDED, and "
-            f"{made!r} as what it makes of {color}."
+            f"CODE_VERSIONS[{asset!r}] is {version!r}, but {recorded!r} is recorded. Record the version in RECORDED, "
+            f"with {output!r} as the fingerprint of {color}."
         )
-    if made != fingerprints.get(color):
+    if output != fingerprints.get(color):
         pytest.fail(
-            f"{asset} makes other rows, columns or values of the same {color} month than its version {recorded!r} did. "
-            f"If that is meant, raise CODE_VERSIONS[{asset!r}] in taxi_assets/tlc/versions.py, so that months which "
-            f"the old code made become stale. Then record the new version in RECORDED here, and {made!r} as what it "
-            f"makes of {color}. If only the color is new, record that."
+            f"{asset} produces other rows, columns or values for the same {color} month than version {recorded!r}. "
+            f"If this is intended, increase CODE_VERSIONS[{asset!r}] in taxi_assets/tlc/versions.py, so that months "
+            f"from the old code become stale. Then record the new version in RECORDED, with {output!r} as the "
+            f"fingerprint of {color}. If only the color is new, record its fingerprint."
         )
 
 
-def test_a_fingerprint_is_of_content_alone() -> None:
-    """Names, types, values and their order count; how rows are divided in memory does not."""
+def test_fingerprint_depends_only_on_content() -> None:
+    """Names, types, values and their order matter. Chunks in memory do not."""
     table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     same = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     others = [
@@ -142,8 +142,8 @@ def test_a_fingerprint_is_of_content_alone() -> None:
     assert len({_fingerprint([other]) for other in (table, *others)}) == 1 + len(others)
 
 
-def test_every_asset_with_code_of_its_own_is_recorded() -> None:
-    """What only moves rows has no fingerprint: the raw file is the source's, and the warehouse's rows the object's."""
+def test_every_asset_that_changes_rows_is_recorded() -> None:
+    """Assets that only copy rows have no fingerprint: the raw file and the warehouse."""
     assert set(RECORDED) == set(OUTPUTS) == set(CODE_VERSIONS) - {"raw_trips", "warehouse_trips"}
 
 
@@ -151,7 +151,7 @@ RULES = tuple(product(MissingPassengers, ZeroPassengers))
 
 
 def _chain(color: str, raw: str, missing: MissingPassengers, zero: ZeroPassengers) -> dict[str, str]:
-    """The versions of a month from its raw file on."""
+    """Return the versions of a month, derived from its raw file."""
     layout, clean = LAYOUTS[color], clean_version(raw)
     lake = lake_version(clean, layout, missing)
     return {
@@ -163,8 +163,8 @@ def _chain(color: str, raw: str, missing: MissingPassengers, zero: ZeroPassenger
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_the_same_input_under_the_same_rules_has_the_same_version(color: str) -> None:
-    """Versions of a month are the same wherever it is made, short, and different for each asset."""
+def test_versions_are_deterministic(color: str) -> None:
+    """The same input and rules have the same versions, which are short and differ by asset."""
     first, again = (_chain(color, "a" * 64, MissingPassengers.zero, ZeroPassengers.drop) for _ in range(2))
     assert first == again
     assert len(set(first.values())) == len(first)
@@ -172,19 +172,24 @@ def test_the_same_input_under_the_same_rules_has_the_same_version(color: str) ->
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_another_raw_file_changes_every_version(color: str) -> None:
-    """What is made from other bytes has another version at each step."""
+def test_another_raw_file_changes_all_versions(color: str) -> None:
+    """Another raw file changes the version of every downstream asset."""
     one, other = (_chain(color, raw, MissingPassengers.zero, ZeroPassengers.drop) for raw in ("a" * 64, "b" * 64))
     assert not set(one.values()) & set(other.values())
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_a_rule_changes_the_versions_of_what_it_shapes(color: str) -> None:
-    """The lake's rule is in its version and in the warehouse's, Postgres' in its own; of fhv no rule is in any."""
-    made = {rules: _chain(color, "a" * 64, *rules) for rules in RULES}
-    distinct = {name: len({versions[name] for versions in made.values()}) for name in made[RULES[0]]}
-    shaped = 2 if LAYOUTS[color].passengers else 1
-    assert distinct == {"clean_trips": 1, "lake_trips": shaped, "warehouse_trips": shaped, "postgres_trips": shaped}
+def test_rules_change_the_versions_of_affected_assets(color: str) -> None:
+    """The lake rule changes the lake and the warehouse, the Postgres rule Postgres, and no rule fhv."""
+    chains = {rules: _chain(color, "a" * 64, *rules) for rules in RULES}
+    distinct = {name: len({chain[name] for chain in chains.values()}) for name in chains[RULES[0]]}
+    affected = 2 if LAYOUTS[color].passengers else 1
+    assert distinct == {
+        "clean_trips": 1,
+        "lake_trips": affected,
+        "warehouse_trips": affected,
+        "postgres_trips": affected,
+    }
 
 
 @pytest.mark.parametrize(
@@ -197,10 +202,10 @@ def test_a_rule_changes_the_versions_of_what_it_shapes(color: str) -> None:
         ("postgres_trips", {"postgres_trips"}),
     ],
 )
-def test_code_of_another_version_changes_what_follows(
+def test_code_version_changes_downstream_versions(
     asset: str, changed: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once the code of an asset is another, so are the versions of its months and of what is made from them."""
+    """A new code version of an asset changes its version and those of its downstream assets."""
     before = _chain("green", "a" * 64, MissingPassengers.zero, ZeroPassengers.drop)
     monkeypatch.setattr(versions, "CODE_VERSIONS", {**CODE_VERSIONS, asset: "another"})
     after = _chain("green", "a" * 64, MissingPassengers.zero, ZeroPassengers.drop)

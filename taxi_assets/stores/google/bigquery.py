@@ -1,0 +1,490 @@
+"""The BigQuery warehouse: one table per color, partitioned by the file's month. One load job replaces a month.
+
+A load job from the lake object into `table$YYYYMM` atomically replaces that partition and nothing else. It is free, and
+the data does not pass through this process. There are no DML statements, because projects without billing cannot run
+them.
+Not here: the lake object (`gcs`) and its content.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from taxi_assets.errors import (
+    BadQuery,
+    GoogleBilling,
+    GooglePermission,
+    GoogleQuota,
+    InputChanged,
+    InvalidWarehouseUrl,
+    LakeNotInBucket,
+    LoadJobFailed,
+    LoadJobInterrupted,
+    LoadJobRunning,
+    MissingUpstream,
+    NothingLoaded,
+    StoreBusy,
+    TaxiAssetsError,
+    TooManyLoadJobs,
+    WrongLocation,
+)
+from taxi_assets.stores.google.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, request_options, schema
+from taxi_assets.stores.google.retry import (
+    TRANSIENT_REASONS,
+    RetryPolicy,
+    describe_google_error,
+    error_reason,
+    translate_google_errors,
+)
+from taxi_assets.stores.inventory import StoredItem, row_items
+from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS
+from taxi_assets.tlc.summary import MonthSummary, no_rows
+from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    AnyJob = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
+
+ROLES = (
+    "the roles BigQuery Data Editor (roles/bigquery.dataEditor), BigQuery Job User (roles/bigquery.jobUser), and "
+    "Storage Object Viewer (roles/storage.objectViewer) on the lake's bucket"
+)
+
+_log = logging.getLogger(__name__)
+
+_MAX_JOBS_A_DAY = 500
+
+TRIES = 4
+"""Maximum number of load jobs for a month in one run."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a load job failed: `reason` is Google's error reason, `message` its message."""
+
+    reason: str
+    message: str
+
+    @property
+    def transient(self) -> bool:
+        """Whether a new load job may succeed, after the table has been created if it is missing."""
+        return self.reason in TRANSIENT_REASONS or (self.reason == "notFound" and not self.object_missing)
+
+    @property
+    def object_missing(self) -> bool:
+        """Whether the lake object was not found, rather than the table."""
+        return "gs://" in self.message and self.reason == "notFound"
+
+
+@dataclass(eq=False)
+class BigQueryWarehouse:
+    """A warehouse in the dataset at `url`, which is `bigquery://project/dataset`.
+
+    `client_factory` returns a BigQuery client; jobs run in its project. If the dataset does not exist, it is created in
+    `location`. `longest_job_s` is the maximum time to wait for a job, in seconds.
+    """
+
+    url: str
+    client_factory: "Callable[[], bigquery.Client]"
+    location: str = "US"
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    longest_job_s: float = 3600
+
+    def __post_init__(self) -> None:
+        self._project, self._dataset = split_url(self.url)
+
+    def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
+        """Replace the month with the rows of the lake object, in one load job, and return the row count of the table.
+
+        Raises StoreError if an existing table is incompatible (see `BigQueryTables.ensure`), or if the job fails, and
+        InputChanged if the object has rows of another month; the month is then unchanged. Also raises InputChanged if
+        the count differs from `rows`. A load job cannot be pinned to one generation of an object, so in that case the
+        month contains whatever the object contained when the job ran.
+        """
+        if not lake_object.uri.startswith("gs://"):
+            raise LakeNotInBucket(
+                f'{month} was not loaded: its object is "{lake_object.uri}", but BigQuery loads only from gs:// URIs.',
+                **month.facts,
+                uri=lake_object.uri,
+            )
+        with self._errors(f"{month} was not loaded", month):
+            self._load(month, lake_object)
+            loaded = self._count(month)
+        if loaded != rows:
+            raise InputChanged(
+                f"After the load, {month} has {loaded} rows in {self.table(month)}. Expected {rows}, as in "
+                f"{lake_object.uri} before the load. The object may have changed in the meantime.",
+                **month.facts,
+                asset="lake_trips",
+                table=self.table(month),
+                uri=lake_object.uri,
+                seen=loaded,
+                expected=rows,
+            )
+        return loaded
+
+    def table(self, month: TripMonth) -> str:
+        """Return the fully qualified name of the month's table: project, dataset, table."""
+        return f"{self._project}.{self._dataset}.{month.table}"
+
+    def count(self, month: TripMonth) -> int:
+        """Return the number of rows of the month, or 0 if it was never loaded."""
+        from google.api_core.exceptions import NotFound
+
+        with self._errors(f"The rows of {month} were not counted", month):
+            try:
+                return self._count(month)
+            except NotFound:
+                return 0
+
+    def total_rows(self, month: TripMonth) -> int:
+        """Return the row count of the month's table, over all months, or 0 if it does not exist. The query is free."""
+        from google.api_core.exceptions import NotFound
+
+        with self._errors(f"The rows of {self.table(month)} were not counted", month):
+            try:
+                rows = self._run_query(f"SELECT count(*) FROM `{self.table(month)}`")
+            except NotFound:
+                return 0
+            return int(next(iter(rows))[0])
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows.
+
+        Google bills the query as a scan of all columns of the month's partition.
+        """
+        from google.api_core.exceptions import NotFound
+
+        layout = LAYOUTS[month.color]
+        with self._errors(f"{month} was not summarized", month):
+            try:
+                rows = self._query_month(month, select_list(layout, lambda name: f"`{name}`"))
+            except NotFound:
+                return no_rows(layout)
+            return from_row(layout, next(iter(rows)).values())
+
+    def stored_items(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
+        return row_items(self._partition_name(month), self.count(month))
+
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Delete the month's partition and return what was deleted. The API call is free and runs no SQL.
+
+        BigQuery's time travel keeps the data for a week. Raises StoreError if the table is incompatible, and StoreBusy
+        if the month has rows after the deletion.
+        """
+        items = self.stored_items(month)
+        with self._errors(f"{month} was not deleted", month):
+            self._tables().remove(month)
+        if remaining := self.count(month):
+            table = self._partition_name(month)
+            raise StoreBusy(
+                f"After its deletion, {month} still has {remaining} rows in {table}. Expected none. Another run may "
+                "have loaded them at the same time.",
+                **month.facts,
+                table=table,
+                seen=remaining,
+                expected=0,
+            )
+        return items
+
+    def query(self, sql: str) -> QueryResult:
+        """Run a SELECT statement and return its result.
+
+        Raises BadQuery for any other statement or invalid SQL, and NothingLoaded if a table does not exist.
+        """
+        from google.api_core.exceptions import BadRequest, NotFound
+
+        with self._errors("The query failed"):
+            try:
+                self._require_select(sql, self.retry_policy.brief())
+                rows = self._run_query(sql)
+            except NotFound as error:
+                text = describe_google_error(error)
+                raise NothingLoaded(f'BigQuery did not find the table or dataset: "{text}".', seen=text) from error
+            except BadRequest as error:
+                text = describe_google_error(error)
+                raise BadQuery(f'BigQuery rejected the query: "{text}".', seen=text) from error
+            return QueryResult([field.name for field in rows.schema], [row.values() for row in rows])
+
+    def probe(self) -> str:
+        """Dry-run a query, create and delete a test table, and return the status in one sentence. Raises StoreError."""
+        with self._errors("The warehouse cannot be used"):
+            brief = self.retry_policy.brief()
+            self._require_select("SELECT 1", brief)
+            return self._tables(brief).probe()
+
+    def _load(self, month: TripMonth, lake_object: LakeObject) -> None:
+        """Load the month. Retries after a transient error, and if the table was deleted in the meantime."""
+        for attempt in count(1):
+            self._tables().ensure(month)
+            failure = self._try_load(month, lake_object)
+            if failure is None:
+                return
+            if failure.transient and attempt < TRIES:
+                _log.warning("Starting load job %d of %d after an error: %s", attempt + 1, TRIES, failure.message)
+                time.sleep(self.retry_policy.delay_s(attempt))
+                continue
+            raise _error(failure)(
+                f"{month} was not loaded into {self.table(month)}: {failure.message}.",
+                **month.facts,
+                asset=_asset(failure),
+                table=self.table(month),
+                uri=lake_object.uri,
+                roles=ROLES,
+                seen=failure.message,
+            )
+
+    def _try_load(self, month: TripMonth, lake_object: LakeObject) -> _Failure | None:
+        """Run one load job to its end. Returns None if it succeeds."""
+        from google.api_core.exceptions import BadRequest, NotFound
+
+        try:
+            self._wait_for_other_jobs(month, lake_object)
+            job = self._start(month, lake_object)
+            self._wait(job, month)
+        except (BadRequest, NotFound) as error:  # the request was rejected, or the new job's ID is not visible yet
+            return _Failure(error_reason(error), describe_google_error(error))
+        return _failure(job)
+
+    def _wait_for_other_jobs(self, month: TripMonth, lake_object: LakeObject) -> None:
+        """Wait for jobs that load another version of the month: a job that finishes after ours would overwrite it.
+
+        The load job of a killed run keeps running. Jobs of other accounts are not visible.
+        """
+        from google.api_core.exceptions import Forbidden
+
+        prefix, partition = self._job_id(month, lake_object), self._tables().partition(month)
+        with suppress(Forbidden):  # permission to create jobs does not imply permission to list them
+            for state in ("pending", "running"):
+                for job in self._client.list_jobs(state_filter=state, **self._request_options()):
+                    if getattr(job, "destination", None) == partition and not str(job.job_id).startswith(prefix):
+                        self._wait(job, month)
+
+    def _start(self, month: TripMonth, lake_object: LakeObject) -> "bigquery.LoadJob":
+        """Start the next load job for this object, or return one that is still running.
+
+        Such a job was left by a run that was killed or lost its connection. BigQuery accepts each job ID only once, so
+        resending a request whose response was lost cannot load the data twice.
+        """
+        from google.api_core.exceptions import Forbidden, NotFound
+
+        for attempt in range(1, _MAX_JOBS_A_DAY):
+            job_id = f"{self._job_id(month, lake_object)}-{attempt}"
+            try:
+                job = self._get_job(job_id)
+            except Forbidden:  # it belongs to another account
+                continue
+            except NotFound:
+                job = self._insert(job_id, month, lake_object)
+            else:
+                if job.state == "DONE":
+                    continue
+            if _is_load(job, lake_object.uri, self._tables().partition(month)):
+                return job
+        raise TooManyLoadJobs(
+            f"{month} was not loaded: {lake_object.uri} already has {_MAX_JOBS_A_DAY:,} load jobs today. All of them "
+            "have finished or belong to another account.",
+            **month.facts,
+            uri=lake_object.uri,
+            roles="the role BigQuery Resource Viewer (roles/bigquery.resourceViewer)",
+        )
+
+    def _job_id(self, month: TripMonth, lake_object: LakeObject) -> str:
+        """Return the ID prefix of today's load jobs for an object, without the attempt number.
+
+        It contains the date, so the attempt numbers restart every day and stay low however often a month is loaded.
+        """
+        today = f"{datetime.now(UTC):%Y%m%d}"
+        parts = ("taxi_assets", self._dataset, month.color, month.month_id, lake_object.generation or 0, today)
+        return "-".join(map(str, parts))
+
+    def _get_job(self, job_id: str) -> "AnyJob":
+        return self._client.get_job(job_id, location=self.location, **self._request_options())
+
+    def _insert(self, job_id: str, month: TripMonth, lake_object: LakeObject) -> "AnyJob":
+        """Start a job, or return the existing job if one with this ID was just created.
+
+        That job is ours if the response to our request was lost; otherwise it belongs to another run.
+        """
+        from google.api_core.exceptions import Conflict
+        from google.cloud import bigquery
+
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=schema(month.color),
+            # The table exists. If it is deleted before the job runs, BigQuery must not recreate it: the new table
+            # would be partitioned differently.
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            labels={**LABELS, "color": month.color, "month": month.month},
+        )
+        try:
+            return self._client.load_table_from_uri(
+                lake_object.uri,
+                self._tables().partition(month),
+                job_id=job_id,
+                location=self.location,
+                job_config=config,
+                **self._request_options(),
+            )
+        except Conflict:
+            return self._get_job(job_id)
+
+    def _wait(self, job: "AnyJob", month: TripMonth) -> None:
+        """Poll a job until it ends, with increasing intervals. Raises LoadJobRunning after `longest_job_s` seconds."""
+        start = time.monotonic()
+        for poll in count():
+            if job.done(**self._request_options()):
+                return
+            seconds = time.monotonic() - start
+            _log.info("Load job %s has been running for %.0f s", job.job_id, seconds)
+            if seconds > self.longest_job_s:
+                raise LoadJobRunning(
+                    f"{month} is still being loaded: the job {job.job_id} did not finish within "
+                    f"{self.longest_job_s / 60:g} minutes.",
+                    **month.facts,
+                    job=str(job.job_id),
+                    command=f"bq show -j --location={self.location} {job.job_id}",
+                )
+            time.sleep(self.retry_policy.delay_s(poll))
+
+    def _count(self, month: TripMonth) -> int:
+        return int(next(iter(self._query_month(month, "count(*)")))[0])
+
+    def _query_month(self, month: TripMonth, columns: str) -> "bigquery.table.RowIterator":
+        """Run a query on the rows of one month. `columns` is its select list."""
+        from google.cloud.bigquery import ScalarQueryParameter
+
+        sql = f"SELECT {columns} FROM `{self.table(month)}` WHERE {FILE_MONTH.name} = @month"
+        return self._run_query(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])
+
+    def _require_select(self, sql: str, retry_policy: RetryPolicy | None = None) -> None:
+        """Check the statement type with a dry run, which is free. Raises BadQuery if it is not a SELECT."""
+        from google.cloud.bigquery import QueryJobConfig
+
+        config = QueryJobConfig(default_dataset=self._tables().reference(), dry_run=True)
+        # Without job_retry=None, the client keeps restarting the query for ten minutes if the server does not respond.
+        kind = self._client.query(
+            sql, job_config=config, job_retry=None, **self._request_options(retry_policy)
+        ).statement_type
+        if kind not in (None, "SELECT"):
+            raise BadQuery(
+                f"The query is a {kind} statement, but only SELECT statements are allowed.",
+                seen=kind,
+                expected="SELECT",
+            )
+
+    def _run_query(
+        self, sql: str, parameters: "Sequence[bigquery.ScalarQueryParameter]" = ()
+    ) -> "bigquery.table.RowIterator":
+        from google.cloud.bigquery import QueryJobConfig
+
+        return self._client.query_and_wait(
+            sql,
+            job_config=QueryJobConfig(default_dataset=self._tables().reference(), query_parameters=parameters),
+            location=self.location,
+            retry=self.retry_policy.retry(),
+            job_retry=self.retry_policy.retry(),
+            api_timeout=REQUEST_S,
+            wait_timeout=self.longest_job_s,
+        )
+
+    def _partition_name(self, month: TripMonth) -> str:
+        return f"{self.table(month)}${month.month_id}"
+
+    @cached_property
+    def _client(self) -> "bigquery.Client":
+        return self.client_factory()
+
+    def _request_options(self, retry_policy: RetryPolicy | None = None) -> dict[str, Any]:
+        return request_options(retry_policy or self.retry_policy)
+
+    def _tables(self, retry_policy: RetryPolicy | None = None) -> BigQueryTables:
+        return BigQueryTables(
+            self._client, self._project, self._dataset, self.location, retry_policy or self.retry_policy
+        )
+
+    @contextmanager
+    def _errors(self, context: str, month: TripMonth | None = None) -> Iterator[None]:
+        facts = month.facts if month else {}
+        with translate_google_errors(f"{context} (bigquery://{self._project}/{self._dataset})", ROLES, **facts):
+            yield
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Split `bigquery://project/dataset` into project and dataset. Raises InvalidWarehouseUrl."""
+    found = re.fullmatch(r"bigquery://([\w.:-]+)/(\w+)/?", url, re.ASCII)
+    if not found:
+        raise InvalidWarehouseUrl(
+            f'"{url}" is not the URL of a dataset. Expected bigquery://PROJECT/DATASET, with only letters, digits and '
+            "underscores in the name of the dataset.",
+            seen=url,
+        )
+    return found[1], found[2]
+
+
+def _is_load(job: object, uri: str, partition: "bigquery.TableReference") -> "TypeGuard[bigquery.LoadJob]":
+    """Whether a job loads this object into this partition: other software in the project may have used its ID."""
+    from google.cloud.bigquery import LoadJob
+
+    return isinstance(job, LoadJob) and job.source_uris == [uri] and job.destination == partition
+
+
+def _failure(job: "bigquery.LoadJob") -> _Failure | None:
+    """Return why a finished job failed, or None if it succeeded."""
+    if not job.error_result:
+        return None
+    errors: Sequence[dict[str, str]] = [job.error_result, *(job.errors or [])]
+    messages = dict.fromkeys(" ".join(error.get("message", "").split()).rstrip(".") for error in errors)
+    text = ". ".join([message for message in messages if message][:_MAX_MESSAGES]) or "Google gave no reason"
+    return _Failure(job.error_result.get("reason", ""), f"{_where(text)}{text} (job {job.job_id})")
+
+
+_MAX_MESSAGES = 3
+"""Maximum number of messages of a job to show: a bad column causes one message per file, row or worker."""
+
+_ROW = re.compile(r"\b(?:row|line_number|line|position)\b[:\s]*(?:starting at position )?(\d+)", re.IGNORECASE)
+_COLUMN = re.compile(r"\b(?:column_name|column|field)\b:?\s*['\"`]?([A-Za-z_]\w*)['\"`]?", re.IGNORECASE)
+
+
+def _where(text: str) -> str:
+    """Extract the row and column from an error message, as a prefix such as `row 5, column VendorID: `."""
+    row, column = _ROW.search(text), _COLUMN.search(text)
+    parts = [f"{name} {found[1]}" for name, found in (("row", row), ("column", column)) if found]
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+_ERRORS: tuple[tuple[str, type[TaxiAssetsError]], ...] = (
+    (r"different locations", WrongLocation),
+    (r"different partitions", InputChanged),
+    (r"(?i)quota|exceeded", GoogleQuota),
+    (r"(?i)access denied|permission", GooglePermission),
+    (r"(?i)billing", GoogleBilling),
+)
+"""The errors for messages of load jobs, in order: Google's reasons, such as `invalid`, do not distinguish them."""
+
+
+def _error(failure: _Failure) -> type[TaxiAssetsError]:
+    """Return the kind of error for a failed load job that no other job follows."""
+    if failure.object_missing:
+        return MissingUpstream
+    if failure.transient:
+        return LoadJobInterrupted
+    return next((kind for pattern, kind in _ERRORS if re.search(pattern, failure.message)), LoadJobFailed)
+
+
+def _asset(failure: _Failure) -> str:
+    """Return the asset to run again: rows of another month were already in the clean file."""
+    return "clean_trips" if _error(failure) is InputChanged else "lake_trips"

@@ -1,0 +1,556 @@
+"""The PostgreSQL store: one table per color, partitioned by the file's month. A month is replaced atomically.
+
+A load fills a new table that other transactions cannot see. At the end, it drops the old partition of the color's table
+and attaches the new table as a partition. All of this is one transaction: a load that fails or is killed leaves the old
+month and nothing else.
+Not here: the content of a month, and the embedded server (see `embedded`).
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_assets.errors import (
+    BadQuery,
+    IncompatibleTable,
+    InputChanged,
+    InvalidPostgresUrl,
+    PostgresConnectionLost,
+    PostgresDiskFull,
+    PostgresError,
+    PostgresLoginFailed,
+    PostgresPrivilege,
+    PostgresReadOnly,
+    PostgresUnreachable,
+    StoreBusy,
+    StoreError,
+    TableLocked,
+)
+from taxi_assets.stores.inventory import StoredItem, row_items
+from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.tlc.ahead import read_ahead
+from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.summary import MonthSummary, no_rows
+from taxi_assets.tlc.trips import COLORS, TripMonth
+
+if TYPE_CHECKING:
+    import psycopg2
+    import pyarrow as pa
+    import sqlalchemy as sa
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+# Spelled as PostgreSQL's format_type returns them, because they are compared with its results.
+TYPES = {
+    Kind.integer: "bigint",
+    Kind.decimal: "double precision",
+    Kind.text: "text",
+    Kind.timestamp: "timestamp without time zone",
+    Kind.date: "date",
+}
+
+_PARTITIONED_BY = "LIST (file_month)"
+
+_RETRY_DELAY_S = 0.2
+
+_ROWS_PER_BATCH = 8192  # small, so that memory use does not grow with the tables
+_MESSAGE_BYTES = 65536  # the server processes only whole messages: with small ones, both sides work in parallel
+
+
+class PostgresStore:
+    """The database at `url`, which is `postgresql://user:password@host:port/database`.
+
+    The methods raise SettingsError if the URL is invalid, StoreUnreachable if the database is not reachable or the
+    connection is lost, StoreError if the database rejects the operation, and StoreBusy if another connection holds a
+    required lock for longer than `wait_s` seconds. No message contains the password.
+
+    While a change of a table waits for its lock, new readers queue behind it. So it waits only `change_wait_s` seconds
+    at a time, then lets them proceed and retries. A connection attempt ends after `connect_timeout_s` seconds, because
+    a host that drops packets would otherwise cause a wait of minutes.
+    """
+
+    def __init__(self, url: str, wait_s: float = 600, *, change_wait_s: float = 2, connect_timeout_s: int = 10) -> None:
+        self.wait_s = wait_s
+        self._change_wait_s = change_wait_s
+        self._connect_timeout_s = connect_timeout_s
+        self._url = url
+        self._engine: sa.Engine | None = None
+
+    def replace_month(self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int) -> int:
+        """Replace the month with the rows of `tables`, atomically, and return the row count in the database.
+
+        The tables have the columns of `Layout.table_columns`. Raises CountMismatch if the count differs from `rows`,
+        and StoreError if the color's table exists with other columns or partitioning; the month is then unchanged.
+        """
+        failure = f"{month} was not loaded"
+        with self._transaction(failure, **month.facts) as cursor:
+            self._lock_month(cursor, month, failure)
+            _has_table(cursor, month)
+            _copy_rows(cursor, month, tables)
+            loaded = _count(cursor, _new_table(month), month)
+            if loaded != rows:
+                raise InputChanged(
+                    f"{failure}. PostgreSQL received {loaded:,} rows. Expected {rows:,}.",
+                    **month.facts,
+                    asset="clean_trips",
+                    seen=loaded,
+                    expected=rows,
+                )
+            _store_row_count(cursor, month, loaded)
+            self._change_table(cursor, month, _swap, failure)
+        return loaded
+
+    def table(self, month: TripMonth) -> str:
+        """Return the fully qualified name of the month's table: database, schema, table."""
+        url = self.engine().url
+        return f"{url.database or url.username}.public.{month.table}"  # libpq's default database is the user's name
+
+    def count(self, month: TripMonth) -> int:
+        """Return the number of rows of the month, or 0 if it was never loaded."""
+        with self._transaction(f"The rows of {month} were not counted", **month.facts) as cursor:
+            return _count(cursor, month.table, month) if _has_table(cursor, month) else 0
+
+    def total_rows(self, month: TripMonth) -> int:
+        """Return the row count of the month's table, over all months, or 0 if it does not exist.
+
+        Each load stores the row count of its partition, so only partitions from earlier releases are scanned.
+        """
+        with self._transaction(f"The rows of {month.table} were not counted", color=month.color) as cursor:
+            return _total_rows(cursor, month) if _has_table(cursor, month) else 0
+
+    def summarize(self, month: TripMonth) -> MonthSummary:
+        """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
+        with self._transaction(f"{month} was not summarized", **month.facts) as cursor:
+            return _summarize(cursor, month) if _has_table(cursor, month) else no_rows(LAYOUTS[month.color])
+
+    def stored_items(self, month: TripMonth) -> list[StoredItem]:
+        """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
+        return row_items(f"public.{_partition(month)}", self.count(month))
+
+    def remove(self, month: TripMonth) -> list[StoredItem]:
+        """Drop the month's partition in one transaction and return what was deleted.
+
+        Waits for a running load of the month to end. Raises StoreError if the table's columns or partitioning are not
+        those that this project creates.
+        """
+        failure, rows = f"{month} was not deleted", 0
+
+        def count_and_drop(cursor: "Cursor", month: TripMonth) -> None:
+            # Count inside the attempt: if it fails, its rollback releases the lock that counting takes. Otherwise, two
+            # concurrent wipes would wait for each other forever.
+            nonlocal rows
+            rows = _count(cursor, month.table, month)
+            _drop(cursor, month)
+
+        with self._transaction(failure, **month.facts) as cursor:
+            self._lock_month(cursor, month, failure)
+            if not _has_table(cursor, month):
+                return []
+            self._change_table(cursor, month, count_and_drop, failure)
+        return row_items(f"public.{_partition(month)}", rows)
+
+    def query(self, sql: str) -> QueryResult:
+        """Run SQL in a read-only transaction and return its result. Raises BadQuery for invalid SQL."""
+        import psycopg2
+
+        with self._transaction("The query failed") as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            try:
+                cursor.execute(sql)
+            except psycopg2.OperationalError:  # an error of the server, not of the SQL
+                raise
+            except psycopg2.Error as error:
+                raise BadQuery(f"PostgreSQL rejected the query: {_message(error)}") from error
+            columns = [column.name for column in cursor.description or ()]
+            return QueryResult(columns, cursor.fetchall() if columns else [])
+
+    def probe(self) -> str:
+        """Create a test table, roll it back, and return the status in one sentence."""
+        with self._transaction("No table was created") as cursor:
+            # The month does not matter, because all months of a color share a table.
+            tables = sum(_has_table(cursor, TripMonth(color, "2021-01")) for color in COLORS)
+            cursor.execute(f"CREATE TABLE public.taxi_assets_probe_{secrets.token_hex(4)} (x integer)")
+            cursor.execute("SELECT current_setting('server_version'), current_user::text, current_database()::text")
+            version, user, database = cursor.fetchone()
+        return (
+            f"PostgreSQL {version.split()[0]}: user {user} can create tables in database {database}; "
+            f"tables: {tables} of {len(COLORS)}"
+        )
+
+    def shown_url(self) -> "sa.URL":
+        """Return the URL without passwords."""
+        import sqlalchemy as sa
+
+        url = self.engine().url
+        query = {name: value for name, value in url.query.items() if "password" not in name}
+        return sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+
+    def engine(self) -> "sa.Engine":
+        """Return the SQLAlchemy engine of this database. All calls return the same engine."""
+        import sqlalchemy as sa
+
+        if self._engine is None:
+            # pool_pre_ping, because the server may have been restarted since a connection was last used.
+            url = _parsed(self._url)
+            defaults = {"fallback_application_name": "taxi_assets", "connect_timeout": self._connect_timeout_s}
+            arguments = {name: value for name, value in defaults.items() if name not in url.query}
+            self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
+        return self._engine
+
+    @contextmanager
+    def _transaction(self, failure: str, **facts: str) -> "Iterator[Cursor]":
+        """Yield a cursor in a new transaction, which is rolled back unless it is committed.
+
+        Translates database errors to StoreErrors with these facts. `failure` starts their messages.
+        """
+        import psycopg2
+
+        connection = self._connect(facts)
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self.wait_s}s"])
+            yield cursor
+        except psycopg2.Error as error:
+            raise self._translate(error, connection, failure, facts) from error
+        finally:
+            connection.close()  # returns it to the pool, which rolls back
+
+    def _connect(self, facts: dict[str, str]) -> "sa.PoolProxiedConnection":
+        import psycopg2
+
+        engine = self.engine()
+        try:
+            return engine.raw_connection()
+        except psycopg2.Error as error:
+            kind = PostgresUnreachable if is_transient_failure(error) else PostgresLoginFailed
+            host, port, user, database = _target(engine.url)
+            raise kind(
+                f'Cannot connect to the PostgreSQL database "{database}" at host "{host}", port {port}, as user '
+                f'"{user}": {_reason(error)}.',
+                **facts,
+                host=host,
+                port=port,
+                user=user,
+                database=database,
+            ) from error
+
+    def _translate(
+        self, error: "psycopg2.Error", connection: "sa.PoolProxiedConnection", failure: str, facts: dict[str, str]
+    ) -> StoreError:
+        """Return the StoreError for an error of a statement."""
+        if error.pgcode == _LOCK_NOT_AVAILABLE:
+            return TableLocked(
+                f"{failure}. After {self.wait_s:g} s, another connection still has a lock on a required table.", **facts
+            )
+        if _is_connection_lost(error, connection):
+            return PostgresConnectionLost(
+                f"{failure}. The connection to PostgreSQL was lost: {_reason(error)}.", **facts
+            )
+        kind = _ERROR_CLASSES.get(error.pgcode or "", PostgresError)
+        return kind(f"{failure}. PostgreSQL reports: {_reason(error)}.", **facts)
+
+    def _lock_month(self, cursor: "Cursor", month: TripMonth, failure: str) -> None:
+        """Wait for other loads and deletions of the month, and block new ones until this transaction ends.
+
+        Raises StoreBusy.
+        """
+        if not self._retry(lambda: _try_lock(cursor, month)):
+            raise StoreBusy(
+                f"{failure}. After {self.wait_s:g} s, another process is still loading or deleting this month.",
+                **month.facts,
+            )
+
+    def _change_table(
+        self, cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, TripMonth], None]", failure: str
+    ) -> None:
+        """Change the color's table once no other transaction uses it, and commit. Raises TableLocked."""
+        if not self._retry(lambda: _try_change(cursor, month, change, self._change_wait_s)):
+            sessions = _blocking_sessions(cursor, month) or "their transactions have just ended"
+            raise TableLocked(
+                f"{failure}. After {self.wait_s:g} s, other connections are still using the table {month.table}: "
+                f"{sessions}.",
+                **month.facts,
+                table=f"public.{month.table}",
+                connections=sessions,
+            )
+        cursor.connection.commit()
+
+    def _retry(self, attempt: Callable[[], bool]) -> bool:
+        """Retry the attempt until it succeeds. Returns False if it does not succeed within `wait_s` seconds."""
+        deadline = time.monotonic() + self.wait_s
+        while not attempt():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_RETRY_DELAY_S)
+        return True
+
+
+def open_postgres(url: str, folder: Path, port: int | None) -> PostgresStore:
+    """Return the store at `url`, or, if that is empty, on the embedded server in `folder`, starting it if necessary."""
+    from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
+
+    return PostgresStore(url or EmbeddedPostgres(folder, port).ensure_running())
+
+
+def _parsed(url: str) -> "sa.URL":
+    import sqlalchemy as sa
+
+    with suppress(sa.exc.ArgumentError, ValueError):
+        parsed = sa.make_url(url)
+        # If the password contains an unescaped @, its end is parsed as part of the host, which messages show.
+        if parsed.drivername.startswith("postgres") and "@" not in f"{parsed.host}{parsed.database}":
+            return parsed.set(drivername="postgresql+psycopg2")
+    raise InvalidPostgresUrl(
+        "The URL of the PostgreSQL server cannot be parsed. It is not shown because it may contain a password."
+    )
+
+
+def _target(url: "sa.URL") -> tuple[str, str, str, str]:
+    """Return the host, port, user and database of a URL. libpq has defaults for those that are missing."""
+    host = url.host or str(url.query.get("host", "default"))
+    return host, str(url.port or "default"), url.username or "default", url.database or "default"
+
+
+_ERROR_CLASSES: dict[str, type[StoreError]] = {
+    "25006": PostgresReadOnly,
+    "42501": PostgresPrivilege,
+    "53100": PostgresDiskFull,
+}
+"""The errors for SQLSTATEs of statements."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_CONNECTION_LOST = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
+"""SQLSTATEs (or prefixes) for a connection, transaction or server that was ended for reasons outside the request."""
+
+
+def _is_connection_lost(error: "psycopg2.Error", connection: "sa.PoolProxiedConnection") -> bool:
+    """Whether the work was ended by another session, the server or the network, so that a retry may succeed."""
+    if error.pgcode:
+        return bool(error.pgcode.startswith(_CONNECTION_LOST))
+    return bool(connection.dbapi_connection and connection.dbapi_connection.closed)
+
+
+_TEMPORARILY_REJECTED = re.compile("the database system is |too many c|connection slots are|terminating connection")
+_PERMANENTLY_REJECTED = re.compile("password|SSL|certificate|Permission denied")
+
+
+def is_transient_failure(error: "psycopg2.Error") -> bool:
+    """Whether a later attempt to connect may succeed after this error.
+
+    This is read from the message text, because psycopg2 provides no SQLSTATE for failed connections.
+    """
+    import psycopg2
+
+    message = str(error)
+    if "FATAL:" in message:  # sent by the server
+        return bool(_TEMPORARILY_REJECTED.search(message))
+    return isinstance(error, psycopg2.OperationalError) and not _PERMANENTLY_REJECTED.search(message)
+
+
+def _reason(error: "psycopg2.Error") -> str:
+    """Return PostgreSQL's error message and hint on one line, without the SQL statement.
+
+    The statement is left out because the user did not write it.
+    """
+    # Lines that libpq indents only explain the line above.
+    lines = (line for line in _message(error).splitlines() if not line.startswith("\t"))
+    parts = (error.diag.message_primary, error.diag.message_hint) if error.diag.message_primary else lines
+    return ". ".join(" ".join(part.split()).rstrip(".?") for part in parts if part)
+
+
+def _message(error: Exception) -> str:
+    return str(error).strip() or repr(error)
+
+
+def _new_table(month: TripMonth) -> str:
+    return f"{_partition(month)}_fresh"
+
+
+def _partition(month: TripMonth) -> str:
+    return f"{month.table}_{month.month_id}"
+
+
+def _columns(month: TripMonth) -> list[str]:
+    return [f"{column.name.lower()} {TYPES[column.kind]}" for column in LAYOUTS[month.color].table_columns]
+
+
+def _try_lock(cursor: "Cursor", month: TripMonth) -> bool:
+    """Try to acquire the advisory lock for loading the month, which is held until the transaction ends."""
+    cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month}"])
+    return bool(cursor.fetchone()[0])
+
+
+def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
+    """Whether the color's table exists. Raises StoreError if it differs from what `_create_table` creates."""
+    table = f"public.{month.table}"
+    cursor.execute(
+        "SELECT pg_get_partkeydef(attrelid), attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [table],
+    )
+    found = cursor.fetchall()
+    keys, columns, expected = {key for key, _ in found}, {column for _, column in found}, set(_columns(month))
+    if found and (keys != {_PARTITIONED_BY} or columns != expected):
+        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (expected - columns, columns - expected))
+        partitioned_by = found[0][0] or "nothing"
+        raise IncompatibleTable(
+            f"The table {table} cannot be used for {month.color} months. It is partitioned by {partitioned_by}. "
+            f"Expected {_PARTITIONED_BY}. Missing columns: {missing}. Unexpected columns: {unexpected}.",
+            color=month.color,
+            table=table,
+            partitioned_by=partitioned_by,
+            missing_columns=missing,
+            unexpected_columns=unexpected,
+        )
+    return bool(found)
+
+
+def _create_table(cursor: "Cursor", month: TripMonth) -> None:
+    cursor.execute(f"CREATE TABLE public.{month.table} ({', '.join(_columns(month))}) PARTITION BY {_PARTITIONED_BY}")
+    for column in LAYOUTS[month.color].table_columns:
+        cursor.execute(f"COMMENT ON COLUMN public.{month.table}.{column.name.lower()} IS %s", [column.meaning])
+
+
+def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
+    """Copy the rows into a new table, which only this transaction can see."""
+    import psycopg2
+
+    # This constraint allows ATTACH PARTITION to skip the validation scan.
+    constraint = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
+    cursor.execute(f"CREATE TABLE public.{_new_table(month)} ({', '.join(_columns(month))}, {constraint})")
+    source = _CopySource(tables, LAYOUTS[month.color].arrow_schema())
+    try:
+        # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the new
+        # one, never an empty month.
+        cursor.copy_expert(
+            f"COPY public.{_new_table(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES
+        )
+    except psycopg2.Error:
+        if source.error is not None:
+            raise source.error from None
+        raise
+
+
+class _CopySource:
+    """Tables as a file for COPY, in PostgreSQL's binary format.
+
+    `error` is the exception that a read raised; psycopg2 keeps only its text.
+    """
+
+    def __init__(self, tables: "Iterable[pa.Table]", schema: "pa.Schema") -> None:
+        self.error: BaseException | None = None
+        chunks = _encoded(tables, schema)
+        self._messages = (c[at : at + _MESSAGE_BYTES] for c in chunks for at in range(0, len(c), _MESSAGE_BYTES))
+
+    def read(self, _size: int) -> bytes:
+        try:
+            return next(self._messages, b"")
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _encoded(tables: "Iterable[pa.Table]", schema: "pa.Schema") -> Iterator[bytes]:
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    yield encoder.write_header()
+    for table in read_ahead(tables):
+        for batch in table.select(schema.names).to_batches(_ROWS_PER_BATCH):
+            yield encoder.write_batch(batch)
+    yield encoder.finish()
+
+
+def _count(cursor: "Cursor", table: str, month: TripMonth) -> int:
+    cursor.execute(f"SELECT count(*) FROM public.{table} WHERE file_month = %s", [month.first_day])
+    return int(cursor.fetchone()[0])
+
+
+def _store_row_count(cursor: "Cursor", month: TripMonth, rows: int) -> None:
+    """Store the month's row count in the comment on its table. psql shows it, and `_total_rows` reads it."""
+    cursor.execute(
+        f"COMMENT ON TABLE public.{_new_table(month)} IS %s", [f"{rows:,} rows of {month}, loaded by taxi_assets"]
+    )
+
+
+_ROW_COUNT_COMMENT = re.compile(r"([0-9,]+) rows of .*, loaded by taxi_assets")
+
+
+def _total_rows(cursor: "Cursor", month: TripMonth) -> int:
+    """Add up the row counts in the comments on the partitions, and count partitions without such a comment."""
+    # This lock prevents partitions from being dropped before they are counted.
+    cursor.execute(f"LOCK TABLE ONLY public.{month.table} IN ACCESS SHARE MODE")
+    cursor.execute(
+        "SELECT inhrelid::regclass::text, obj_description(inhrelid, 'pg_class') FROM pg_inherits "
+        "WHERE inhparent = to_regclass(%s)",
+        [f"public.{month.table}"],
+    )
+    counts = {partition: _ROW_COUNT_COMMENT.fullmatch(comment or "") for partition, comment in cursor.fetchall()}
+    rows = sum(int(count[1].replace(",", "")) for count in counts.values() if count)
+    for partition, count in counts.items():
+        if not count:
+            cursor.execute(f"SELECT count(*) FROM {partition}")
+            rows += int(cursor.fetchone()[0])
+    return rows
+
+
+def _summarize(cursor: "Cursor", month: TripMonth) -> MonthSummary:
+    layout = LAYOUTS[month.color]
+    selected = select_list(layout, lambda name: f'"{name.lower()}"')
+    cursor.execute(f"SELECT {selected} FROM public.{month.table} WHERE file_month = %s", [month.first_day])
+    return from_row(layout, cursor.fetchone())
+
+
+def _try_change(
+    cursor: "Cursor", month: TripMonth, change: "Callable[[Cursor, TripMonth], None]", wait_s: float
+) -> bool:
+    """Change the color's table. Returns False, with the change undone, if readers block it for too long."""
+    import psycopg2.errors
+
+    cursor.execute("SAVEPOINT change")
+    try:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait_s}s"])
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"taxi_assets {month.table}"])
+        change(cursor, month)
+    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+        cursor.execute("ROLLBACK TO SAVEPOINT change")
+        return False
+    return True
+
+
+def _swap(cursor: "Cursor", month: TripMonth) -> None:
+    """Replace the old partition of the month with the new table."""
+    if not _has_table(cursor, month):
+        _create_table(cursor, month)
+    _drop(cursor, month)
+    cursor.execute(f"ALTER TABLE public.{_new_table(month)} RENAME TO {_partition(month)}")
+    cursor.execute(
+        f"ALTER TABLE public.{month.table} ATTACH PARTITION public.{_partition(month)} "
+        f"FOR VALUES IN ('{month.first_day}')"
+    )
+
+
+def _drop(cursor: "Cursor", month: TripMonth) -> None:
+    """Drop the month's partition if the color's table has one."""
+    cursor.execute(
+        "SELECT FROM pg_inherits WHERE inhparent = to_regclass(%s) AND inhrelid = to_regclass(%s)",
+        [f"public.{month.table}", f"public.{_partition(month)}"],
+    )
+    if cursor.rowcount:
+        cursor.execute(f"DROP TABLE public.{_partition(month)}")
+
+
+def _blocking_sessions(cursor: "Cursor", month: TripMonth) -> str:
+    """Return the sessions that have locks on the color's table or the month's partition."""
+    cursor.execute(
+        "SELECT format('process %%s of user %%s (%%s, %%s)', pid, usename, application_name, state) "
+        "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks "
+        "WHERE granted AND relation IN (to_regclass(%s), to_regclass(%s)))",
+        [f"public.{month.table}", f"public.{_partition(month)}"],
+    )
+    return "; ".join(row[0] for row in cursor.fetchall())

@@ -1,0 +1,276 @@
+"""The source of raw files: a folder or web server with the TLC's files, by default a mirror of them on GitHub.
+
+Here: the path or URL of a month's file, and an exact copy of the file with its size and hash.
+Not here: HTTP downloads (see `download`), where the raw file is stored, and its content.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from functools import partial
+from glob import escape
+from hashlib import sha256
+from os import fstat, stat_result
+from pathlib import Path
+
+from taxi_assets.errors import (
+    EmptySource,
+    InvalidSourceUrl,
+    NotPublished,
+    SourceFolderMissing,
+    SourceUnreadable,
+    StoreError,
+)
+from taxi_assets.stores.files.staging import StagedFile, local_path
+from taxi_assets.stores.sizes import format_size
+from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
+from taxi_assets.tlc.raw import require_csv_start
+from taxi_assets.tlc.trips import COLORS, TripMonth
+
+MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
+
+_FIRST_MONTH, _MIRROR_LAST_MONTH = "2019-01", "2021-07"
+"""The first month whose files have the columns that this project reads, and the mirror's last month, as `YYYY-MM`."""
+
+LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
+SUFFIXES = (".csv.gz", ".csv")
+
+_VERSION_TRIES = 3
+"""Maximum number of attempts of `current_version`. It is low because callers check several months in a short time."""
+
+_EXPECTED = (
+    f"Expected a folder or a file://, http:// or https:// URL that contains {LAYOUT}, or a template with {{color}} and "
+    f"{{month}} that ends in {' or '.join(SUFFIXES)}."
+)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A fetched file: its path or URL, size in bytes, hexadecimal SHA-256, and version at the source.
+
+    `tries` is the number of requests, and `resumed` the number of requests that continued a partial download.
+    `unchanged` is true if the source still has the known version: the values are then those of the earlier fetch, and
+    nothing was stored.
+    """
+
+    address: str
+    bytes: int
+    sha256: str
+    version: Version
+    tries: int = 1
+    resumed: int = 0
+    unchanged: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The source version that was fetched, for comparison with `SourceVersion.fingerprint`."""
+        return self.version.fingerprint(self.bytes)
+
+
+@dataclass(frozen=True)
+class SourceVersion:
+    """The current version of a month's file at the source, and its size in bytes, or None if the server omits it."""
+
+    version: Version
+    bytes: int | None
+
+    @property
+    def fingerprint(self) -> str:
+        """A string that changes when the month is republished, and equals `Fetched.fingerprint` of the same version."""
+        return self.version.fingerprint(self.bytes)
+
+
+class Source:
+    """The raw files of all months, at `url`.
+
+    `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, or a complete
+    template with `{color}` and `{month}`. Raises SettingsError for anything else.
+    """
+
+    def __init__(self, url: str = MIRROR_URL) -> None:
+        self.url = url
+        named = [name for name in ("{color}", "{month}") if name in url]
+        self._template = url if named else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}"
+        if local_path(url) is None:
+            _require_web_url(url)
+        if len(named) == 1:
+            raise InvalidSourceUrl(
+                f"The URL of the source contains {named[0]}, but not the other placeholder. {_EXPECTED}", seen=named[0]
+            )
+        if not self._template.endswith(SUFFIXES):
+            name = Path(url).name
+            raise InvalidSourceUrl(f'The URL of the source ends in "{name}". {_EXPECTED}', seen=name)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of all files: `.csv.gz` or `.csv`."""
+        return next(suffix for suffix in SUFFIXES if self._template.endswith(suffix))
+
+    def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # all colors have the same span so far
+        """Return the first and last month of a color at the source, as `YYYY-MM`; the last is None if it is open."""
+        return _FIRST_MONTH, _MIRROR_LAST_MONTH if self.url == MIRROR_URL else None
+
+    def address(self, month: TripMonth) -> str:
+        """Return the path or URL of the month's file."""
+        return self._template.replace("{color}", month.color).replace("{month}", month.month)
+
+    def fetch(self, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
+        """Copy the month's file to `staged`, byte for byte. Memory use does not grow with the size of the file.
+
+        Nothing is written if the source still has the version of the `known` fetch. Raises NotPublished if the file
+        does not exist at the source, and StoreError if it cannot be fetched completely.
+        """
+        address = self.address(month)
+        path = local_path(address)
+        if path is None:
+            return _download(month, address, staged, known)
+        _require_folder(self._template)
+        return _copy(month, path, staged, known)
+
+    def current_version(self, month: TripMonth) -> SourceVersion | None:
+        """Return the current version of a month, or None if it is not published. Does not fetch the file.
+
+        Raises BadFile if a server sends something other than a CSV file, and StoreError if the source is inaccessible.
+        """
+        address = self.address(month)
+        if (path := local_path(address)) is not None:
+            _require_folder(self._template)
+            return _file_version(month, path)
+        try:
+            file = request_version(address, _VERSION_TRIES)
+        except NotFound:
+            return None
+        require_csv_start(file.start, self.suffix, address)
+        return SourceVersion(file.version, file.size)
+
+    def probe(self, months: Sequence[TripMonth]) -> str:
+        """Return what the source has, as text: all months of a folder, or the first of `months` that a server has.
+
+        Raises NotPublished if a server has none of `months`, BadFile if it sends something other than a CSV file, and
+        StoreError if the source is not accessible or is a folder without any month.
+        """
+        if (path := local_path(self._template)) is not None:
+            return _list_folder(path)
+        for month in months:
+            try:
+                file = request_version(self.address(month))
+            except NotFound:
+                continue
+            require_csv_start(file.start, self.suffix, self.address(month))
+            return f"{month} is available" + (f", {format_size(file.size)}" if file.size else "")
+        names = ", ".join(map(str, months))
+        address = self.address(months[0])
+        raise NotPublished(
+            f"The server responds, but has none of these months: {names}. Expected, for example, {address}.",
+            months=names,
+            address=address,
+        )
+
+
+def _file_version(month: TripMonth, path: Path) -> SourceVersion | None:
+    try:
+        with path.open("rb") as file:
+            status = fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(month, path, error) from error
+    return SourceVersion(_version(status), status.st_size)
+
+
+def _require_folder(template: str) -> None:
+    """Raise SourceFolderMissing if the folder does not exist. Its months may be published nevertheless."""
+    folder = local_path(template.partition("{")[0].rpartition("/")[0] or "/")
+    if folder and not folder.is_dir():
+        raise SourceFolderMissing(f'The source folder "{folder}" does not exist.', path=str(folder))
+
+
+def _list_folder(template: Path) -> str:
+    """Return the number of months per color as text. Raises EmptySource if there are none."""
+    found = Counter(
+        color
+        for color in COLORS
+        for _ in _glob(escape(str(template)).replace("{color}", color).replace("{month}", "????-??"))
+    )
+    if not found:
+        raise EmptySource(f'The source has no months: no file matches "{template}".', path=str(template))
+    return ", ".join(f"{count} {color}" for color, count in found.items()) + " months"
+
+
+def _require_web_url(url: str) -> None:
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"http", "https"}:
+        raise InvalidSourceUrl(f'The URL of the source starts with "{scheme}://". {_EXPECTED}', seen=f"{scheme}://")
+    host = rest.partition("/")[0]
+    if not host:
+        raise InvalidSourceUrl(f"The URL of the source has no host. {_EXPECTED}", seen=f"{scheme}://")
+    # URLs appear in messages and in metadata, so they must not contain secrets.
+    if "@" in host:
+        raise InvalidSourceUrl("The URL of the source contains a user name or a password.", seen="@")
+    if "?" in rest:
+        raise InvalidSourceUrl('The URL of the source contains a query ("?"), which may contain a secret.', seen="?")
+
+
+def _copy(month: TripMonth, path: Path, staged: StagedFile, known: Fetched | None) -> Fetched:
+    try:
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _not_published(month, str(path)) from error
+    except OSError as error:
+        raise _unreadable(month, path, error) from error
+    with file:
+        version = _version(fstat(file.fileno()))
+        if known and known.version == version:
+            return replace(known, unchanged=True)
+        size, digest = _store(iter(partial(file.read, CHUNK_BYTES), b""), staged)
+    return Fetched(str(path), size, digest, version)
+
+
+def _version(status: stat_result) -> Version:
+    """Return a file's version in the form of a web server's ETag and Last-Modified headers."""
+    return Version(f'"{status.st_mtime_ns:x}-{status.st_size:x}"', formatdate(status.st_mtime, usegmt=True))
+
+
+def _store(chunks: Iterable[bytes], staged: StagedFile) -> tuple[int, str]:
+    """Write `chunks` to the staged file. Returns the number of bytes and the hexadecimal SHA-256."""
+    size, digest = 0, sha256()
+    with staged.path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _download(month: TripMonth, address: str, staged: StagedFile, known: Fetched | None) -> Fetched:
+    with staged.path.open("wb") as file:
+        download = Download(address, file)
+        try:
+            if not download.fetch(known.version if known else None) and known:
+                return replace(known, unchanged=True)
+        except NotFound as error:
+            raise _not_published(month, address) from error
+        except StoreError as error:
+            failed = error.within(f"{month} was not fetched")
+            failed.facts.update(month.facts)
+            raise failed from error
+    return Fetched(address, download.bytes, download.sha256, download.version, download.tries, download.resumed)
+
+
+def _glob(pattern: str) -> Iterable[Path]:
+    path = Path(pattern)
+    return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+
+
+def _unreadable(month: TripMonth, path: Path, error: OSError) -> SourceUnreadable:
+    return SourceUnreadable(
+        f'The file "{path}" of {month} cannot be read: {error.strerror or error}. Expected a file that this user can '
+        "read.",
+        **month.facts,
+        path=str(path),
+    )
+
+
+def _not_published(month: TripMonth, address: str) -> NotPublished:
+    return NotPublished(f"{month} is not published: {address} does not exist.", **month.facts, address=address)

@@ -1,0 +1,301 @@
+"""The source: its URLs, and fetching, checking and listing months in a folder and on a web server."""
+
+import gzip
+import hashlib
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from taxi_assets.errors import (
+    BadFile,
+    EmptySource,
+    InvalidFileUrl,
+    InvalidSourceUrl,
+    NotPublished,
+    SourceFolderMissing,
+    SourceRejected,
+    SourceUnreachable,
+    SourceUnreadable,
+    StoreError,
+)
+from taxi_assets.stores.files.staging import StagedFile
+from taxi_assets.stores.source.download import CHUNK_BYTES, Version
+from taxi_assets.stores.source.months import MIRROR_URL, Fetched, Source, SourceVersion
+from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.web_server import Reply, WebServer
+
+MONTH = TripMonth("green", "2020-04")
+NAME = "green/green_tripdata_2020-04.csv.gz"
+BODY = gzip.compress(b"VendorID\r\n2\r\n" * 1000)
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[StagedFile]:
+    """Create a staged file for the month."""
+    with StagedFile(tmp_path / "raw" / "month.csv.gz") as staged:
+        yield staged
+        staged.discard()
+
+
+def _write(path: Path, content: bytes = BODY) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "suffix"),
+    [
+        (MIRROR_URL, f"{MIRROR_URL}/{NAME}", ".csv.gz"),
+        ("https://host/base/", f"https://host/base/{NAME}", ".csv.gz"),
+        ("/data/source", f"/data/source/{NAME}", ".csv.gz"),
+        ("/", f"/{NAME}", ".csv.gz"),
+        ("file:///data/source", f"file:///data/source/{NAME}", ".csv.gz"),
+        ("http://host/{month}/{color}.csv", "http://host/2020-04/green.csv", ".csv"),
+        ("/data/{color}-{month}.csv.gz", "/data/green-2020-04.csv.gz", ".csv.gz"),
+    ],
+)
+def test_address(url: str, address: str, suffix: str) -> None:
+    """The TLC's layout is appended to a base URL; a template only gets the color and the month."""
+    source = Source(url)
+    assert (source.address(MONTH), source.suffix) == (address, suffix)
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("ftp://host/base", "ftp://"),
+        ("gs://bucket", "gs://"),
+        ("http://", "http://"),
+        ("https://host/{color}-{month}.csv?sig=s3cret", "?"),
+        ("https://host/{color}.csv.gz", "{color}"),
+        ("https://host/{month}.csv.gz", "{month}"),
+        ("https://host/{color}-{month}.parquet", "{color}-{month}.parquet"),
+    ],
+)
+def test_invalid_url(url: str, seen: str) -> None:
+    """An invalid URL is rejected with the part that is wrong."""
+    with pytest.raises(InvalidSourceUrl) as caught:
+        Source(url)
+    assert caught.value.facts == {"seen": seen}
+    assert seen in str(caught.value)
+
+
+def test_relative_file_url() -> None:
+    """A `file://` URL without an absolute path is rejected."""
+    with pytest.raises(InvalidFileUrl):
+        Source("file://data/source")
+
+
+@pytest.mark.parametrize("url", ["https://me:s3cret@host/base", "https:///me:s3cret@host", "https://host?sig=s3cret"])
+def test_hide_secret_of_url(url: str) -> None:
+    """A URL with a secret is rejected, and the secret is not shown."""
+    with pytest.raises(InvalidSourceUrl) as caught:
+        Source(url)
+    assert "s3cret" not in f"{caught.value.explain()} {caught.value.facts}"
+
+
+@pytest.mark.parametrize("form", [str, Path.as_uri])
+def test_fetch_from_folder(form: Callable[[Path], str], tmp_path: Path, staged: StagedFile) -> None:
+    """A file in a folder, whose name may need quoting in a URL, is copied, and its size and hash are returned."""
+    path = _write(tmp_path / "a source 100%" / NAME)
+    fetched = Source(form(tmp_path / "a source 100%")).fetch(MONTH, staged)
+    assert staged.path.read_bytes() == BODY
+    assert (fetched.address, fetched.bytes) == (str(path), len(BODY))
+    assert fetched.sha256 == hashlib.sha256(BODY).hexdigest()
+
+
+def test_fetch_from_web(web: WebServer, staged: StagedFile) -> None:
+    """A file on a web server is stored, and its size, hash and version are returned."""
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers={"ETag": '"v1"', "Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"})]
+    fetched = Source(web.url).fetch(MONTH, staged)
+    assert staged.path.read_bytes() == BODY
+    assert fetched == Fetched(
+        f"{web.url}/{NAME}",
+        len(BODY),
+        hashlib.sha256(BODY).hexdigest(),
+        Version('"v1"', "Fri, 20 May 2022 10:00:00 GMT"),
+    )
+
+
+def test_fetch_streams(web: WebServer, tmp_path: Path, staged: StagedFile) -> None:
+    """Memory use does not grow with the size of the file."""
+    web.replies[f"/{NAME}"] = [Reply(bytes(CHUNK_BYTES), repeat=32)]
+    _write(tmp_path / NAME, bytes(32 * CHUNK_BYTES))
+    Source(web.url).fetch(MONTH, staged)
+    for source in (Source(web.url), Source(str(tmp_path))):
+        tracemalloc.start()
+        try:
+            fetched = source.fetch(MONTH, staged)
+            assert tracemalloc.get_traced_memory()[1] < 8 * CHUNK_BYTES
+        finally:
+            tracemalloc.stop()
+            assert fetched.bytes == 32 * CHUNK_BYTES
+
+
+def test_unchanged_file_is_not_copied(tmp_path: Path, staged: StagedFile) -> None:
+    """A file of the known version is not copied; a file of the same size with a newer time is."""
+    path = _write(tmp_path / NAME)
+    source = Source(str(tmp_path))
+    fetched = source.fetch(MONTH, staged)
+    staged.path.write_bytes(b"")
+    assert source.fetch(MONTH, staged, fetched) == replace(fetched, unchanged=True)
+    assert staged.path.read_bytes() == b""
+    os.utime(path, ns=(0, 1))
+    assert not source.fetch(MONTH, staged, fetched).unchanged
+    assert staged.path.read_bytes() == BODY
+
+
+def test_unchanged_month_is_not_downloaded(web: WebServer, staged: StagedFile) -> None:
+    """A file of the known version is not fetched, and the values of the earlier fetch are returned."""
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers={"ETag": '"v1"'})]
+    source = Source(web.url)
+    fetched = source.fetch(MONTH, staged)
+    staged.path.write_bytes(b"")
+    assert source.fetch(MONTH, staged, fetched) == replace(fetched, unchanged=True)
+    assert staged.path.read_bytes() == b""
+
+
+def test_not_published_in_folder(tmp_path: Path, staged: StagedFile) -> None:
+    """A month without a file in the folder is not published; the error has the month and the path."""
+    with pytest.raises(NotPublished) as caught:
+        Source(str(tmp_path)).fetch(MONTH, staged)
+    assert caught.value.facts == {"color": "green", "month": "2020-04", "address": str(tmp_path / NAME)}
+    assert str(tmp_path / NAME) in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_not_published_on_web(status: int, web: WebServer, staged: StagedFile) -> None:
+    """A month with status 404 or 410 is not published, after one request; the error has the month and the URL."""
+    web.replies[f"/{NAME}"] = [Reply(status=status)]
+    with pytest.raises(NotPublished) as caught:
+        Source(web.url).fetch(MONTH, staged)
+    assert caught.value.facts == {"color": "green", "month": "2020-04", "address": f"{web.url}/{NAME}"}
+    assert len(web.seen) == 1
+
+
+def test_rejected_request(web: WebServer, staged: StagedFile) -> None:
+    """The error of a failed download has the month, the URL and the status code."""
+    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    with pytest.raises(SourceRejected) as caught:
+        Source(web.url).fetch(MONTH, staged)
+    address = f"{web.url}/{NAME}"
+    assert caught.value.facts == {"color": "green", "month": "2020-04", "address": address, "status": 403}
+    assert str(caught.value).startswith("green 2020-04 ")
+
+
+def test_unreadable_file(tmp_path: Path, staged: StagedFile) -> None:
+    """A folder with the name of the month's file cannot be read."""
+    (tmp_path / NAME).mkdir(parents=True)
+    source = Source(str(tmp_path))
+    for read in (lambda: source.fetch(MONTH, staged), lambda: source.current_version(MONTH)):
+        with pytest.raises(SourceUnreadable) as caught:
+            read()
+        assert caught.value.facts == {"color": "green", "month": "2020-04", "path": str(tmp_path / NAME)}
+
+
+def test_failed_fetch_publishes_nothing(web: WebServer, tmp_path: Path) -> None:
+    """A failed download leaves neither a file nor a staged file."""
+    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    path = tmp_path / "raw" / "month.csv.gz"
+    with pytest.raises(SourceRejected), StagedFile(path) as staged:
+        Source(web.url).fetch(MONTH, staged)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_probe_folder(tmp_path: Path) -> None:
+    """The probe of a folder with any name counts the months of each color, and fails if there are none."""
+    tmp_path /= "folder [1]*?"
+    with pytest.raises(EmptySource) as caught:
+        Source(str(tmp_path)).probe([MONTH])
+    assert str(tmp_path) in str(caught.value.facts["path"])
+    for name in (NAME, "green/green_tripdata_2020-05.csv.gz", "fhv/fhv_tripdata_2020-05.csv.gz", "green/notes.csv.gz"):
+        _write(tmp_path / name)
+    for form in (str(tmp_path), tmp_path.as_uri(), f"{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz"):
+        assert Source(form).probe([]) == "2 green, 1 fhv months"
+
+
+def test_probe_server(web: WebServer) -> None:
+    """The probe of a server returns the first month that it has and its size, without fetching it."""
+    earlier = TripMonth("yellow", "2019-01")
+    with pytest.raises(NotPublished) as caught:
+        Source(web.url).probe([earlier, MONTH])
+    assert caught.value.facts["months"] == "yellow 2019-01, green 2020-04"
+    web.replies[f"/{NAME}"] = [Reply(BODY + bytes(2_500_000))]
+    assert Source(web.url).probe([earlier, MONTH]) == "green 2020-04 is available, 2.5 MB"
+    web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
+    with pytest.raises(BadFile) as bad:
+        Source(web.url).probe([earlier, MONTH])
+    assert f"{web.url}/{NAME}" in str(bad.value)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, SourceUnreachable), (403, SourceRejected)])
+def test_probe_server_that_fails(status: int, kind: type[StoreError], web: WebServer) -> None:
+    """The probe of a server does not retry."""
+    web.replies[f"/{NAME}"] = [Reply(status=status)]
+    with pytest.raises(kind) as caught:
+        Source(web.url).probe([MONTH])
+    assert str(status) in str(caught.value)
+    assert len(web.seen) == 1
+
+
+def test_current_version_in_folder(tmp_path: Path, staged: StagedFile) -> None:
+    """The fingerprint of a month in a folder equals that of its fetch, and changes when the file is replaced."""
+    with pytest.raises(SourceFolderMissing) as caught:
+        Source(f"{tmp_path}/missing").current_version(MONTH)
+    assert caught.value.facts == {"path": f"{tmp_path}/missing"}
+    source = Source(str(tmp_path))
+    assert source.current_version(MONTH) is None
+    path = _write(tmp_path / NAME)
+    first = source.current_version(MONTH)
+    assert first
+    assert first.fingerprint == source.fetch(MONTH, staged).fingerprint
+    os.utime(path, (1, 1))
+    second = source.current_version(MONTH)
+    assert second
+    assert second.fingerprint != first.fingerprint
+    assert Source(f"file://{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz").current_version(MONTH) == second
+
+
+@pytest.mark.parametrize("headers", [{"ETag": '"v1"'}, {"Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"}, {}])
+def test_current_version_on_server(headers: dict[str, str], web: WebServer, staged: StagedFile) -> None:
+    """The fingerprint of a month on a server equals that of its fetch, and takes one request."""
+    source = Source(web.url)
+    assert source.current_version(MONTH) is None
+    web.replies[f"/{NAME}"] = [Reply(BODY, headers=headers)]
+    version = source.current_version(MONTH)
+    assert version == SourceVersion(Version(headers.get("ETag"), headers.get("Last-Modified")), len(BODY))
+    assert len(web.seen) == 2
+    assert version.fingerprint == source.fetch(MONTH, staged).fingerprint
+
+
+def test_current_version_retries(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transient error is retried up to three attempts, but not if the server asks for a long delay."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    source = Source(web.url)
+    web.replies[f"/{NAME}"] = [Reply(status=503)]
+    with pytest.raises(SourceUnreachable) as caught:
+        source.current_version(MONTH)
+    assert caught.value.facts == {"address": f"{web.url}/{NAME}"}
+    assert "503" in str(caught.value)
+    assert len(web.seen) == 3
+    web.replies[f"/{NAME}"] = [Reply(status=503, headers={"Retry-After": "120"})]
+    with pytest.raises(SourceUnreachable):
+        source.current_version(MONTH)
+    assert len(web.seen) == 4
+
+
+def test_current_version_permanent_errors(web: WebServer) -> None:
+    """A rejected request and a file that is not a CSV are not retried."""
+    source = Source(web.url)
+    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    with pytest.raises(SourceRejected):
+        source.current_version(MONTH)
+    web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html>")]
+    with pytest.raises(BadFile):
+        source.current_version(MONTH)
+    assert len(web.seen) == 2
