@@ -28,6 +28,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     python -m pip --python /opt/taxi/venv/bin/python install --no-cache-dir --no-deps --no-index /wheel/*.whl
 COPY deploy/docker/dagster.yaml deploy/docker/workspace.yaml deploy/docker/clean_up.py deploy/docker/is_serving.py /opt/taxi/
 COPY --chmod=755 deploy/docker/entrypoint.sh /opt/taxi/
+COPY --chmod=755 deploy/docker/dagster-webserver /opt/taxi/venv/bin/
 
 # The root file system can be read-only: the programs write only to TAXI_HOME and /tmp.
 ENV PATH=/opt/taxi/venv/bin:$PATH \

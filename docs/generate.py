@@ -37,7 +37,7 @@ Settings are environment variables or lines in the file `.env` next to `pyprojec
 you don't have to set anything.
 
 Relative paths are relative to the folder in which you run the command. An empty value means the default. A `TAXI_` name
-that is not in this list is an error, which suggests the nearest name.
+that is not in this list is an error in `.env` and a warning in the environment. Both suggest the nearest name.
 """
 
 TROUBLESHOOTING = """\

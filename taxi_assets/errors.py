@@ -6,6 +6,28 @@ command line and for the events of a run. `docs/troubleshooting.md` is generated
 """
 
 from typing import ClassVar, Self
+from unicodedata import bidirectional, category
+
+
+def printable(text: str) -> str:
+    """Replace control characters, except line breaks and tabs, with "?".
+
+    Text from files and servers is shown on terminals, which interpret control characters.
+    """
+    return "".join("?" if _controls(letter) else letter for letter in text)
+
+
+def _controls(letter: str) -> bool:
+    if letter in "\n\t":
+        return False
+    return category(letter) in _CONTROL or bidirectional(letter) in _DIRECTIONS
+
+
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, surrogates, separators of lines and paragraphs."""
+
+_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Bidirectional classes of characters that change the order in which a terminal shows the text after them."""
 
 
 class TaxiAssetsError(Exception):
@@ -26,8 +48,8 @@ class TaxiAssetsError(Exception):
     """The section of the troubleshooting page."""
 
     def __init__(self, message: str = "", **facts: str | float) -> None:
-        super().__init__(message)
-        self.facts = facts
+        super().__init__(printable(message))
+        self.facts = {name: printable(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
 
     def __init_subclass__(cls, slug: str = "", remedy: str = "", group: str = "") -> None:
         super().__init_subclass__()
@@ -72,9 +94,12 @@ class SettingsError(
 class UnknownSetting(
     SettingsError,
     slug="unknown-setting",
-    remedy="Rename or remove it in the environment or in .env. docs/settings.md lists all settings.",
+    remedy="Rename or remove it in .env. docs/settings.md lists all settings.",
 ):
-    """The environment or .env has a variable that starts with TAXI_ but is not a setting."""
+    """The file .env has a variable that starts with TAXI_ but is not a setting.
+
+    Such a variable in the environment is only a warning, because Kubernetes sets some for a service named taxi.
+    """
 
 
 class InvalidSourceUrl(
@@ -258,10 +283,18 @@ class HistoryError(
     TaxiAssetsError,
     slug="history-unusable",
     group="Runs and backfills",
-    remedy="Make sure that the disk has free space and that this user can write to the folder. If the database is "
-    "damaged, move the folder away and run taxi adopt. This starts a new history and keeps the loaded months.",
+    remedy="Make sure that the disk has free space and that this user can write to the folder.",
 ):
     """Dagster's history of runs, in TAXI_HOME/dagster, cannot be read or written."""
+
+
+class DamagedHistory(
+    HistoryError,
+    slug="damaged-history",
+    remedy="Move the folder away. The history of runs then starts again, and loaded months stay: taxi adopt recognizes "
+    "them.",
+):
+    """A database of the history of runs is damaged, or is not a database."""
 
 
 class HistoryServerError(
@@ -279,6 +312,36 @@ class InvalidInstanceConfig(
     remedy="Fix the file, or delete it. The next command then creates a new one.",
 ):
     """The file `dagster.yaml` in TAXI_HOME/dagster is not valid."""
+
+
+# Requests to the webserver
+
+
+class UnknownHost(
+    TaxiAssetsError,
+    slug="unknown-host",
+    group="Requests to the UI",
+    remedy="If people open the UI under this name, set TAXI_UI_URL to that address and restart the UI.",
+):
+    """The host name of the request is not a name of the webserver. A malicious website can point its own name to it."""
+
+
+class ForeignOrigin(
+    TaxiAssetsError,
+    slug="foreign-origin",
+    group="Requests to the UI",
+    remedy="If people open the UI at this address, set TAXI_UI_URL to it and restart the UI.",
+):
+    """The request comes from a web page of another server. Such a page could otherwise start runs."""
+
+
+class MutationByGet(
+    TaxiAssetsError,
+    slug="mutation-by-get",
+    group="Requests to the UI",
+    remedy="Send the mutation by POST.",
+):
+    """The webserver accepts GraphQL mutations only by POST, because any web page can send GET requests."""
 
 
 # The source and its files
@@ -334,6 +397,31 @@ class TooManyRejects(
     """More rows were rejected than TAXI_REJECT_LIMIT allows. The month was not published."""
 
 
+class NoValidRows(
+    TooManyRejects,
+    slug="no-valid-rows",
+    remedy="Look at the file at the source, and replace it with a file in the TLC's format.",
+):
+    """No row of the file that was read is valid. Nothing is published."""
+
+
+class WrongMonth(
+    BadInput,
+    slug="wrong-month",
+    remedy="Replace the file at the source. If the file is correct, raise TAXI_OUTSIDE_MONTH_LIMIT.",
+):
+    """Most trips of the file start outside its month, so it is probably the file of another month."""
+
+
+class UnnamedColumn(
+    BadHeader,
+    slug="unnamed-column",
+    remedy="If pandas wrote the file, write it without the index: DataFrame.to_csv(path, index=False). Otherwise "
+    "remove the extra separator from every line.",
+):
+    """A column of the file has no name: an index at the start, or an extra separator at the end of each line."""
+
+
 # Files, tables and counts of a month
 
 
@@ -362,6 +450,18 @@ class DamagedFile(
     remedy="Create it again: taxi materialize --color {color} --months {month} --select {asset}+",
 ):
     """A Parquet file in TAXI_HOME or in the lake is damaged, or does not contain trips of its color."""
+
+
+class ForeignObject(
+    TaxiAssetsError,
+    slug="foreign-object",
+    group="The data of a month",
+    remedy="Move it away, or replace it with: taxi materialize --color {color} --months {month} --overwrite",
+):
+    """An object in the lake has the name of a month, but this project did not write it.
+
+    It is neither loaded nor replaced.
+    """
 
 
 class CountMismatch(
@@ -513,10 +613,10 @@ class EmptySource(
     StoreError,
     slug="empty-source",
     group="The source and its files",
-    remedy="Check TAXI_SOURCE_URL. To generate sample months in that folder, run: taxi sample FOLDER --color COLOR "
-    "--months MONTHS",
+    remedy="Check TAXI_SOURCE_URL. If the source starts later, set TAXI_FIRST_MONTH to its first month. To generate "
+    "sample months in a folder, run: taxi sample FOLDER --color COLOR --months MONTHS",
 ):
-    """The source is a folder that contains no monthly files."""
+    """The source has no month: the folder is empty, or the server has none of the months that it should have."""
 
 
 class SourceUnreadable(
@@ -610,12 +710,21 @@ class AddressNotAvailable(
 # DuckDB
 
 
+class DamagedWarehouse(
+    StoreError,
+    slug="damaged-warehouse",
+    group="The warehouse in DuckDB",
+    remedy="Move {path} away together with {path}.wal, then load its months again. The lake still has them: taxi "
+    "materialize --color all --months MONTHS --select warehouse_trips",
+):
+    """The warehouse file is damaged, or is not a DuckDB database."""
+
+
 class DuckDBError(
     StoreError,
     slug="duckdb-error",
     group="The warehouse in DuckDB",
-    remedy="Fix the cause that DuckDB reports. If DuckDB reports that the file is damaged or is not a database, move "
-    "the file and {file}.wal away. Then load the months again from the lake, with --select warehouse_trips.",
+    remedy="Fix the cause that DuckDB reports.",
 ):
     """DuckDB could not open, create or use the warehouse file."""
 

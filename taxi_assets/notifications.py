@@ -37,6 +37,9 @@ A comma or semicolon can also be part of a URL, so it separates only if another 
 
 _LOGIN = re.compile(r"://\S*@")
 
+_SECRET_PARAMETER = re.compile(r"([?&][\w%]*(?:pass|secret|token)[\w%]*=)[^&\s]*", re.IGNORECASE)
+"""A parameter of a URL with a password. The password can contain an @, which then does not end a login."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -95,7 +98,7 @@ class Channels:
     def _without_secrets(self, text: str) -> str:
         for url in self._urls:
             text = text.replace(url, "...")
-        return _LOGIN.sub("://...@", text)
+        return _LOGIN.sub("://...@", _SECRET_PARAMETER.sub(r"\1...", text))
 
 
 class _Delivery(threading.Thread):

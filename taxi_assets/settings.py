@@ -5,8 +5,11 @@ Each field of `Settings` is the environment variable `TAXI_` plus the field's na
 """
 
 import difflib
+import logging
 import os
 import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -85,6 +88,13 @@ class Settings(BaseSettings):
         "no longer changes, that is 2021-07. For other sources, it is the month before last, because the TLC publishes "
         "a month about two months after it ends.",
     )
+    outside_month_limit: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Maximum share of trips in a file that start outside its month, 0 to 1. Above it, the month fails, "
+        "because the file is probably that of another month.",
+    )
     reject_limit: float = Field(
         default=0.01,
         ge=0,
@@ -108,7 +118,9 @@ class Settings(BaseSettings):
         "mailtos://... or jsons://..., separated by spaces or new lines. Default: none.",
     )
     ui_url: str = Field(
-        default="http://127.0.0.1:3000", description="URL of the Dagster UI, for the links in notifications."
+        default="http://127.0.0.1:3000",
+        description="URL of the Dagster UI, for the links in notifications. The UI accepts requests for its host, such "
+        "as those of a reverse proxy.",
     )
     retries: int = Field(
         default=2, ge=0, description="Retries of a step after a transient error (a timeout, a busy database)."
@@ -153,10 +165,11 @@ class Settings(BaseSettings):
         processes read it. pydantic's `env_file` would not do that. It would also use the value in `.env` if the
         variable is empty in the environment, which means the default here.
         """
-        from dotenv import load_dotenv
+        from dotenv import dotenv_values, load_dotenv
 
+        in_dotenv = dotenv_values(DOTENV, interpolate=False)
         load_dotenv(DOTENV)
-        _require_known_names()
+        _check_names(in_dotenv)
         try:
             return cls()
         except ValidationError as error:
@@ -238,14 +251,29 @@ def _variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
 
 
-def _require_known_names() -> None:
-    """Raise UnknownSetting for a TAXI_ variable that is not a setting, because a typo would otherwise be ignored."""
+def _check_names(in_dotenv: Iterable[str]) -> None:
+    """Check for TAXI_ variables that are not settings, because a typo would otherwise be ignored.
+
+    Raises UnknownSetting for a name in `.env`. Only warns about a name in the environment: for a service named taxi,
+    Kubernetes sets variables such as TAXI_SERVICE_HOST.
+    """
     known = setting_names()
-    for name in os.environ:
+    for name in (*in_dotenv, *os.environ):
         if name.startswith(PREFIX) and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise UnknownSetting(f"{name} is not a setting.{hint}", seen=name, expected=", ".join(nearest))
+            if name in in_dotenv:
+                raise UnknownSetting(f"{name} is not a setting.{hint}", seen=name, expected=", ".join(nearest))
+            warn_once(f"{name} is not a setting and is ignored.{hint}")
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, unless this process has logged it before."""
+    _log.warning("warning: %s", message)
+
+
+_log = logging.getLogger(__name__)
 
 
 def _invalid(error: ValidationError) -> SettingsError:

@@ -45,6 +45,7 @@ INTEGRATION = (
     "defs/test_schedules.py",
     "defs/test_source_trips.py",
     "defs/test_staleness.py",
+    "defs/test_unusable_files.py",
     "defs/test_assets.py::test_data_versions_depend_on_the_rules",
     "docs/test_pages.py::test_sessions",
 )

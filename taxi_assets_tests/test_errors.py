@@ -12,7 +12,7 @@ import pytest
 
 from taxi_assets import errors
 from taxi_assets.cli.main import taxi
-from taxi_assets.errors import BUG, TaxiAssetsError
+from taxi_assets.errors import BUG, TaxiAssetsError, printable
 from taxi_assets_tests.docs.pages import PROJECT
 
 PACKAGE = PROJECT / "taxi_assets"
@@ -196,6 +196,39 @@ def test_explanations_of_several_lines() -> None:
     assert last.endswith("[embedded-postgres]")
     assert errors.GoogleError("No period").explain().startswith("No period. ")
     assert errors.StoreError("A question?").explain() == "A question? [store-error]"
+
+
+CONTROL_CHARACTERS = {
+    "an escape sequence": ("\x1b[31mred\x1b[0m", "?[31mred?[0m"),
+    "a title": ("\x1b]0;owned\x07", "?]0;owned?"),
+    "NUL and DEL": ("a\0b\x7f", "a?b?"),
+    "a carriage return": ("visible\rhidden", "visible?hidden"),
+    "a backspace": ("ab\b\b", "ab??"),
+    "a C1 character": ("\x9b31m\x85", "?31m?"),
+    "text from right to left": ("\u202egnp\u202c", "?gnp?"),
+    "a byte that is not UTF-8": ("caf\udce9", "caf?"),
+    "a separator of lines": ("a\u2028b\u2029", "a?b?"),
+}
+"""Text that a terminal interprets, and what is shown instead."""
+
+
+@pytest.mark.parametrize(("text", "shown"), CONTROL_CHARACTERS.values(), ids=CONTROL_CHARACTERS)
+def test_control_characters_are_replaced(text: str, shown: str) -> None:
+    """Messages, remedies and facts show "?" instead of characters that a terminal interprets."""
+    error = errors.NotACsv(f"Seen: {text}.", address=f"/data/{text}", size=3)
+    assert str(error) == f"Seen: {shown}."
+    assert error.facts == {"address": f"/data/{shown}", "size": 3}
+    assert error.explain() == errors.NotACsv(f"Seen: {shown}.", address=f"/data/{shown}").explain()
+    inside = error.within(f"green {text}")
+    assert str(inside) == f"green {shown}: Seen: {shown}."
+    assert inside.facts == error.facts
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a\ttab", "Café 出租車 🚕 €", "مرحبا", "C:\\x07", '"?"', ""])
+def test_other_characters_stay(text: str) -> None:
+    """Line breaks, tabs, and printable characters of all scripts stay."""
+    assert printable(text) == text
+    assert str(errors.StoreError(text)) == text
 
 
 def test_within_keeps_the_kind_and_the_facts() -> None:

@@ -158,6 +158,26 @@ def test_remove_login_from_message(inbox: Inbox) -> None:
     assert inbox.mails[0].text == "no connection to postgresql://...@db.example.org/trips: refused"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db:5432/trips?user=ann&password=a@s3cr3t",
+        "postgresql://db:5432/trips?password=a@s3cr3t&user=ann",
+        "postgresql://db:5432/trips?user=ann&password=a%40s3cr3t&sslmode=require",
+        "postgresql://ann@db/trips?sslpassword=s3cr3t@b&passfile=/a@s3cr3t",
+        "postgresql://ann:s3cr3t@db/trips?password=a@s3cr3t",
+        "postgresql://db/trips?PASSWORD=s3cr3t",
+    ],
+)
+def test_remove_password_in_a_parameter_from_message(url: str, inbox: Inbox) -> None:
+    """A password in a parameter of a URL is removed from the text, wherever it is and whatever it contains."""
+    Channels(inbox.address).send(Message("x", f"no connection to {url} since 10:00, ask ann@example.org"))
+    [mail] = inbox.mails
+    assert "s3cr3t" not in mail.text
+    assert mail.text.startswith("no connection to postgresql://")
+    assert mail.text.endswith(" since 10:00, ask ann@example.org")
+
+
 def test_remove_channel_url_from_message(inbox: Inbox) -> None:
     """The URL of a channel is removed from the text."""
     Channels(inbox.address).send(Message("x", f"rejected by {inbox.address}"))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -73,16 +73,22 @@ def test_add_dotenv_to_the_environment(dotenv: Path) -> None:
     assert os.environ["TAXI_POSTGRES_URL"] == "postgresql://host/db"
 
 
-@pytest.mark.parametrize("place", ["environment", "dotenv"])
-@pytest.mark.parametrize(("name", "nearest"), [("TAXI_SORCE_URL", "TAXI_SOURCE_URL"), ("TAXI_XYZ", "")])
-def test_reject_an_unknown_setting(
-    place: str, name: str, nearest: str, dotenv: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A typo in the environment or in `.env` is an error that suggests the nearest setting."""
-    if place == "environment":
-        monkeypatch.setenv(name, "hunter2")
-    else:
-        dotenv.write_text(f"{name}=hunter2\n")
+UNKNOWN = pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("TAXI_SORCE_URL", "TAXI_SOURCE_URL"),
+        ("TAXI_REJECTED_LIMIT", "TAXI_REJECT_LIMIT"),
+        ("TAXI_OUTSIDE_MONTHS_LIMIT", "TAXI_OUTSIDE_MONTH_LIMIT"),
+        ("TAXI_XYZ", ""),
+        ("TAXI_", "TAXI_HOME"),
+    ],
+)
+
+
+@UNKNOWN
+def test_reject_an_unknown_setting_in_dotenv(name: str, nearest: str, dotenv: Path) -> None:
+    """A typo in `.env` is an error that suggests the nearest setting."""
+    dotenv.write_text(f"{name}=hunter2\n")
     with pytest.raises(UnknownSetting) as error:
         Settings.load()
     assert error.value.facts == {"seen": name, "expected": nearest}
@@ -91,11 +97,88 @@ def test_reject_an_unknown_setting(
     assert "hunter2" not in error.value.explain()
 
 
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return the warnings since the last call. The process has not warned before."""
+    settings_module.warn_once.cache_clear()
+
+    def read() -> list[str]:
+        messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        caplog.clear()
+        return messages
+
+    return read
+
+
+@UNKNOWN
+def test_warn_about_an_unknown_setting_in_the_environment(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    """A typo in the environment is a warning that suggests the nearest setting. Its value is not shown."""
+    monkeypatch.setenv(name, "hunter2")
+    assert Settings.load() == Settings()
+    [warning] = warnings()
+    assert name in warning
+    assert nearest in warning
+    assert "hunter2" not in warning
+
+
+def test_warn_once_in_a_process(monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]) -> None:
+    """Each unknown name is reported once, however often the settings are loaded."""
+    # What Kubernetes sets for a service that is named taxi.
+    names = ("TAXI_SERVICE_HOST", "TAXI_SERVICE_PORT", "TAXI_PORT_3000_TCP")
+    for name in names:
+        monkeypatch.setenv(name, "10.0.0.1")
+    Settings.load()
+    assert sorted(warning.split()[1] for warning in warnings()) == sorted(names)
+    Settings.load()
+    assert warnings() == []
+    monkeypatch.setenv("TAXI_SERVICE_HOTS", "10.0.0.1")
+    Settings.load()
+    assert len(warnings()) == 1
+
+
+def test_other_names_are_not_settings(
+    dotenv: Path, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    """Names without the prefix are those of other programs."""
+    for name in ("TAXIS", "TAXIHOME", "MY_TAXI_HOME"):
+        monkeypatch.setenv(name, "x")
+    dotenv.write_text("TAXICAB=x\nNYC_TAXI_URL=x\n")
+    Settings.load()
+    assert warnings() == []
+
+
+def test_a_name_in_both_places_is_an_error(
+    dotenv: Path, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    """A name in `.env` is an error also if the environment has it, and the first one is reported."""
+    monkeypatch.setenv("TAXI_ABC", "x")
+    monkeypatch.setenv("TAXI_B", "x")
+    dotenv.write_text("TAXI_HOME=here\nTAXI_B=x\nTAXI_A=x\n")
+    with pytest.raises(UnknownSetting) as error:
+        Settings.load()
+    assert error.value.facts["seen"] == "TAXI_B"
+    assert warnings() == []
+
+
+@pytest.mark.parametrize("limit", ["0", "0.25", "1", "1.0"])
+def test_the_limit_of_pickups_outside_the_month(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TAXI_OUTSIDE_MONTH_LIMIT is a share, 0.5 by default."""
+    assert Settings.load().outside_month_limit == 0.5
+    monkeypatch.setenv("TAXI_OUTSIDE_MONTH_LIMIT", limit)
+    assert Settings.load().outside_month_limit == float(limit)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("TAXI_REJECT_LIMIT", "many"),
         ("TAXI_REJECT_LIMIT", "1.5"),
+        ("TAXI_OUTSIDE_MONTH_LIMIT", "50%"),
+        ("TAXI_OUTSIDE_MONTH_LIMIT", "-0.1"),
+        ("TAXI_OUTSIDE_MONTH_LIMIT", "1.01"),
+        ("TAXI_OUTSIDE_MONTH_LIMIT", "nan"),
         ("TAXI_FIRST_MONTH", "2019-13"),
         ("TAXI_FIRST_MONTH", "2019"),
         ("TAXI_LAST_MONTH", "2021-7"),

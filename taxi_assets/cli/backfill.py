@@ -16,6 +16,8 @@ from taxi_assets.cli.options import (
     fresh_option,
     optional_colors_option,
     optional_months_option,
+    overwrite_option,
+    program,
     select_option,
 )
 from taxi_assets.operations.progress import ProgressEvent
@@ -52,6 +54,7 @@ class _Output:
 @click.option("--failed", is_flag=True, help="Only months whose newest run failed.")
 @select_option
 @fresh_option
+@overwrite_option
 @dry_run_option
 @json_option
 @wait_option
@@ -69,6 +72,7 @@ def backfill(  # noqa: PLR0913  # one for each option
     missing: bool,
     failed: bool,
     fresh: bool,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
     wait: bool,
@@ -112,7 +116,7 @@ def backfill(  # noqa: PLR0913  # one for each option
         from taxi_assets.operations.runs import RunSpec, select_assets
 
         listed = each_month(colors, months, settings)
-        return listed, RunSpec(select_assets(build_definitions(settings), select), fresh)
+        return listed, RunSpec(select_assets(build_definitions(settings), select), fresh, overwrite)
 
     _submit(choose, output, "missing" if missing else "failed" if failed else "all")
 
@@ -250,9 +254,9 @@ def _wait(board: Board, events: Iterator[ProgressEvent], ids: Sequence[str]) -> 
             for event in events:
                 watcher.update(event)
     except KeyboardInterrupt:
-        click.echo(f"The backfill continues. To cancel it: taxi backfill cancel {' '.join(ids)}", err=True)
+        click.echo(f"The backfill continues. To cancel it: {program()} backfill cancel {' '.join(ids)}", err=True)
         raise
-    print_end(board, [f"taxi backfill resume {' '.join(ids)}"])
+    print_end(board, [f"{program()} backfill resume {' '.join(ids)}"])
 
 
 def _cancel(ids: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def print_plan(plan: Plan) -> None:
         console.print("Nothing to run.")
     if plan.left_out:
         console.print("Left out:")
-        for why, these in _by_reason(plan.left_out):
+        for why, these in by_reason(plan.left_out):
             for color, months in months_by_color(these).items():
                 console.print(f"  {color} {format_months(months)}: {why}", soft_wrap=True, markup=False)
 
@@ -117,7 +117,8 @@ def _cell(line: Line | None) -> "Text":
     return Text(text, STYLES[line.state])
 
 
-def _by_reason(left_out: Mapping[TripMonth, str]) -> list[tuple[str, Sequence[TripMonth]]]:
+def by_reason(left_out: Mapping[TripMonth, str]) -> list[tuple[str, Sequence[TripMonth]]]:
+    """Group skipped months by the reason, in their order."""
     by_reason: dict[str, list[TripMonth]] = {}
     for month, why in left_out.items():
         by_reason.setdefault(why, []).append(month)

@@ -94,6 +94,11 @@ class Board:
         return [line for line in self.lines.values() if line.state is State.failed]
 
     @property
+    def unfinished(self) -> list[Line]:
+        """The months that are neither loaded nor known to be unpublished."""
+        return [line for line in self.lines.values() if line.state not in (State.done, State.not_published)]
+
+    @property
     def loaded(self) -> list[Line]:
         """The months that were loaded."""
         return [line for line in self.lines.values() if line.state is State.done]

@@ -1,13 +1,13 @@
 """`taxi demo`: generate sample months and load them."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import click
 
 from taxi_assets.cli.materialize import run_and_show
+from taxi_assets.cli.options import program
 from taxi_assets.cli.sample import publish_sample
 from taxi_assets.settings import Settings, setting_names
 from taxi_assets.tlc.trips import TripMonth
@@ -88,12 +88,12 @@ def _print_places(settings: Settings) -> None:
 
 
 def _print_next_steps() -> None:
-    program = "taxi" if shutil.which("taxi") else os.path.relpath(sys.argv[0])
+    taxi = program()
     click.echo(f"""\
 The trips are generated, not real. Next steps:
-  {program} dev                 start the UI, http://127.0.0.1:3000
-  {program} status              show what is loaded
-  {program} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"
-  {program} query --postgres "SELECT count(*) FROM green_taxi_trips"
-  {program} materialize --color green --months 2020-04   load a real month from the mirror
-  {program} stop                stop the Postgres server, which keeps running""")
+  {taxi} dev                 start the UI, http://127.0.0.1:3000
+  {taxi} status              show what is loaded
+  {taxi} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"
+  {taxi} query --postgres "SELECT count(*) FROM green_taxi_trips"
+  {taxi} materialize --color green --months 2020-04   load a real month from the mirror
+  {taxi} stop                stop the Postgres server, which keeps running""")

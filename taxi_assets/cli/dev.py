@@ -8,6 +8,7 @@ import click
 
 from taxi_assets.errors import AlreadyRunning
 from taxi_assets.settings import Settings
+from taxi_assets.stores.ports import ALL_INTERFACES
 
 
 @click.command()
@@ -22,6 +23,8 @@ def dev(host: str, port: int) -> None:
 
     Ctrl-C stops both. Only one `taxi dev` can run for a TAXI_HOME at a time. If you choose another host or port, also
     set TAXI_UI_URL, because the links that other commands print start with it.
+
+    The UI has no login. It refuses requests of other websites in your browser: see docs/security.md.
 
     \b
     Examples:
@@ -49,7 +52,8 @@ def dev(host: str, port: int) -> None:
     if "ui_url" not in settings.model_fields_set:
         environment["TAXI_UI_URL"] = address
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
-    arguments = ["-m", "dagster", "dev", "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
+    dagster_dev = ["-m", "taxi_assets.webserver.dev", "dev"]
+    arguments = [*dagster_dev, "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
     # In another folder, Dagster warns about a dagster.yaml that it does not use.
     os.chdir(folder)
     os.execve(sys.executable, [sys.executable, *quiet, *arguments], environment)  # noqa: S606  # it replaces this process
@@ -57,8 +61,5 @@ def dev(host: str, port: int) -> None:
 
 def _address(host: str, port: int) -> str:
     """Return the URL of a UI that listens on this address."""
-    name = socket.gethostname() if host in _ALL_INTERFACES else host
+    name = socket.gethostname() if host in ALL_INTERFACES else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-_ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104  # what users may choose

@@ -9,7 +9,15 @@ from contextlib import closing
 import click
 
 from taxi_assets.cli.board import Board, watch
-from taxi_assets.cli.options import colors_option, each_month, fresh_option, months_option, select_option
+from taxi_assets.cli.options import (
+    colors_option,
+    each_month,
+    fresh_option,
+    months_option,
+    overwrite_option,
+    program,
+    select_option,
+)
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth, format_by_color, format_months, months_by_color
 
@@ -27,10 +35,19 @@ from taxi_assets.tlc.trips import TripMonth, format_by_color, format_months, mon
     help="Months to load at once.",
 )
 @fresh_option
+@overwrite_option
 @click.option("--strict", is_flag=True, help="Exit with 1 if a month is not published.")
 @click.option("--alert", is_flag=True, hidden=True)
 def materialize(  # noqa: PLR0913  # one an option
-    colors: tuple[str, ...], months: str, select: str, workers: int, *, fresh: bool, strict: bool, alert: bool
+    colors: tuple[str, ...],
+    months: str,
+    select: str,
+    workers: int,
+    *,
+    fresh: bool,
+    overwrite: bool,
+    strict: bool,
+    alert: bool,
 ) -> None:
     """Load months now, in this process.
 
@@ -59,16 +76,23 @@ def materialize(  # noqa: PLR0913  # one an option
         )
     settings = Settings.load()
     listed = each_month(colors, months, settings)
-    board = run_and_show(settings, listed, select, workers, fresh=fresh)
+    board = run_and_show(settings, listed, select, workers, fresh=fresh, overwrite=overwrite)
     if board.failed or (strict and len(board.loaded) < len(listed)):
         sys.exit(1)
 
 
-def run_and_show(
-    settings: Settings, months: list[TripMonth], select: str = "", workers: int = 1, *, fresh: bool = False
+def run_and_show(  # noqa: PLR0913  # as the command
+    settings: Settings,
+    months: list[TripMonth],
+    select: str = "",
+    workers: int = 1,
+    *,
+    fresh: bool = False,
+    overwrite: bool = False,
 ) -> Board:
     """Load the published months among `months`, display their progress, and return the board."""
     _warm_up()
+    from taxi_assets.cli.backfill_view import by_reason
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.instance.opening import require_runs_here
     from taxi_assets.instance.processes import fail_dead_runs
@@ -83,10 +107,10 @@ def run_and_show(
         require_runs_here(instance)
         fail_dead_runs(instance)
     plan = plan_months(settings, months, assets)
-    if plan.left_out:
-        click.echo(f"not published: {format_by_color(plan.left_out)}")
+    for reason, left_out in by_reason(plan.left_out):
+        click.echo(f"{reason}: {format_by_color(left_out)}")
     months = list(plan.wanted)
-    board, spec = Board(months, assets), RunSpec(assets, fresh)
+    board, spec = Board(months, assets), RunSpec(assets, fresh, overwrite)
     if not months:
         return board
     try:
@@ -95,15 +119,17 @@ def run_and_show(
                 watcher.update(event)
     finally:
         board.stop()
-        print_end(board, list(_again(board, select)))
+        print_end(board, list(commands(board, select, fresh=fresh, overwrite=overwrite)))
     return board
 
 
-def _again(board: Board, select: str) -> Iterator[str]:
-    """The commands that rerun the failed months, one for each color."""
-    for color, months in months_by_color(line.month for line in board.failed).items():
-        words = ["taxi", "materialize", "--color", color, "--months", format_months(months)]
-        yield shlex.join([*words, *(["--select", select] if select else [])])
+def commands(board: Board, select: str = "", *, fresh: bool = False, overwrite: bool = False) -> Iterator[str]:
+    """The commands that load the months that are not loaded, one for each color."""
+    options = [*(["--select", select] if select else []), *(["--fresh"] if fresh else [])]
+    options += ["--overwrite"] if overwrite else []
+    for color, months in months_by_color(line.month for line in board.unfinished).items():
+        command = [program(), "materialize", "--color", color, "--months", format_months(months)]
+        yield shlex.join([*command, *options])
 
 
 def print_end(board: Board, again: Sequence[str]) -> None:

@@ -1,5 +1,8 @@
 """Options that several commands share, and the parsing of their values."""
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,13 +45,29 @@ colors_option, optional_colors_option = _colors_option(required=True), _colors_o
 
 select_option = click.option(
     "--select",
-    default="",
+    multiple=True,
+    callback=lambda _context, _option, values: ",".join(values),
     metavar="ASSETS",
     help="Assets to run, separated by commas. A + adds all upstream or downstream assets: lake_trips+.  [default: all]",
 )
 
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace objects in the lake that another program wrote."
+)
+
+
 fresh_option = click.option("--fresh", is_flag=True, help="Download raw files even if the source has not changed.")
+
+
+def program() -> str:
+    """The name or path of the `taxi` command, to print commands that can be pasted."""
+    called = sys.argv[0]
+    if called.endswith("taxi_assets/cli/__main__.py"):
+        return "python -m taxi_assets.cli"
+    if not called.endswith("/taxi") or shutil.which("taxi"):
+        return "taxi"
+    return os.path.relpath(called)
 
 
 def each_month(colors: tuple[str, ...], months: str, settings: "Settings | None" = None) -> list[TripMonth]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from taxi_assets.cli.options import program
 from taxi_assets.cli.tables import open_console, plain_table, print_tally
 from taxi_assets.instance.partition_status import MonthStatus, PartitionStatus
 from taxi_assets.tlc.trips import COLORS, format_months
@@ -133,7 +134,7 @@ def _print_commands(console: "Console", months: Sequence[MonthStatus], command: 
     for (status, color), these in groupby(sorted(months_to_load, key=_urgency), key=_urgency):
         months_again = format_months(history.month.month for history in these)
         console.print(
-            f"  taxi {command} --color {color} --months {months_again}   [dim]{status}[/]",
+            f"  {program()} {command} --color {color} --months {months_again}   [dim]{status}[/]",
             soft_wrap=True,
         )
 

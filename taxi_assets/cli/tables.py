@@ -2,11 +2,13 @@
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taxi_assets.cli.board import Board, Line, State
+from taxi_assets.errors import printable
 from taxi_assets.stores.query_result import QueryResult
 
 if TYPE_CHECKING:
@@ -21,24 +23,35 @@ def print_result(result: QueryResult) -> None:
     table = plain_table()
     for number, name in enumerate(result.columns):
         numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in result.rows)
-        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
     for row in result.rows:
         # Wrap values in Text, because rich interprets plain strings as markup.
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
     open_console().print(table)
 
 
 def print_csv(result: QueryResult) -> None:
-    """Print a query result as CSV with a header."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    """Print a query result as CSV with a header, with all characters of the values."""
+    writer = csv.writer(_Lines(), lineterminator="\r\n")
     writer.writerow(result.columns)
     writer.writerows(result.rows)
 
 
+class _Lines:
+    """Standard output for a CSV writer, which quotes a carriage return in a value only if its lines end with one."""
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(line.removesuffix("\r\n") + "\n")
+
+
 def print_json(result: QueryResult) -> None:
-    """Print a query result as a JSON list of objects. Values without a JSON type become strings."""
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    """Print a query result as a JSON list of objects. Values without a JSON type, such as NaN, become strings."""
+    rows = [dict(zip(result.columns, map(_json_value, row), strict=True)) for row in result.rows]
     print(json.dumps(rows, default=str, indent=1))
+
+
+def _json_value(value: object) -> object:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _FAILURES_SHOWN = 10
@@ -66,8 +79,8 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
     if (more := len(board.failed) - _FAILURES_SHOWN) > 0:
         console.print(f"and {more} more failed. See all errors with: taxi status --json")
     print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
-    if board.failed:
-        console.print("To load the failed months again:")
+    if again and board.unfinished:
+        console.print("To load the months that are not loaded:")
         for command in again:
             console.print(f"  {command}", soft_wrap=True, markup=False)
 

@@ -7,11 +7,12 @@ Not here: the work itself (`tlc`, `stores`), publishing (`io_managers`), and the
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -22,8 +23,15 @@ from taxi_assets.defs.metadata import column_schema, counts_table, preview, tabl
 from taxi_assets.defs.newest import report_loaded
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults
 from taxi_assets.defs.retries import failure, retry_tags, retry_transient
-from taxi_assets.defs.source_trips import observe_fetched, observe_not_published
-from taxi_assets.errors import NotPublished, ReplacedByAnotherRun, StoreMismatch, TaxiAssetsError
+from taxi_assets.defs.source_trips import loaded_months, observe_fetched, observe_not_published
+from taxi_assets.errors import (
+    DamagedFile,
+    MissingUpstream,
+    NotPublished,
+    ReplacedByAnotherRun,
+    StoreMismatch,
+    TaxiAssetsError,
+)
 from taxi_assets.graph import ASSETS, SOURCE_TRIPS, TripAsset
 from taxi_assets.instance._dagster import RawMetadataValue
 from taxi_assets.instance.downloads import fetch_metadata, reusable_fetch
@@ -33,12 +41,12 @@ from taxi_assets.partitions import month_of, month_partitions
 from taxi_assets.settings import Settings
 from taxi_assets.stores.files.home import Home, StagedClean
 from taxi_assets.stores.files.staging import StagedFile
-from taxi_assets.stores.lake import Lake, LakeObject
+from taxi_assets.stores.lake import Lake, LakeObject, damage_reported
 from taxi_assets.stores.profile import profile_month
 from taxi_assets.stores.source.months import Source
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc import parquet
-from taxi_assets.tlc.clean import clean_month, inspect_raw
+from taxi_assets.tlc.clean import CleanLimits, clean_month, inspect_raw
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, compare_with_neighbors, judge, rules_of
 from taxi_assets.tlc.rules import (
     MissingPassengers,
@@ -51,6 +59,9 @@ from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, next_month
 from taxi_assets.tlc.verify import verify_count, verify_file
 from taxi_assets.tlc.versions import CODE_VERSIONS, lake_version, postgres_version, version_of_clean, warehouse_version
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Value = TypeVar("Value")
 
@@ -68,19 +79,23 @@ class RawConfig(dg.Config):
 
 
 class CleanConfig(dg.Config):
-    """The share of rows that this run may reject."""
+    """The shares of rows that this run may reject, and that may start outside the month."""
 
     reject_limit: float | None = Field(
         None, description="The share of rows that may be rejected. Default: TAXI_REJECT_LIMIT"
     )
+    outside_month_limit: float | None = Field(
+        None, description="The share of trips that may start outside the month. Default: TAXI_OUTSIDE_MONTH_LIMIT"
+    )
 
 
 class LakeConfig(dg.Config):
-    """How this run handles a missing `passenger_count`."""
+    """How this run handles a missing `passenger_count`, and an object that another program wrote."""
 
     missing_passengers: MissingPassengers | None = Field(
         None, description="`zero` or `keep`. Default: TAXI_MISSING_PASSENGERS"
     )
+    overwrite: bool = Field(default=False, description="Replace an object that another program wrote")
 
 
 class PostgresConfig(dg.Config):
@@ -109,6 +124,7 @@ def raw_trips(
                 staged.discard()
             rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
     except NotPublished as error:
+        source.probe(loaded_months(context.instance, month.color))
         observe_not_published(context, month, error)
         return
     observe_fetched(context, month, fetched.fingerprint)
@@ -133,9 +149,12 @@ def clean_trips(
     The columns have the TLC's names and order, followed by `file_month`. Times are New York wall-clock times.
     """
     started, (month, layout) = perf_counter(), _month(context)
-    limit = _or_default(config.reject_limit, defaults.reject_limit)
+    limits = CleanLimits(
+        _or_default(config.reject_limit, defaults.reject_limit),
+        _or_default(config.outside_month_limit, defaults.outside_month_limit),
+    )
     with home.stage_clean(month) as clean, home.stage_rejected(month) as rejected:
-        report = clean_month(month, raw_trips, clean.path, rejected.path, limit)
+        report = clean_month(month, raw_trips, clean.path, rejected.path, limits)
         verify_file(month, clean.path, layout, report.rows)
         if report.rejected:
             verify_count(month, "rejected rows", parquet.count_rows(rejected.path), report.rejected_rows)
@@ -143,10 +162,12 @@ def clean_trips(
             rejected.discard()
     counts = {"raw_rows": report.raw_rows, "rejected_rows": report.rejected_rows}
     yield dg.MaterializeResult(
-        value=StagedClean(clean, rejected if report.rejected else None),
+        value=StagedClean(clean, rejected if report.rejected else None, report.version),
         data_version=dg.DataVersion(report.version),
         check_results=[
-            verified(clean_rows=report.rows, **counts, rejected_share=report.rejected_share, reject_limit=limit)
+            verified(
+                clean_rows=report.rows, **counts, rejected_share=report.rejected_share, reject_limit=limits.rejected
+            )
         ],
         metadata={
             **work_metadata(report.rows, perf_counter() - started),
@@ -155,7 +176,8 @@ def clean_trips(
             "rejected_share": report.rejected_share,
             "rejected_by_reason": counts_table("reason", report.rejected),
             "nulls_by_column": counts_table("column", report.nulls),
-            "pickups_outside_month": report.stray,
+            "pickups_outside_month": report.outside_rows,
+            "rows_decoded_as_windows_1252": report.recoded_rows,
             "missing_passengers": report.nulls[layout.passengers or ""],
             "zero_passengers": report.zero_passengers,
             "bytes_in": raw_trips.stat().st_size,
@@ -178,10 +200,13 @@ def lake_trips(
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule = _or_default(config.missing_passengers, defaults.missing_passengers)
-    footer = parquet.read_footer(clean_trips)
+    if not config.overwrite:
+        _require_replaceable(lake, month)
+    with damage_reported(month, str(clean_trips), "clean_trips"):
+        footer = parquet.read_footer(clean_trips)
     version = lake_version(version_of_clean(footer), layout, rule)
     with lake.stage(month) as staged:
-        tables = (fill_missing_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+        tables = (fill_missing_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
         rows = parquet.write_row_groups(staged.path, layout, tables, footer.source, version)
         verify_file(month, staged.path, layout, footer.rows)
         before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
@@ -240,9 +265,10 @@ def postgres_trips(
     """
     started, (month, layout) = perf_counter(), _month(context)
     rule, store = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
-    before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
+    with damage_reported(month, str(clean_trips), "clean_trips"):
+        before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
     expected = before - (zero if rule is ZeroPassengers.drop else 0)
-    tables = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+    tables = (drop_zero_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
     rows = store.replace_month(month, tables, expected)
     version = postgres_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
     yield dg.MaterializeResult(
@@ -360,6 +386,18 @@ def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.As
     beside = [TripMonth(month.color, name) for name in (*months_before(month.month, 1), next_month(month.month))]
     rows = {other.month: count for other in beside if (count := home.count_clean(other)) is not None}
     yield judged(ROWS_LIKE_NEIGHBORS.name, compare_with_neighbors(profile.rows, rows))
+
+
+def _read_clean(month: TripMonth, clean: Path) -> "Iterator[pa.Table]":
+    """Yield the row groups of a clean file. Raises DamagedFile."""
+    with damage_reported(month, str(clean), "clean_trips"):
+        yield from parquet.read_row_groups(clean)
+
+
+def _require_replaceable(lake: Lake, month: TripMonth) -> None:
+    """Raise ForeignObject if another program wrote the object that the month would replace."""
+    with suppress(MissingUpstream, DamagedFile):
+        lake.find(month)
 
 
 def _require_unchanged(loaded: LakeObject) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from taxi_assets.errors import CountMismatch, SchemaMismatch, StoreMismatch, TaxiAssetsError, TooManyRejects
+from taxi_assets.errors import CountMismatch, SchemaMismatch, StoreMismatch, TaxiAssetsError, TooManyRejects, WrongMonth
 from taxi_assets.graph import ASSETS, VERIFIED
 from taxi_assets.instance._dagster import RawMetadataValue, disable_dagster_warnings
 from taxi_assets.keys import asset_key
@@ -21,7 +21,7 @@ from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
-NOT_VERIFIED = (CountMismatch, SchemaMismatch, TooManyRejects)
+NOT_VERIFIED = (CountMismatch, SchemaMismatch, TooManyRejects, WrongMonth)
 """The errors that prevent a month from being published because it failed verification."""
 
 _RECONCILED: Mapping[str, str] = MappingProxyType(
@@ -38,7 +38,8 @@ _FIGURES = ": row count, sum of total_amount, first and last pickup, and missing
 _VERIFIED: Mapping[str, str] = MappingProxyType(
     {
         "clean_trips": "Before the file is published: raw rows = clean rows + rejected rows, the share of rejected "
-        "rows is at most TAXI_REJECT_LIMIT, and the columns are those declared for the color.",
+        "rows is at most TAXI_REJECT_LIMIT, the share of pickups outside the month is at most "
+        "TAXI_OUTSIDE_MONTH_LIMIT, and the columns are those declared for the color.",
         "lake_trips": "Before the object is published: it has all rows of the clean file, the columns declared for the "
         "color, and no missing passenger_count if the rule replaces it.",
         "warehouse_trips": "The month in the table has as many rows as the object. DuckDB counts them before it "

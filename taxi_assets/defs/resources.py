@@ -35,6 +35,7 @@ class RuleDefaults(dg.ConfigurableResource[None]):
     """The default limits and rules, which the config of a run can override."""
 
     reject_limit: float = Field(description="TAXI_REJECT_LIMIT")
+    outside_month_limit: float = Field(description="TAXI_OUTSIDE_MONTH_LIMIT")
     missing_passengers: MissingPassengers = Field(description="TAXI_MISSING_PASSENGERS")
     zero_passengers: ZeroPassengers = Field(description="TAXI_ZERO_PASSENGERS")
 
@@ -91,6 +92,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "notifications": _fixed(NotificationsResource(settings), "The channels in TAXI_ALERT_URLS"),
         "defaults": RuleDefaults(
             reject_limit=settings.reject_limit,
+            outside_month_limit=settings.outside_month_limit,
             missing_passengers=settings.missing_passengers,
             zero_passengers=settings.zero_passengers,
         ),

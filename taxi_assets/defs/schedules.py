@@ -14,7 +14,7 @@ from operator import attrgetter
 import dagster as dg
 
 from taxi_assets.defs.newest import judge_newest
-from taxi_assets.defs.source_trips import read_source
+from taxi_assets.defs.source_trips import loaded_months, read_source
 from taxi_assets.errors import InvalidSchedule
 from taxi_assets.graph import job_name
 from taxi_assets.instance.downloads import last_fetch
@@ -73,6 +73,8 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
         histories = read_history(context.instance, settings)
         statuses = {history.month: history.status for history in histories}
         findings = [_judge(context.instance, source, month, statuses) for month in months]
+        if findings and not any(finding.published or finding.month in statuses for finding in findings):
+            source.probe(loaded_months(context.instance, color))
         summary = _summary(findings)
         context.log.info("%s: %s", color, summary)
         published = [finding.month for finding in findings if finding.published]

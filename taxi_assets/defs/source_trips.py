@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from taxi_assets.defs.retries import retry_tags, retry_transient
-from taxi_assets.errors import BadFile, NotPublished
+from taxi_assets.errors import BadFile, NotPublished, SourceRejected
 from taxi_assets.graph import SOURCE_TRIPS
 from taxi_assets.instance._dagster import (
     DATA_VERSION_TAG,
     create_external_asset_from_source_asset,
     disable_dagster_warnings,
 )
+from taxi_assets.instance.partition_status import read_month
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
 from taxi_assets.keys import asset_key, run_colors
@@ -46,6 +47,8 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
                     context.log_event(_published(month))
                 else:
                     context.log.info("%s: %s", month, published)
+            if not versions:
+                source.probe(loaded_months(context.instance, color))
         context.log.info("%d of %d months are published", len(versions), len(months))
         with disable_dagster_warnings():
             return dg.DataVersionsByPartition(versions)
@@ -65,6 +68,12 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
         return create_external_asset_from_source_asset(observable)
 
 
+def loaded_months(instance: dg.DagsterInstance, color: str) -> list[TripMonth]:
+    """Return the months of a color that were ever fetched from a source."""
+    keys = instance.get_materialized_partitions(asset_key(color, "raw_trips"))
+    return [month for key in keys if (month := read_month(color, key))]
+
+
 def read_source(source: Source, month: TripMonth) -> SourceVersion | str:
     """Return the version of a month that the source has, or a text that says why there is nothing to load.
 
@@ -74,6 +83,8 @@ def read_source(source: Source, month: TripMonth) -> SourceVersion | str:
         return source.current_version(month) or "not published"
     except BadFile as error:
         return f"not published: the source has something else at this address ({error})"
+    except SourceRejected as error:
+        return f"rejected by the source: {error}"
 
 
 def observe_fetched(context: dg.AssetExecutionContext, month: TripMonth, fingerprint: str) -> None:

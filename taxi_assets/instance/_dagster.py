@@ -3,6 +3,8 @@
 The Dagster version is pinned. Before an upgrade, run the tests of these names to see what changed.
 """
 
+from types import ModuleType
+
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -79,6 +81,7 @@ __all__ = [
     "auto_reexecution_should_retry_run",
     "create_execution_plan",
     "create_external_asset_from_source_asset",
+    "dagster_dev",
     "disable_dagster_warnings",
     "execute_run",
     "get_input_data_version_tag",
@@ -86,3 +89,10 @@ __all__ = [
     "make_new_backfill_id",
     "partition_set_snap_name_for_job_name",
 ]
+
+
+def dagster_dev() -> ModuleType:
+    """Return the module of `dagster dev`. It is imported here because only that command needs it: it imports gRPC."""
+    from dagster._cli import dev
+
+    return dev

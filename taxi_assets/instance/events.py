@@ -3,7 +3,8 @@
 Not here: what the events mean (`partition_status`, `failures`).
 """
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import dagster as dg
 
@@ -12,7 +13,29 @@ from taxi_assets.instance._dagster import SqlEventLogStorage, SqlEventLogStorage
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
+Value = TypeVar("Value")
+
 EVENTS = SqlEventLogStorageTable
+
+_BATCH = 500
+"""Number of values in a condition of a query. SQLite limits the parameters of a statement."""
+
+
+def batched(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """Split values into batches for the condition of a query."""
+    return (values[at : at + _BATCH] for at in range(0, len(values), _BATCH))
+
+
+def run_ids_of(instance: dg.DagsterInstance, events: Iterable[int]) -> dict[int, str]:
+    """Return the run ID of each event with one of these storage IDs."""
+    from sqlalchemy import select
+
+    with cast("SqlEventLogStorage", instance.event_log_storage).index_connection() as connection:
+        return {
+            number: run_id
+            for ids in batched(sorted(set(events)))
+            for number, run_id in connection.execute(select(EVENTS.c.id, EVENTS.c.run_id).where(EVENTS.c.id.in_(ids)))
+        }
 
 
 def stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:

@@ -54,10 +54,11 @@ _CRASH = re.compile(
 )
 """The code server's message about such a process, in a separate event."""
 
-_CONTAINER = re.compile(r'Container state: .*"ExitCode": (\d+)')
+_CONTAINER = re.compile(r'Container state: .*?"ExitCode": (\d+)')
 """The part of a deployment daemon's message about a stopped container that contains the exit code.
 
-The message contains everything that the Docker engine knows about the container.
+The message contains everything that the Docker engine knows about the container. The exit codes of its health checks
+come later.
 """
 
 

@@ -13,11 +13,12 @@ import dagster as dg
 import sqlalchemy as sa
 import yaml
 
-from taxi_assets.errors import HistoryError, HistoryServerError, InvalidInstanceConfig, RunsElsewhere
+from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError, InvalidInstanceConfig, RunsElsewhere
 from taxi_assets.instance._dagster import SqlRunStorage
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile
+from taxi_assets.stores.postgres.store import without_secrets
 from taxi_assets.tlc.trips import COLORS
 
 _HEADER = "# Written by taxi, and replaced when taxi changes. To edit this file, delete this line."
@@ -85,13 +86,13 @@ def _read_instance(folder: Path) -> dg.DagsterInstance:
 
 
 def history_place(instance: dg.DagsterInstance, home: Path) -> str:
-    """Return where the history of runs is stored: a folder, or the URL of a database server without its password."""
+    """Return where the history of runs is stored: a folder, or the URL of a database server without passwords."""
     storage = instance.run_storage
     if isinstance(storage, SqlRunStorage):
         with storage.connect() as connection:
             url = connection.engine.url
-            if url.host:
-                return url.render_as_string()
+            if url.get_backend_name() == "postgresql":
+                return without_secrets(url).render_as_string()
     return str(dagster_home(home))
 
 
@@ -130,6 +131,12 @@ def _postgres_exception() -> type[Exception]:
     return DagsterPostgresException
 
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_PRIMARY_CODE = 0xFF
+"""The bits of an SQLite error code that a more specific code, such as SQLITE_CORRUPT_INDEX, has in common with it."""
+
+
 def _unusable(folder: Path, error: Exception) -> HistoryError:
     """Return the error for a history of runs that cannot be used."""
     from psycopg2 import Error as PostgresError
@@ -142,6 +149,8 @@ def _unusable(folder: Path, error: Exception) -> HistoryError:
             f"The history of runs in Postgres is not available: {str(reason).partition(chr(10))[0]}",
             config=str(folder / "dagster.yaml"),
         )
-    return HistoryError(
+    code = getattr(reason, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    kind = DamagedHistory if code in _DAMAGED else HistoryError
+    return kind(
         f"The history of runs in {folder} cannot be used: {reason}; {describe_free_space(folder)}.", path=str(folder)
     )

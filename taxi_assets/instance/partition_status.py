@@ -23,7 +23,7 @@ from taxi_assets.instance._dagster import (
     PartitionBackfill,
     get_input_event_pointer_tag,
 )
-from taxi_assets.instance.events import EVENTS, stored_events
+from taxi_assets.instance.events import EVENTS, batched, run_ids_of, stored_events
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.keys import asset_key, is_trip_asset, run_colors
 from taxi_assets.partitions import month_partitions
@@ -112,8 +112,7 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
 
     Excludes months that were wiped from all assets and not run since, and months that turned out not to be published.
     """
-    every_run = instance.get_runs()
-    runs, requested = newest_runs(every_run), _requested_by_backfills(instance, every_run)
+    runs, requested = _read_newest_runs(instance), _requested_by_backfills(instance)
     wipes = _newest_wipes(instance)
     found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *requested)}
     for color in COLORS:
@@ -296,10 +295,35 @@ def _as_queued(history: MonthStatus) -> MonthStatus:
     return replace(history, status=PartitionStatus.queued, failed_at="", error="")
 
 
-def _requested_by_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[TripMonth]:
+def _read_newest_runs(instance: dg.DagsterInstance) -> dict[TripMonth, dg.DagsterRun]:
+    """Return each month's newest run that materializes assets of this project.
+
+    When a run is created, Dagster records an event for each partition that it plans to materialize. The newest of these
+    events are found by an index, so that this takes no longer with many old runs.
+    """
+    planned: dict[TripMonth, int] = {}
+    for color in COLORS:
+        for name in TRIP_ASSETS:
+            newest = instance.get_latest_storage_id_by_partition(
+                asset_key(color, name), dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+            )
+            for partition, event in newest.items():
+                if month := read_month(color, partition):
+                    planned[month] = max(event, planned.get(month, 0))
+    run_ids = run_ids_of(instance, planned.values())
+    runs = {run.run_id: run for ids in batched(sorted(set(run_ids.values()))) for run in _runs(instance, ids)}
+    return {month: runs[run_ids[event]] for month, event in planned.items() if run_ids.get(event) in runs}
+
+
+def _runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))
+
+
+def _requested_by_backfills(instance: dg.DagsterInstance) -> set[TripMonth]:
     """Return the months requested by a backfill that has not created their runs yet."""
     requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
-    ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)} if requested else set()
+    runs = instance.get_runs(runs_of_backfills([backfill.backfill_id for backfill in requested])) if requested else ()
+    ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)}
     return {
         month
         for backfill in requested

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from taxi_assets.connections import has_postgres_data, open_home, open_lake, open_postgres, open_warehouse
-from taxi_assets.errors import DamagedFile, MissingUpstream, TaxiAssetsError
+from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream, TaxiAssetsError
 from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, UPSTREAM
 from taxi_assets.instance._dagster import (
     CODE_VERSION_TAG,
@@ -41,9 +41,11 @@ from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_by_color
 from taxi_assets.tlc.versions import (
     CODE_VERSIONS,
+    FIRST_CODE_VERSION,
     clean_version,
     lake_version,
     postgres_version,
+    version_of_clean,
     warehouse_version,
 )
 
@@ -173,10 +175,10 @@ class _Stores:
             return None
 
     def lake(self, month: TripMonth) -> LakeObject | None:
-        """The lake object of a month, or None if it does not exist. Raises StoreError."""
+        """The lake object of a month; None if it does not exist, or if another program wrote it. Raises StoreError."""
         try:
             return self._lake.find(month) if "lake_trips" in self.assets else None
-        except MissingUpstream:
+        except (MissingUpstream, ForeignObject):
             return None
 
     def table(self, asset: str, month: TripMonth) -> int:
@@ -378,12 +380,18 @@ class _Found:
                 metadata={**(record.metadata if record else {}), _ROWS: self.rows[asset], _ADOPTED: True},
                 tags={
                     DATA_VERSION_TAG: version,
-                    CODE_VERSION_TAG: (record and record.code) or CODE_VERSIONS[asset],
+                    CODE_VERSION_TAG: (record and record.code) or self._code_version(asset),
                     get_input_data_version_tag(upstream): _ADOPTED,
                     get_input_event_pointer_tag(upstream): pointer,
                 },
             )
         )
+
+    def _code_version(self, asset: str) -> str:
+        """The code version of stored data that no release recorded."""
+        footer = self._footer if asset == "clean_trips" else None
+        old = footer and version_of_clean(footer) == clean_version(footer.source, FIRST_CODE_VERSION)
+        return FIRST_CODE_VERSION if old else CODE_VERSIONS[asset]
 
     def _read_known(self, asset: str) -> str:
         """Read the data version of an asset from Dagster, and remember whether a run materialized it."""
@@ -401,7 +409,8 @@ class _Found:
         if made_from is None:
             return True
         if made_from and asset == "clean_trips" and self._footer:
-            return self._footer.source == made_from and self._footer.version in ("", clean_version(made_from))
+            versions = ("", clean_version(made_from), clean_version(made_from, FIRST_CODE_VERSION))
+            return self._footer.source == made_from and self._footer.version in versions
         if made_from and asset == "lake_trips" and self._lake and self._lake.version:
             return self._lake.version in {lake_version(made_from, self._layout, rule) for rule in MissingPassengers}
         return self._is_newer(asset) and self._has_rows_of_input(asset)
@@ -427,8 +436,7 @@ class _Found:
             case "raw_trips":
                 return (record and record.value("sha256")) or (fingerprint(self._raw) if self._raw else _UNKNOWN)
             case "clean_trips":
-                source = self._footer.source if self._footer else made_from
-                return (self._footer and self._footer.version) or clean_version(source)
+                return version_of_clean(self._footer) if self._footer else clean_version(made_from)
             case "lake_trips":
                 missing = MissingPassengers(rule or self._settings.missing_passengers)
                 return (self._lake and self._lake.version) or lake_version(made_from, self._layout, missing)

@@ -93,7 +93,8 @@ def _unloaded(instance: dg.DagsterInstance, backfill_id: str) -> tuple[list[Trip
     loaded = {month for run in runs if _has_loaded(run) for month in months_of(run)}
     chosen = {key.path[-1] for key in backfill.asset_selection or ()}
     assets = tuple(name for name in TRIP_ASSETS if not chosen or name in chosen)
-    return [month for month in months if month not in loaded], RunSpec(assets, fresh=bool(backfill.run_config))
+    spec = RunSpec.read(assets, months[0].color, backfill.run_config or {})
+    return [month for month in months if month not in loaded], spec
 
 
 def _has_loaded(run: dg.DagsterRun) -> bool:

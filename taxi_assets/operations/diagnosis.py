@@ -21,13 +21,12 @@ from taxi_assets.connections import open_channels, open_lake, open_postgres, ope
 from taxi_assets.errors import NotPublished, TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, history_place, open_instance, translate_history_errors
 from taxi_assets.notifications import Message
-from taxi_assets.partitions import bounds
 from taxi_assets.settings import Settings
 from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.files.os_errors import free_bytes
+from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.postgres.embedded import psql_line
-from taxi_assets.stores.postgres.store import PostgresStore
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.stores.postgres.store import PostgresStore, target
 
 ENOUGH_BYTES = 5 * 10**9
 """Free bytes recommended for a large month: it needs about 2 GB, including two copies in Postgres during a reload."""
@@ -64,13 +63,10 @@ def examine(settings: Settings, *, alert: bool = False) -> Iterator[Finding]:
     """
     source, lake, warehouse = open_source(settings), open_lake(settings), open_warehouse(settings)
     postgres = _open_configured(settings)
-    firsts = [TripMonth(color, bounds(settings, color)[0]) for color in COLORS]
     home = settings.home
     yield Finding("versions", Verdict.ok, _versions(settings))
     yield _check_home(Home(home, source.suffix))
-    yield _check(
-        "source", lambda: f"{settings.source_url}: {source.probe(firsts)}", "set TAXI_SOURCE_URL to another source"
-    )
+    yield _check("source", lambda: f"{settings.source_url}: {source.probe()}", "set TAXI_SOURCE_URL to another source")
     yield _check("lake", lake.probe, "set TAXI_LAKE_URL to another lake")
     yield _check("warehouse", warehouse.probe, "set TAXI_WAREHOUSE_URL to another warehouse")
     yield from _check_postgres(settings, postgres)
@@ -131,7 +127,8 @@ def _check_postgres(settings: Settings, given: PostgresStore | None) -> Iterator
     if finding.verdict is Verdict.ok:
         url = opened().shown_url()
         yield Finding("psql", Verdict.ok, psql_line(url.render_as_string()))
-        yield _pgadmin_finding(url if given else url.set(host="127.0.0.1", port=settings.postgres_port), given)
+        tcp = url.difference_update_query(["host", "port"]).set(host="127.0.0.1", port=settings.postgres_port)
+        yield _pgadmin_finding(url if given else tcp, given)
 
 
 def _pgadmin_finding(url: sa.URL, given: PostgresStore | None) -> Finding:
@@ -143,21 +140,26 @@ def _pgadmin_finding(url: sa.URL, given: PostgresStore | None) -> Finding:
             "Set TAXI_POSTGRES_PORT=5433 or another free port, then run taxi stop and taxi doctor.",
         )
     password = "the password of TAXI_POSTGRES_URL" if given else "no password"
-    place = f"host {url.host or url.query.get('host') or 'localhost'}, port {url.port or 5432}"
-    return Finding("pgadmin", Verdict.ok, f"{place}, database {url.database}, user {url.username}, {password}")
+    host, port, user, database = target(url)
+    place = f"host {host or 'localhost'}, port {port or 5432}"
+    return Finding("pgadmin", Verdict.ok, f"{place}, database {database or user}, user {user}, {password}")
 
 
 def _check_history(home: Path) -> str:
-    """Verify that Dagster's databases are writable, and leave no data. Return the finding. Raises StoreError."""
+    """Verify that Dagster's databases are readable and writable, without locking them. Raises StoreError.
+
+    Returns the finding.
+    """
     with translate_history_errors(home):
         with open_instance(home) as instance:
             runs, place = instance.get_runs_count(), history_place(instance, home)
         for name in _DATABASES:
             path = dagster_home(home) / name
             if path.exists():
+                probe_folder(path.parent)  # SQLite also creates files next to a database
+                require_writable(path)
                 with closing(sqlite3.connect(path)) as database:
-                    database.execute("BEGIN IMMEDIATE")
-                    database.rollback()
+                    database.execute("SELECT count(*) FROM sqlite_master")
     return f"{place} is writable; runs: {runs:,}"
 
 

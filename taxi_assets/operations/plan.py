@@ -3,7 +3,7 @@
 Not here: running them (`runs`), and submitting them (`backfills`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from taxi_assets.connections import open_source
-from taxi_assets.errors import BadFile, NotAPartition, SourceUnreachable
+from taxi_assets.errors import BadFile, NotAPartition, SourceRejected, SourceUnreachable
 from taxi_assets.instance.partition_status import IN_PROGRESS, MonthStatus, PartitionStatus, read_history
 from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition
 from taxi_assets.settings import Settings
@@ -20,7 +20,7 @@ from taxi_assets.stores.source.download import Version
 from taxi_assets.stores.source.months import SourceVersion
 from taxi_assets.tlc.trips import TripMonth
 
-_Lookup: TypeAlias = SourceVersion | BadFile | SourceUnreachable | None
+_Lookup: TypeAlias = SourceVersion | BadFile | SourceRejected | SourceUnreachable | None
 """The published file of a month, None if it is not published, or an error if that is not known."""
 
 _CONCURRENT_LOOKUPS = 8
@@ -65,13 +65,12 @@ def plan_backfill(
             plan.left_out[month] = why
         else:
             possible.append(month)
-    for month, published in _look_up(settings, possible, assets):
+    found = dict(_look_up(settings, possible, assets))
+    _require_source(settings, found, [month for month, history in histories.items() if "raw_trips" in history.rows])
+    for month, published in found.items():
         if isinstance(published, SourceUnreachable):
             raise published
-        if isinstance(published, BadFile):
-            plan.left_out[month] = f"{NOT_PUBLISHED}: the source has something else at this address ({published})"
-        else:
-            _add(plan, month, published)
+        _add(plan, month, published)
     return plan
 
 
@@ -94,6 +93,7 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
     unreachable = [error for error in found.values() if isinstance(error, SourceUnreachable)]
     if unreachable and len(unreachable) == len(found):
         raise unreachable[0]
+    _require_source(settings, found)
     for month, published in found.items():
         if isinstance(published, BadFile | SourceUnreachable):
             plan.wanted[month] = None
@@ -102,11 +102,22 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
     return plan
 
 
-def _add(plan: Plan, month: TripMonth, published: SourceVersion | None) -> None:
-    if published is None:
-        plan.left_out[month] = NOT_PUBLISHED
-    else:
-        plan.wanted[month] = published.bytes
+def _require_source(settings: Settings, found: Mapping[TripMonth, _Lookup], loaded: Iterable[TripMonth] = ()) -> None:
+    """Raise an error if no month was found and the source has no other month either."""
+    if found and all(published is None or isinstance(published, SourceRejected) for published in found.values()):
+        open_source(settings).probe(loaded)
+
+
+def _add(plan: Plan, month: TripMonth, published: _Lookup) -> None:
+    match published:
+        case SourceVersion():
+            plan.wanted[month] = published.bytes
+        case BadFile():
+            plan.left_out[month] = f"{NOT_PUBLISHED}: the source has something else at this address ({published})"
+        case SourceRejected():
+            plan.left_out[month] = f"rejected by the source: {published}"
+        case _:
+            plan.left_out[month] = NOT_PUBLISHED
 
 
 def _look_up(
@@ -121,7 +132,7 @@ def _look_up(
     def look_up(month: TripMonth) -> _Lookup:
         try:
             return source.current_version(month)
-        except (BadFile, SourceUnreachable) as error:
+        except (BadFile, SourceRejected, SourceUnreachable) as error:
             return error
 
     with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:

@@ -5,12 +5,12 @@ Not here: several processes (`workers`), and how a run is displayed (`cli`).
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from time import perf_counter
-from typing import cast
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import dagster as dg
@@ -47,10 +47,15 @@ ORIGIN = RemoteRepositoryOrigin(
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run for each month: the assets, and whether to download a raw file that has not changed."""
+    """What to run for each month: the assets, and how.
+
+    `fresh` downloads a raw file even if it has not changed. `overwrite` replaces objects in the lake that another
+    program wrote.
+    """
 
     assets: Sequence[str] = TRIP_ASSETS
     fresh: bool = False
+    overwrite: bool = False
 
     def selection(self, color: str) -> frozenset[dg.AssetKey] | None:
         """The assets of a color to run. None means the whole job, which avoids the cost of a selection."""
@@ -63,7 +68,23 @@ class RunSpec:
 
     def run_config(self, color: str) -> dict[str, object]:
         """The run config for a color."""
-        return {"ops": {step_key(color, "raw_trips"): {"config": {"fresh": True}}}} if self.fresh else {}
+        wanted = {"raw_trips": ("fresh", self.fresh), "lake_trips": ("overwrite", self.overwrite)}
+        ops = {
+            step_key(color, asset): {"config": {option: True}}
+            for asset, (option, is_set) in wanted.items()
+            if is_set and asset in self.assets
+        }
+        return {"ops": ops} if ops else {}
+
+    @classmethod
+    def read(cls, assets: Sequence[str], color: str, run_config: Mapping[str, Any]) -> Self:
+        """The spec for these assets with the options that a run config for a color sets."""
+        ops = run_config.get("ops", {})
+
+        def is_set(asset: str, option: str) -> bool:
+            return bool(ops.get(step_key(color, asset), {}).get("config", {}).get(option))
+
+        return cls(assets, is_set("raw_trips", "fresh"), is_set("lake_trips", "overwrite"))
 
 
 def run_month(

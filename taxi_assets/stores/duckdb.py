@@ -8,7 +8,7 @@ Not here: the content of a month.
 
 import errno
 import os
-import secrets
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.errors import (
     BadQuery,
+    DamagedWarehouse,
     DuckDBError,
     IncompatibleTable,
     InputChanged,
     InvalidWarehouseUrl,
     NothingLoaded,
+    StoreBusy,
     StoreError,
     WarehouseOpenElsewhere,
 )
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_error, translate_os_errors
-from taxi_assets.stores.files.staging import probe_folder
+from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
 from taxi_assets.stores.query_result import QueryResult
@@ -139,10 +141,12 @@ class DuckDBWarehouse:
             database.commit()
         return row_items(self._location(month), rows)
 
-    def query(self, sql: str) -> QueryResult:
-        """Run SQL on a read-only connection and return its result.
+    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:
+        """Run one SELECT statement on a read-only connection and return its result.
 
-        Raises BadQuery for invalid SQL, and NothingLoaded if the database does not exist yet.
+        It can read files in the folder of the warehouse only. `unsafe` allows other files and other statements, except
+        changes of the database. Raises BadQuery for SQL that is invalid or not allowed, and NothingLoaded if the
+        database does not exist yet.
         """
         import duckdb
 
@@ -150,30 +154,41 @@ class DuckDBWarehouse:
             raise NothingLoaded(f'The warehouse "{self.path}" does not exist yet.', path=str(self.path))
         with self._opened("run the query") as database:
             try:
+                if not unsafe:
+                    _require_query(database, sql)
+                    _confine(database, self.path.parent)
                 result = database.execute(sql)
                 rows = result.fetchall() if result else []  # DuckDB returns None for an empty statement
+                columns = [column[0] for column in database.description or []]
+                if not unsafe:
+                    _require_confined(database, self.path.parent)
+            except duckdb.PermissionException as error:
+                raise _left_folder(self.path.parent, _reason(error)) from error
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
                 raise BadQuery(f"DuckDB rejected the query: {error}", path=str(self.path)) from error
-            return QueryResult([column[0] for column in database.description or []], rows)
+            return QueryResult(columns, rows)
 
     def probe(self) -> str:
-        """Create a test table, roll it back, and return the status in one sentence. Raises StoreError.
+        """Check that the database is writable, and return the status in one sentence. Raises StoreError.
 
-        Does not create the database if it does not exist yet.
+        Does not create the database if it does not exist yet, and does not change it. Loads and queries wait for a
+        moment: the database is opened read-only. If another process holds the lock, the tables are not checked.
         """
         probe_folder(self.path.parent)
         free_space = describe_free_space(self.path.parent)
         if not self._exists():
             return f"{self.path} does not exist yet: the first load creates it; {free_space}"
-        # If a load holds the lock for longer, report it instead of waiting.
         brief = DuckDBWarehouse(self.path, min(self.wait_s, _PROBE_WAIT_S))
-        with brief._opened("create a table", read_only=False) as database:
-            database.begin()
-            database.execute(f"CREATE TABLE taxi_assets_probe_{secrets.token_hex(4)} (x INTEGER)")
-            tables = sum(_has_table(database, TripMonth(color, _ANY_MONTH)) for color in COLORS)
-            database.rollback()
-        size = self.path.stat().st_size
-        return f"{self.path} is writable; tables: {tables} of {len(COLORS)}, {size / 1e6:,.1f} MB; {free_space}"
+        try:
+            with brief._opened("read the tables") as database:
+                tables = sum(_has_table(database, TripMonth(color, _ANY_MONTH)) for color in COLORS)
+            state = f"tables: {tables} of {len(COLORS)}, {self.path.stat().st_size / 1e6:,.1f} MB"
+        except WarehouseOpenElsewhere:
+            raise
+        except StoreBusy:
+            state = "a load or query is using it"
+        require_writable(self.path)
+        return f"{self.path} is writable; {state}; {free_space}"
 
     def _location(self, month: TripMonth) -> str:
         return f"{month.table} in {self.path}"
@@ -202,7 +217,61 @@ class DuckDBWarehouse:
                 ) from error
 
 
-_PROBE_WAIT_S = 30
+def _require_query(database: "duckdb.DuckDBPyConnection", sql: str) -> None:
+    """Raise BadQuery if the SQL is not exactly one query. Other statements could write files or load extensions."""
+    from duckdb import StatementType
+
+    kinds = [statement.type for statement in database.extract_statements(sql)]
+    if kinds == [StatementType.EXPLAIN]:
+        kinds = [statement.type for statement in database.extract_statements(_EXPLAIN.sub("", sql))]
+    if kinds != [StatementType.SELECT]:
+        seen = ", ".join(kind.name for kind in kinds) or "nothing"
+        raise BadQuery(
+            f"Expected one SELECT statement, but this is {seen}. To run statements that do not change the warehouse, "
+            "add --unsafe.",
+            seen=seen,
+        )
+
+
+_SPACE = r"(?:\s|--[^\r\n]*\n|/\*(?:(?!/\*|\*/).)*\*/)*"
+"""White space and comments in SQL, except nested comments."""
+
+_EXPLAIN = re.compile(
+    rf"^{_SPACE}explain\b{_SPACE}(?:analy[sz]e\b{_SPACE})?(?:\(\s*(?:analy[sz]e|format)\b[\w\s,']*\))?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The start of an EXPLAIN statement, up to the statement that it explains."""
+
+
+def _confine(database: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Let the connection access no files outside a folder, no extensions and no network, for as long as it is open."""
+    escaped = str(folder).replace("'", "''")
+    database.execute("CALL enable_logging('FileSystem', storage = 'memory')")
+    database.execute(f"SET allowed_directories = ['{escaped}']")
+    database.execute("SET enable_external_access = false")
+    database.execute("SET lock_configuration = true")
+
+
+def _require_confined(database: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Raise BadQuery if the connection has opened a file outside a folder since `_confine`.
+
+    DuckDB applies `..` before links and the system after them, so `link/../file` can be outside.
+    """
+    opened = database.execute("SELECT DISTINCT path FROM duckdb_logs_parsed('FileSystem') WHERE op = 'OPEN'")
+    for (path,) in opened.fetchall():
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise _left_folder(folder, f'The file "{path}" is elsewhere')
+
+
+def _left_folder(folder: Path, reason: str) -> BadQuery:
+    return BadQuery(
+        f'The query may only read files in the folder of the warehouse, "{folder}". {reason}. To read other files, add '
+        "--unsafe.",
+        path=str(folder),
+    )
+
+
+_PROBE_WAIT_S = 1
 
 _ANY_MONTH = "2021-01"
 """Months of the same color share a table, so any month identifies it."""
@@ -223,9 +292,37 @@ def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
 
 def _failure(error: "duckdb.Error", path: Path, failed: str, **facts: str) -> StoreError:
     """Return the error for an OS error on the database file, or a DuckDBError whose message starts with `failed`."""
-    return _os_error(error, path) or DuckDBError(
-        f"{failed}: {_reason(error)}.", path=str(path), file=path.name, **facts
-    )
+    kind = DamagedWarehouse if _is_damaged(error, path) else DuckDBError
+    return _os_error(error, path) or kind(f"{failed}: {_reason(error)}.", path=str(path), **facts)
+
+
+def _is_damaged(error: "duckdb.Error", path: Path) -> bool:
+    """Return whether the file was verified as damaged.
+
+    Then it has no DuckDB header, it ends too early, its WAL is damaged, or it contains the block whose checksum is
+    wrong: a query can also read other files.
+    """
+    checksum, place = _bad_checksum(error) or (0, 0)
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEADER_BYTES)
+            file.seek(place)
+            stored = int.from_bytes(file.read(_CHECKSUM_BYTES), "little")
+    except OSError:
+        return False
+    paths = "|".join(re.escape(str(name)) for name in (path, path.resolve()))
+    reported = re.search(f'not read enough bytes from file "({paths})"|WAL file "({paths}).wal": Corrupt', str(error))
+    return start[-len(_MAGIC) :] != _MAGIC or bool(reported) or bool(checksum and checksum == stored)
+
+
+def _bad_checksum(error: "duckdb.Error") -> tuple[int, int] | None:
+    """Return the checksum and position of a block of a DuckDB file if DuckDB reports that its checksum is wrong."""
+    found = re.search(r"Corrupt database file: .* stored checksum (\d+) in block at location (\d+)", str(error))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+_MAGIC, _HEADER_BYTES, _CHECKSUM_BYTES = b"DUCK", 12, 8
+"""DuckDB's magic bytes, the length of a file's start that ends with them, and the length of a block's checksum."""
 
 
 def _reason(error: "duckdb.Error") -> str:
@@ -312,6 +409,8 @@ def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object
     except duckdb.Error as error:
         if not Path(lake_object.uri).exists():
             raise missing_object(month, lake_object.uri) from error
+        if _bad_checksum(error):  # the object is a Parquet file, so this is about the database
+            raise
         # The SQL is valid, so these errors are about the object. For damaged rows, DuckDB raises the base class.
         if type(error) is duckdb.Error or isinstance(error, (duckdb.ProgrammingError, duckdb.DataError)):
             raise damaged_object(month, lake_object.uri, _reason(error)) from error

@@ -4,14 +4,15 @@ Here: the interface of a lake, and the errors that all lakes raise.
 Not here: the lakes themselves (`files.folder_lake`, `google.gcs`), and how the rows of an object are produced.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from taxi_assets.errors import DamagedFile, MissingUpstream
+from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.inventory import StoredItem
+from taxi_assets.tlc.parquet import Footer
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
@@ -60,7 +61,8 @@ class Lake(Protocol):
     def find(self, month: TripMonth) -> LakeObject:
         """Return the month's object.
 
-        Raises MissingUpstream if it does not exist, and DamagedFile if it is not a Parquet file.
+        Raises MissingUpstream if it does not exist, ForeignObject if another program wrote it, and DamagedFile if it is
+        damaged.
         """
         ...
 
@@ -85,8 +87,8 @@ class Lake(Protocol):
 
 
 @contextmanager
-def damage_reported(month: TripMonth, uri: str) -> Iterator[None]:
-    """Translate pyarrow's errors for an unreadable object to DamagedFile."""
+def damage_reported(month: TripMonth, uri: str, asset: str = "lake_trips") -> Iterator[None]:
+    """Translate pyarrow's errors for an unreadable object or file to DamagedFile. `asset` creates it again."""
     import pyarrow as pa
 
     try:
@@ -96,16 +98,30 @@ def damage_reported(month: TripMonth, uri: str) -> Iterator[None]:
         # (with errno) or from Google's client (subclasses).
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise
-        raise damaged_object(month, uri, " ".join(str(error).split())) from error
+        raise damaged_object(month, uri, " ".join(str(error).split()), asset) from error
 
 
-def damaged_object(month: TripMonth, uri: str, reason: str) -> DamagedFile:
-    """Return the error for a month whose object is not a Parquet file with the columns of its color."""
+def require_own_object(month: TripMonth, uri: str, start: bytes, footer: Callable[[], Footer]) -> Footer:
+    """Return the footer of an object, given its first bytes. Raises ForeignObject if another program wrote it.
+
+    An object that ends before or after these bytes is damaged: `footer` raises the error.
+    """
+    if PARQUET.startswith(start) and (read := footer()).source:
+        return read
+    raise ForeignObject(f'This project did not write "{uri}".', **month.facts, uri=uri)
+
+
+PARQUET = b"PAR1"
+"""The first bytes of a Parquet file."""
+
+
+def damaged_object(month: TripMonth, uri: str, reason: str, asset: str = "lake_trips") -> DamagedFile:
+    """Return the error for a month whose object or file is not a Parquet file with the columns of its color."""
     return DamagedFile(
         f'"{uri}" is damaged, or is not a Parquet file of {month.color} trips: {reason.rstrip(".")}.',
         **month.facts,
         uri=uri,
-        asset="lake_trips",
+        asset=asset,
     )
 
 

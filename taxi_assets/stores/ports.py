@@ -8,6 +8,9 @@ import socket
 
 from taxi_assets.errors import AddressNotAvailable, PortInUse, PortNotPermitted
 
+ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104  # what users may choose
+"""The hosts of a server that listens on all addresses of this machine."""
+
 _PORTS_TO_TRY = 100
 
 

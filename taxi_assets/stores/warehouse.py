@@ -50,10 +50,11 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str) -> QueryResult:
-        """Run SQL and return its result.
+    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:
+        """Run one SELECT statement and return its result.
 
-        Raises BadQuery for invalid SQL, and NothingLoaded if nothing has been loaded yet.
+        `unsafe` allows what the warehouse would otherwise refuse to protect the files of this machine. Raises BadQuery
+        for SQL that is invalid or not allowed, and NothingLoaded if nothing has been loaded yet.
         """
         ...
 

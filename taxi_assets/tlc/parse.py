@@ -9,19 +9,23 @@ Not here: counting and checking the parsed values (`clean`).
 import codecs
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from taxi_assets.tlc.raw import is_blank, measure
+from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
-from taxi_assets.tlc.schema import Kind, Layout
+from taxi_assets.tlc.schema import Column, Kind, Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EXACT_INTEGERS = 2**53
 """Integers are first read as doubles, because the TLC also writes them as `1.0`. Below this limit, that is exact."""
+
+NULL_VALUES = ("", "\\N", "NULL", "N/A")
+"""The values that are missing values in every column: empty fields, and how databases and spreadsheets write them."""
 
 RETRY_LINES = 400
 """Lines to parse together in a block with invalid lines. Each invalid line costs one more parse of the others."""
@@ -48,8 +52,11 @@ class LineParser:
         # text at interpreter exit aborts the process (seen in 3 of 14 processes).
         self._read_options = arrow_csv.ReadOptions(column_names=self._names, use_threads=False)
         self._convert_options = arrow_csv.ConvertOptions(
-            column_types=self._csv_types(), null_values=[""], strings_can_be_null=True
+            column_types=self._csv_types(), null_values=list(NULL_VALUES), strings_can_be_null=True
         )
+        self.recoded_rows = 0
+        """The number of valid rows so far with text in Windows-1252, which is decoded as such."""
+
         self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
 
     def _csv_types(self) -> "dict[str, pa.DataType]":
@@ -67,7 +74,11 @@ class LineParser:
         `text` consists of whole lines, and `first_line` is the number of its first line in the file. If all lines are
         valid, there is one pair; otherwise there are several, so that the caller can stop after too many rejects.
         """
-        read = self._read(text)
+        seen = measure(text)
+        if seen.empty_rows:
+            read = self._read(b"".join(line for line in BytesIO(text) if not is_blank(line)))
+        else:
+            read = self._read(text, seen)
         if not isinstance(read, _Fault):
             yield read, []
             return
@@ -92,14 +103,18 @@ class LineParser:
                 # position is reliable, which it is for a single line.
                 middle = len(lines) // 2
                 return pa.concat_tables(self._sift(half, rejects) for half in (lines[:middle], lines[middle:]))
+        self.recoded_rows += sum(line.text != line.raw for line in lines)
         return read
 
-    def _read(self, text: bytes) -> "pa.Table | _Fault":
-        """Return all lines as one table, or the first fault found that makes a line invalid."""
+    def _read(self, text: bytes, seen: Measure | None = None) -> "pa.Table | _Fault":
+        """Return all lines as one table, or the first fault found that makes a line invalid.
+
+        No line may have only empty fields.
+        """
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        seen = measure(text)
+        seen = seen or measure(text)
         if not seen.records:
             return self._empty
         if fault := _invalid_bytes(text, seen.lone_returns):
@@ -130,7 +145,9 @@ class LineParser:
                 index = compute.index(fits(values), value=False).as_py()
                 if index >= 0:
                     return _Fault(_wrong_kind(column.kind, column.name), index)
-            columns.append(values.cast(pa.int64()) if column.kind is Kind.integer else values)
+            if column.name == self._layout.pickup and values.null_count:
+                return _Fault(f"{column.name} is missing", compute.index(values.is_null(), value=True).as_py())
+            columns.append(_convert(values, column))
         return pa.table(columns, names=list(self._layout.names))
 
     def _fault(self, arrow_error: str, text: bytes) -> "_Fault":
@@ -150,13 +167,14 @@ class LineParser:
 
 
 class _Line(NamedTuple):
-    """A nonblank line without its line feed."""
+    """A nonblank line without its line feed: as in the file, and as UTF-8 to be parsed."""
 
     number: int
+    raw: bytes
     text: bytes
 
     def reject(self, reason: str) -> Reject:
-        return Reject(self.number, reason, self.text.removesuffix(b"\r").decode("utf-8", errors="backslashreplace"))
+        return Reject(self.number, reason, self.raw.removesuffix(b"\r").decode("utf-8", errors="backslashreplace"))
 
 
 class _Fault(NamedTuple):
@@ -166,10 +184,41 @@ class _Fault(NamedTuple):
     at: int
 
 
+def _convert(values: "pa.ChunkedArray", column: Column) -> "pa.ChunkedArray":
+    """Return parsed values in the type and form of their column."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if column.kind is Kind.integer:
+        return values.cast(pa.int64())
+    if column.is_license:
+        licenses = compute.utf8_upper(compute.utf8_trim_whitespace(values))
+        missing = compute.is_in(licenses, pa.array(NULL_VALUES))
+        return compute.if_else(missing, pa.scalar(None, licenses.type), licenses)
+    return values
+
+
 def _lines(text: bytes, first_line: int) -> Iterator[_Line]:
     for number, line in enumerate(BytesIO(text), first_line):
         if not is_blank(line):
-            yield _Line(number, line.removesuffix(b"\n"))
+            raw = line.removesuffix(b"\n")
+            yield _Line(number, raw, raw if _is_utf8(raw) else b",".join(map(_recode, raw.split(b","))))
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _recode(field: bytes) -> bytes:
+    """Return a field in Windows-1252 as UTF-8. A field in UTF-8, or in neither encoding, stays as it is."""
+    if not _is_utf8(field) and codecs.BOM_UTF8 not in field:
+        with suppress(UnicodeDecodeError):
+            return field.decode("cp1252").encode()
+    return field
 
 
 def _first(text: bytes, reason: str, is_invalid: "Callable[[bytes], bool]") -> _Fault:

@@ -1,18 +1,26 @@
 """Read raw files, the CSVs as published by the TLC (plain or gzip), as records.
 
-A record is a nonblank line; the first one is the header. TLC values contain no line breaks, so every line is a record
-of its own, even after an unclosed quote. Not here: what the values mean (`clean`).
+A record is a nonblank line; the first one is the header. A line with only empty fields is blank. TLC values contain no
+line breaks, so every line is a record of its own, even after an unclosed quote. Not here: what the values mean
+(`clean`).
 """
 
-from codecs import BOM_UTF8
+import re
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 from taxi_assets.errors import BadFile, CorruptFile, EmptyFile, NotACsv
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Indexes: TypeAlias = npt.NDArray[np.intp]
 
 BLOCK_BYTES = 8 << 20
 """Bytes to read, parse and write at a time, about 85,000 yellow rows. Limits memory; each block is a row group."""
@@ -25,29 +33,49 @@ READ_BYTES = 1 << 20
 
 _GZIP = b"\x1f\x8b"
 
-_FORMATS = {
-    "<!doctype html": "an HTML page",
-    "<html": "an HTML page",
-    "<?xml": "an XML document",
-    "<": "HTML or XML",
-    "{": "JSON",
-    "[": "JSON",
-    "par1": "a Parquet file",
-    "pk\x03\x04": "a zip file",
-    _GZIP.decode(errors="backslashreplace"): "a gzip file",
-    "version https://git-lfs": "a Git LFS pointer to the file",
+_TEXT_FORMATS = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML document",
+    b"<": "HTML or XML",
+    b"{": "JSON",
+    b"[": "JSON",
+    b"version https://git-lfs": "a Git LFS pointer to the file",
 }
-"""Formats that arrive instead of a CSV, by their first characters in lowercase. The first match wins."""
+"""Text formats that arrive instead of a CSV, by their first characters in lowercase. The first match wins."""
+
+_BINARY_FORMATS = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a zip file",
+    _GZIP: "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\x04\x22\x4d\x18": "an lz4 file",
+    b"7z\xbc\xaf": "a 7z archive",
+}
+"""Binary formats that arrive instead of a CSV, by their first bytes."""
+
+_TAR, _TAR_AT = b"ustar", 257
+"""What identifies a tar archive, and its offset in bytes."""
+
+_START_BYTES = _TAR_AT + len(_TAR)
+"""Bytes at the start of a file to inspect."""
 
 _SHOWN = 64
-"""Bytes at the start of a file to inspect and to show in messages."""
+"""Bytes at the start of a file to show in messages."""
 
-_LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
+_LINE_FEED, _CARRIAGE_RETURN, _COMMA, _QUOTE = b'\n\r,"'
+
+_BLANK = re.compile(rb'(?:"")?(?:,(?:"")?)*\r?\n?')
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line, with or without its line ending, is empty. A blank line is not a record."""
-    return line in (b"", b"\n", b"\r\n", b"\r")
+    """Whether a line, with or without its line ending, is empty or has only empty fields, such as `,,,` or `"",""`.
+
+    A blank line is not a record.
+    """
+    return _BLANK.fullmatch(line) is not None
 
 
 class Measure(NamedTuple):
@@ -55,6 +83,9 @@ class Measure(NamedTuple):
 
     records: int
     """Number of nonblank lines."""
+
+    empty_rows: int
+    """Number of blank lines that have fields, all of them empty."""
 
     longest: int
     """Bytes of the longest line, including its line feed."""
@@ -73,11 +104,25 @@ def measure(text: bytes) -> Measure:
     lengths = np.diff(feeds)
     after_return = framed[feeds[1:] - 1] == _CARRIAGE_RETURN
     blank = (lengths == 1) | ((lengths == 2) & after_return)  # noqa: PLR2004  # LF or CRLF
+    empty_rows = _count_empty_rows(framed, feeds[:-1] + 1, feeds[1:])
     return Measure(
-        records=int(lengths.size - np.count_nonzero(blank)),
+        records=int(lengths.size - np.count_nonzero(blank)) - empty_rows,
+        empty_rows=empty_rows,
         longest=int(lengths.max(initial=0)),
         lone_returns=int(np.count_nonzero(framed == _CARRIAGE_RETURN) - np.count_nonzero(after_return)),
     )
+
+
+def _count_empty_rows(text: "npt.NDArray[np.uint8]", starts: "Indexes", ends: "Indexes") -> int:
+    """Count the lines that have fields, all of them empty. `starts` and `ends` are those of the lines in the text."""
+    # The first two bytes rule out nearly all lines of trips, so only a few are examined one by one.
+    first = text[starts]
+    separated = (first == _COMMA) | (first == _QUOTE)
+    starts, ends = starts[separated], ends[separated]
+    second = text[starts + 1]
+    empty = (second == _COMMA) | (second == _QUOTE) | (second == _LINE_FEED) | (second == _CARRIAGE_RETURN)
+    lines = zip(starts[empty], ends[empty], strict=True)
+    return sum(is_blank(text[start:end].tobytes()) for start, end in lines)
 
 
 def count_rows(path: Path, name: str = "", read_bytes: int = READ_BYTES) -> int:
@@ -145,7 +190,7 @@ def _open(path: Path, name: str) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", file)
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
         with path.open("rb") as compressed:
-            require_csv_start(compressed.read(_SHOWN), ".csv.gz", name)
+            require_csv_start(compressed.read(_START_BYTES), ".csv.gz", name)
         if isinstance(error, EOFError):
             raise CorruptFile(f"The file {name} is truncated: its gzip data has no end.", address=name) from error
         raise CorruptFile(f"The file {name} is not a valid gzip file: {error}.", address=name) from error
@@ -160,22 +205,45 @@ def require_csv_start(start: bytes, suffix: str, name: str) -> None:
         _reject_other_formats(BytesIO(start), name)
     elif not _GZIP.startswith(start[: len(_GZIP)]):
         _reject_other_formats(BytesIO(start), name)
-        seen = _first_line(BytesIO(start))
-        raise NotACsv(f"The file {name} is not a gzip file. It starts with {seen!r}.", address=name, seen=seen)
+        # A comma in prose, such as that of an error page, is followed by a space.
+        is_csv = "," in (seen := _printable_line(start)) and ", " not in seen
+        raise _not_a_csv(name, "is a CSV that is not compressed" if is_csv else "is not a gzip file", start)
 
 
 def _reject_other_formats(file: BinaryIO, name: str) -> None:
-    """Raise NotACsv for a format that servers send instead of a CSV, such as a web page or JSON."""
-    seen = _first_line(file)
-    for start, kind in _FORMATS.items():
-        if seen.lower().startswith(start):
-            raise NotACsv(
-                f"The file {name} is {kind}, not a CSV. It starts with {seen!r}.", address=name, seen=seen, format=kind
-            )
-
-
-def _first_line(file: BinaryIO) -> str:
-    """Return the first characters of a file for messages, and rewind the file."""
-    start = file.read(_SHOWN)
+    """Raise NotACsv for a format that arrives instead of a CSV, such as a web page or JSON. Rewind the file."""
+    start = file.read(_START_BYTES)
     file.seek(0)
-    return start.removeprefix(BOM_UTF8).lstrip().partition(b"\n")[0].rstrip().decode(errors="backslashreplace")
+    if kind := _recognize(start):
+        raise _not_a_csv(name, f"contains {kind}, not a CSV", start, format=kind)
+
+
+def _recognize(start: bytes) -> str:
+    """Return the format of a file that starts with these bytes; empty for CSVs and unknown formats."""
+    if start[_TAR_AT:].startswith(_TAR):
+        return "a tar archive"
+    line = _first_line(start).lower()
+    found = [kind for prefix, kind in _BINARY_FORMATS.items() if start.startswith(prefix)]
+    found += [kind for prefix, kind in _TEXT_FORMATS.items() if line.startswith(prefix)]
+    return found[0] if found else ""
+
+
+def _not_a_csv(name: str, problem: str, start: bytes, **facts: str) -> NotACsv:
+    """Return an error that shows the start of the file if it is printable text."""
+    seen = _printable_line(start)
+    shown = f" It starts with {seen!r}." if seen else ""
+    return NotACsv(f"The file {name} {problem}.{shown}", address=name, **facts, **({"seen": seen} if seen else {}))
+
+
+def _first_line(start: bytes) -> bytes:
+    return start[:_SHOWN].removeprefix(BOM_UTF8).lstrip().partition(b"\n")[0].rstrip()
+
+
+def _printable_line(start: bytes) -> str:
+    """Return the start of the first line as text; empty if it is not printable."""
+    try:
+        # The last character may be incomplete.
+        line = getincrementaldecoder("utf-8")().decode(_first_line(start))
+    except UnicodeDecodeError:
+        return ""
+    return line if line.replace("\t", " ").isprintable() else ""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadHeader
+from taxi_assets.errors import BadHeader, UnnamedColumn
 from taxi_assets.tlc.eras import ERAS, Era, normalize, strip_quotes
 
 if TYPE_CHECKING:
@@ -33,12 +33,15 @@ class Column:
     """A column: its canonical name, type and meaning.
 
     `codes` maps the values that the TLC data dictionary defines to their meanings; empty for a column without codes.
+    `is_license` is true for TLC license numbers. Companies report them in any letter case and with spaces around them,
+    so they are trimmed and in uppercase here, as in the TLC's list of bases.
     """
 
     name: str
     kind: Kind
     meaning: str
     codes: Mapping[int | str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    is_license: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,23 @@ class Layout:
         missing = [name for name in self.names if name.lower() not in found]
         unknown = [strip_quotes(name) for name, seen in zip(header, found, strict=True) if seen not in canonical]
         duplicated = [canonical[name] for name in canonical if found.count(name) > 1]
+        if not missing and not duplicated and unknown and all(map(_is_unnamed, unknown)):
+            raise self._unnamed_column(header, found)
         differences = {"missing": missing, "unknown": unknown, "duplicated": duplicated}
         if any(differences.values()):
             raise self._bad_header(header, differences, _recognize(found))
         return tuple(canonical[name] for name in found)
+
+    def _unnamed_column(self, header: Sequence[str], found: Sequence[str]) -> UnnamedColumn:
+        at = next(number for number, name in enumerate(found) if _is_unnamed(name))
+        place = "The first column" if at == 0 else "The last column" if at == len(found) - 1 else f"Column {at + 1}"
+        seen = _shorten(",".join(header))
+        return UnnamedColumn(
+            f'{place} of the file has no name. Expected the columns of {self.color} trips. Seen: "{seen}".',
+            color=self.color,
+            column=at + 1,
+            seen=seen,
+        )
 
     def _bad_header(self, header: Sequence[str], differences: Mapping[str, list[str]], era: Era | None) -> BadHeader:
         ours = f"columns of {self.color} trips since 2019"
@@ -116,6 +132,11 @@ class Layout:
             expected=",".join(self.names),
             **facts,
         )
+
+
+def _is_unnamed(name: str) -> bool:
+    """Whether a column has no name. pandas reads such a name as `Unnamed: 0` and may write it back."""
+    return not name or name.lower().startswith("unnamed:")
 
 
 def _recognize(found: Sequence[str]) -> Era | None:
@@ -256,14 +277,22 @@ _GREEN = Layout(
 _FHV = Layout(
     color="fhv",
     columns=(
-        Column("dispatching_base_num", Kind.text, "TLC license number of the base that dispatched the trip."),
+        Column(
+            "dispatching_base_num",
+            Kind.text,
+            "TLC license number of the base that dispatched the trip.",
+            is_license=True,
+        ),
         Column("pickup_datetime", Kind.timestamp, f"When the trip started. {_CLOCK}"),
         Column("dropOff_datetime", Kind.timestamp, f"When the trip ended. {_CLOCK}"),
         Column("PUlocationID", Kind.integer, "Taxi zone where the trip started."),
         Column("DOlocationID", Kind.integer, "Taxi zone where the trip ended."),
         Column("SR_Flag", Kind.integer, "1 if the trip was shared, otherwise missing."),
         Column(
-            "Affiliated_base_number", Kind.text, "TLC license number of the base that the vehicle is affiliated with."
+            "Affiliated_base_number",
+            Kind.text,
+            "TLC license number of the base that the vehicle is affiliated with.",
+            is_license=True,
         ),
     ),
     pickup="pickup_datetime",

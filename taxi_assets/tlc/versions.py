@@ -13,7 +13,7 @@ from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 from taxi_assets.tlc.schema import Layout
 
 CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
-    {"raw_trips": "1", "clean_trips": "1", "lake_trips": "1", "warehouse_trips": "1", "postgres_trips": "1"}
+    {"raw_trips": "1", "clean_trips": "2", "lake_trips": "1", "warehouse_trips": "1", "postgres_trips": "1"}
 )
 """The code version of each asset. Increase it when the same input and rules produce different rows, columns or values.
 
@@ -21,14 +21,21 @@ A test compares the output for a fixed input with the recorded output of the cur
 """
 
 
-def clean_version(raw_sha256: str) -> str:
-    """The data version of the clean rows of a raw file, from its SHA-256 (hexadecimal)."""
-    return _version("clean_trips", raw_sha256)
+FIRST_CODE_VERSION = "1"
+"""The code version of clean files whose footer does not contain a data version."""
+
+
+def clean_version(raw_sha256: str, code: str = "") -> str:
+    """The data version of the clean rows of a raw file, from its SHA-256 (hexadecimal) and a code version.
+
+    By default, it is the current code version.
+    """
+    return _version("clean_trips", raw_sha256, code=code)
 
 
 def version_of_clean(footer: Footer) -> str:
     """The data version of a clean file: from its footer or, if missing there, from the SHA-256 of its raw file."""
-    return footer.version or clean_version(footer.source)
+    return footer.version or clean_version(footer.source, FIRST_CODE_VERSION)
 
 
 def lake_version(clean: str, layout: Layout, rule: MissingPassengers) -> str:
@@ -46,8 +53,8 @@ def postgres_version(clean: str, layout: Layout, rule: ZeroPassengers) -> str:
     return _version("postgres_trips", clean, *([str(rule)] if layout.passengers else []))
 
 
-def _version(asset: str, *parts: str) -> str:
-    return sha256("\n".join((asset, CODE_VERSIONS[asset], *parts)).encode()).hexdigest()[:_DIGITS]
+def _version(asset: str, *parts: str, code: str = "") -> str:
+    return sha256("\n".join((asset, code or CODE_VERSIONS[asset], *parts)).encode()).hexdigest()[:_DIGITS]
 
 
 _DIGITS = 16

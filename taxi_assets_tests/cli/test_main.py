@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -12,6 +13,9 @@ import pytest
 
 from taxi_assets import errors
 from taxi_assets.cli.main import taxi
+from taxi_assets.operations.progress import ProgressEvent
+from taxi_assets.operations.runs import RunSpec
+from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.program import run_here as run
 
 pytestmark = pytest.mark.usefixtures("command_home")
@@ -128,6 +132,118 @@ def test_months_and_colors_are_parsed(
     assert json.loads(capsys.readouterr().out)["partitions"] == months
 
 
+@pytest.fixture
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Sequence[str]]]:
+    """The months and assets that `taxi materialize` and `taxi backfill` request. Nothing runs."""
+    seen: list[tuple[list[str], Sequence[str]]] = []
+
+    def run_months(_: object, months: Sequence[TripMonth], spec: RunSpec, workers: int) -> Iterator[ProgressEvent]:
+        assert workers
+        seen.append(([str(month) for month in months], spec.assets))
+        yield from ()
+
+    def submit_backfills(_: object, months: Sequence[TripMonth], spec: RunSpec, command: str) -> list[str]:
+        assert command
+        seen.append(([str(month) for month in months], spec.assets))
+        return []
+
+    monkeypatch.setattr("taxi_assets.operations.workers.run_months", run_months)
+    monkeypatch.setattr("taxi_assets.operations.backfills.submit_backfills", submit_backfills)
+    return seen
+
+
+REPEATED_MONTHS = [
+    (["--months", "2020-03", "--months", "2020-05"], {"green 2020-03", "green 2020-05"}),
+    (["--months=2020-05", "--months=2020-03,2020-04"], {"green 2020-03", "green 2020-04", "green 2020-05"}),
+    (["--months", "2020-03..2020-04", "--months", "2020-04..2020-05"], {f"green 2020-0{n}" for n in (3, 4, 5)}),
+    (["--months", "2020-03", "--months", "2020-3", "--months", "2021-01"], {"green 2020-03", "green 2021-01"}),
+]
+
+
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+@pytest.mark.parametrize(("arguments", "months"), REPEATED_MONTHS)
+def test_repeated_months_add_up(
+    command: str,
+    arguments: list[str],
+    months: set[str],
+    requested: list[tuple[list[str], Sequence[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several `--months` are one list, in which each month is once."""
+    assert run(monkeypatch, command, "--color", "green", "--select", "clean_trips", *arguments) == 0
+    [(listed, assets)] = requested
+    assert (set(listed), len(listed), assets) == (months, len(months), ("clean_trips",))
+
+
+@pytest.mark.parametrize(("arguments", "months"), REPEATED_MONTHS)
+def test_repeated_months_add_up_in_wipe_and_sample(
+    arguments: list[str],
+    months: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`taxi sample` generates the months of each `--months`, and `taxi wipe` looks for them."""
+    source = tmp_path / "source"
+    assert run(monkeypatch, "sample", str(source), "--color", "green", "--rows", "1", *arguments) == 0
+    assert {path.name for path in source.rglob("*.csv.gz")} == {
+        f"green_tripdata_{month.removeprefix('green ')}.csv.gz" for month in months
+    }
+    capsys.readouterr()
+    assert run(monkeypatch, "wipe", "--color", "green", "--yes", *arguments) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {f"{month}  not stored" for month in months}
+
+
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+@pytest.mark.parametrize(
+    ("selections", "assets"),
+    [
+        (["clean_trips", "lake_trips"], ("clean_trips", "lake_trips")),
+        (["postgres", "clean"], ("clean_trips", "postgres_trips")),
+        (["lake_trips+", "clean_trips"], ("clean_trips", "lake_trips", "warehouse_trips")),
+        (["clean_trips,lake_trips", "lake_trips", "postgres_trips"], ("clean_trips", "lake_trips", "postgres_trips")),
+        (["kind:duckdb", 'key:"green/lake_trips"'], ("lake_trips", "warehouse_trips")),
+    ],
+)
+def test_repeated_selections_add_up(
+    command: str,
+    selections: list[str],
+    assets: tuple[str, ...],
+    requested: list[tuple[list[str], Sequence[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several `--select` are one selection."""
+    options = [word for selection in selections for word in ("--select", selection)]
+    assert run(monkeypatch, command, "--color", "green", "--months", "2020-03", *options) == 0
+    assert requested == [(["green 2020-03"], assets)]
+
+
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+@pytest.mark.parametrize(
+    ("arguments", "slug"),
+    [
+        (["--months", "2020-03", "--select", "nothing", "--select", "clean_trips"], "invalid-selection"),
+        (["--months", "2020-03", "--select", "clean_trips", "--select", "nothing"], "invalid-selection"),
+        (["--months", "2020-03", "--select", "", "--select", "clean_trips"], "invalid-selection"),
+        (["--months", "2020-13", "--months", "2020-03"], "unknown-month"),
+        (["--months", "2020-03", "--months", "2020-13"], "unknown-month"),
+    ],
+)
+def test_every_repeated_option_is_checked(  # noqa: PLR0913  # what a command needs
+    command: str,
+    arguments: list[str],
+    slug: str,
+    requested: list[tuple[list[str], Sequence[str]]],
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An invalid value is an error, wherever it is."""
+    assert run(monkeypatch, command, "--color", "green", *arguments) == 2
+    assert f"[{slug}]" in capsys.readouterr().err
+    assert requested == []
+
+
 def test_a_year_ends_with_the_last_partition(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,11 +320,31 @@ def test_debug_shows_the_facts_of_an_error(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_an_invalid_setting_exits_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid setting stops every command before it does anything."""
-    monkeypatch.setenv("TAXI_REJECT_LIMIT", "lots")
+    monkeypatch.setenv("TAXI_REJECT_LIMIT", "many")
     assert run(monkeypatch, "status") == 2
     message = capsys.readouterr().err
     assert "TAXI_REJECT_LIMIT" in message
     assert "[invalid-setting]" in message
+
+
+def test_an_unknown_setting(
+    command_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A `TAXI_` name that is not a setting is a warning in the environment, and stops every command in `.env`."""
+    arguments = ("materialize", "--color", "fhv", "--months", "2999-01")
+    monkeypatch.setenv("TAXI_UNKNOWN_IN_A_COMMAND", "x")
+    assert run(monkeypatch, *arguments) == 0
+    assert "2999-01" in capsys.readouterr().out
+    assert caplog.text.count("TAXI_UNKNOWN_IN_A_COMMAND") == 1
+    (command_home.parent / ".env").write_text("TAXI_REJECT_LIMT=0.1\n")
+    assert run(monkeypatch, *arguments) == 2
+    message = capsys.readouterr().err
+    assert [
+        part for part in ("TAXI_REJECT_LIMT", "TAXI_REJECT_LIMIT", "[unknown-setting]") if part not in message
+    ] == []
 
 
 @pytest.mark.parametrize(

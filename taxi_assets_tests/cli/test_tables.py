@@ -1,12 +1,17 @@
-"""The summary of `taxi materialize`: it is short, fits a narrow terminal, and ends with the commands to run."""
+"""Query results as tables, CSV and JSON, and the summary of `taxi materialize`, which fits a narrow terminal."""
 
+import csv
+import datetime as dt
 import io
+import json
+from decimal import Decimal
 
 import pytest
 
 from taxi_assets.cli.board import Board
-from taxi_assets.cli.tables import print_summary
+from taxi_assets.cli.tables import print_csv, print_json, print_result, print_summary
 from taxi_assets.operations.progress import Progress, ProgressEvent
+from taxi_assets.stores.query_result import QueryResult
 from taxi_assets.tlc.trips import TripMonth
 
 ASSETS = ("raw_trips", "clean_trips", "lake_trips", "warehouse_trips", "postgres_trips")
@@ -84,3 +89,87 @@ def test_a_summary_fits_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     at = lines.index("yellow 2020-03 failed at lake_trips:")
     assert all(line.startswith("  ") for line in lines[at + 1 : at + 4])
     assert "".join(lines[at + 1 : at + 4]).split() == LONG.split()
+
+
+CONTROL = {
+    "color": "\x1b[31mred\x1b[0m",
+    "title of the window": "\x1b]0;owned\x07",
+    "link": "\x1b]8;;http://example.org\x1b\\\\text\x1b]8;;\x1b\\\\",
+    "cursor": "\x1b[2J\x1b[H",
+    "C1": "\x9b31mred",
+    "backspaces": "safe\b\b\b\bevil",
+    "carriage return": "safe\revil",
+    "null": "a\0b",
+    "delete": "a\x7fb",
+    "right to left": "a\u202egpj.exe",
+}
+"""Values that would change what a terminal shows."""
+
+
+@pytest.mark.parametrize("value", CONTROL.values(), ids=list(CONTROL))
+def test_control_characters_in_a_table(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table shows values and column names without control characters. The other characters stay."""
+    print_result(QueryResult([value, "next"], [(value, 1), ([value], {"x": value})]))
+    printed = capsys.readouterr().out
+    assert [letter for letter in printed if letter != "\n" and not letter.isprintable()] == []
+    readable = "".join(letter if letter.isprintable() else "\0" for letter in value).split("\0")
+    assert [text for text in readable if text not in printed] == []
+
+
+@pytest.mark.parametrize("value", CONTROL.values(), ids=list(CONTROL))
+def test_control_characters_in_csv_and_json(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """CSV contains the characters of the values as they are, and JSON their escapes: programs read the same values."""
+    result = QueryResult(["a", value], [(value, "last"), (1, None)])
+    print_csv(result)
+    printed = capsys.readouterr().out
+    assert value in printed
+    assert list(csv.reader(io.StringIO(printed, newline=""))) == [["a", value], [value, "last"], ["1", ""]]
+    print_json(result)
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert [letter for letter in printed if letter != "\n" and not letter.isprintable()] == []
+    assert json.loads(printed) == [{"a": value, value: "last"}, {"a": 1, value: None}]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "plain", "a,b", 'say "hi"', "two\nlines", "tab\there", " spaces ", "\u00fc\u20ac\U0001f695"]
+)
+def test_values_in_csv(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads the values that the query returned from the CSV. Its lines end with a line feed."""
+    print_csv(QueryResult(["a", "b"], [(value, 1)]))
+    printed = capsys.readouterr().out
+    assert list(csv.reader(io.StringIO(printed, newline=""))) == [["a", "b"], [value, "1"]]
+    assert "\r" not in printed
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1),
+        (0.5, 0.5),
+        (None, None),
+        (True, True),
+        ("\u00fc", "\u00fc"),
+        (dt.date(2020, 3, 1), "2020-03-01"),
+        (Decimal("1.50"), "1.50"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        ([1, None], [1, None]),
+    ],
+)
+def test_values_in_json(value: object, expected: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values keep their JSON type. Those without one become strings, so that every JSON parser accepts the output."""
+    print_json(QueryResult(["a"], [(value,)]))
+
+    def reject(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(capsys.readouterr().out, parse_constant=reject) == [{"a": expected}]
+
+
+def test_markup_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets in values and column names are text, not styles."""
+    print_result(QueryResult(["[bold]x[/]"], [("[red]stop[/red]",), ("[/]",)]))
+    printed = capsys.readouterr().out
+    for text in ("[bold]x[/]", "[red]stop[/red]", "[/]"):
+        assert text in printed

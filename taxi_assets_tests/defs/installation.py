@@ -63,13 +63,18 @@ class Installation:
         return {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
 
 
+OLD = TripMonth("fhv", "2019-01")
+"""The only month of a new source. A source without any month is an error."""
+
+
 class FolderInstallation(Installation):
-    """An installation whose source is a folder, which is empty at first."""
+    """An installation whose source is a folder, which has only the month `OLD` at first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.source = Path(self.settings.source_url)
         self.source.mkdir()
+        publish(self.source, OLD, 1)
 
     def publish(self, *months: TripMonth) -> None:
         """Publish sample months at the source."""
@@ -86,11 +91,12 @@ class FolderInstallation(Installation):
 
 
 class WebInstallation(Installation):
-    """An installation whose source is a web server."""
+    """An installation whose source is a web server, which has only the month `OLD` at first."""
 
     def __init__(self, web: WebServer) -> None:
         super().__init__()
         self.web = web
+        self.publish(OLD)
 
     def publish(self, month: TripMonth, seed: int = 1, **headers: str) -> Reply:
         """Publish a sample month on the server and return the reply. The size differs by seed."""

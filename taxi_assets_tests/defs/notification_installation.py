@@ -14,13 +14,17 @@ from taxi_assets.graph import job_name
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.tlc.trips import COLORS, TripMonth
-from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.defs.installation import OLD, Installation
 from taxi_assets_tests.inbox import Inbox
+from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply, WebServer, serve
 
 
 class NotificationInstallation(Installation):
-    """An installation whose source is a folder. Failed runs are marked for the number of retries in their tag."""
+    """An installation whose source is a folder, with only the month `OLD`.
+
+    Failed runs are marked for the number of retries in their tag.
+    """
 
     def __init__(self, web: WebServer, inbox: Inbox) -> None:
         super().__init__()
@@ -107,6 +111,7 @@ def open_notification_installation(folder: Path, empty_history: Path) -> Iterato
     config = folder / "home" / "dagster" / "dagster.yaml"
     retries = {"run_retries": {"enabled": True, "max_retries": 0}}
     config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **retries}))
+    publish(folder, OLD, 1)
     with serve() as web, pytest.MonkeyPatch.context() as patch:
         inbox = Inbox(web)
         patch.setenv("NO_PROXY", "127.0.0.1")

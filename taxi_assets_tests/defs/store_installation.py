@@ -11,19 +11,24 @@ from taxi_assets.instance.partition_status import MonthStatus, read_history
 from taxi_assets.keys import asset_key, step_key
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.dagster_internals import AssetCheckEvaluation, PartitionKeyFilter, StepFailureData
-from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.defs.installation import OLD, Installation
 from taxi_assets_tests.months import publish
 
 ROWS = 2_000
 
 
 class StoreInstallation(Installation):
-    """An installation with its source, its lake, its warehouse, and its Postgres store."""
+    """An installation with its source, its lake, its warehouse, and its Postgres store.
+
+    A source in a folder has only the month `OLD` at first.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.home = self.settings.home
         self.source = Path(self.settings.source_url)
+        if not self.settings.source_url.startswith("http"):
+            publish(self.source, OLD, 1)
         self.lake = open_lake(self.settings)
         self.warehouse = open_warehouse(self.settings)
         self.postgres = open_postgres(self.settings)

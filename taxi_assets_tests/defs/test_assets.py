@@ -2,8 +2,9 @@
 
 import gzip
 import hashlib
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from taxi_assets.keys import asset_key
 from taxi_assets.operations.progress import Progress
 from taxi_assets.settings import Settings
 from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.source.months import Fetched, Source
@@ -36,7 +38,7 @@ def installation(home: Path) -> Iterator[StoreInstallation]:
     """Create an installation with an empty source."""
     with closing(StoreInstallation()) as created:
         assert created.home == home
-        created.source.mkdir()
+        created.source.mkdir(exist_ok=True)
         yield created
 
 
@@ -243,7 +245,9 @@ def test_rejected_rows_are_saved_and_counted(installation: StoreInstallation) ->
     """Within the limit, lines that do not parse are saved with their line number, the reason and the text."""
     _break_lines(installation.publish(YELLOW), every=500)
     installation.load(YELLOW)
-    rejected = pq.read_table(installation.home / "rejected/yellow/yellow_tripdata_2021-03.parquet").to_pylist()
+    path = Home(installation.home, ".csv.gz").find_rejected(YELLOW)
+    assert path
+    rejected = pq.read_table(path).to_pylist()
     assert [reject["line"] for reject in rejected] == [501, 1001, 1501, 2001]
     assert {(reject["reason"], reject["text"]) for reject in rejected} == {("3 fields instead of 18", "not,a,trip")}
     metadata = installation.metadata("clean_trips", YELLOW)
@@ -289,14 +293,124 @@ def test_the_reject_limit_can_be_run_config(installation: StoreInstallation) -> 
     assert (shown["rejected_rows"], shown["rejected_share"], shown["reject_limit"]) == (60, 0.1, 0.2)
 
 
+def _publish_as(installation: StoreInstallation, month: TripMonth, other: TripMonth, rows: int = 300) -> None:
+    """Publish the trips of another month as those of a month."""
+    write_sample(other, rows, installation.publish(month))
+
+
+@pytest.mark.parametrize(
+    ("color", "other"), [("green", "2020-03"), ("green", "2021-04"), ("yellow", "2019-12"), ("fhv", "2021-02")]
+)
+def test_a_file_of_another_month_is_refused(color: str, other: str, installation: StoreInstallation) -> None:
+    """The run fails at `clean_trips` with the month that the file seems to contain. Each store keeps its rows."""
+    month = TripMonth(color, "2021-03")
+    installation.publish(month)
+    installation.run(month)
+    version = installation.version("clean_trips", month)
+    _publish_as(installation, month, TripMonth(color, other))
+    end = installation.run(month)[-1]
+    assert (end.what, end.asset) == (Progress.failed, "clean_trips")
+    for fact in (f"{color} 2021-03", other, "TAXI_OUTSIDE_MONTH_LIMIT", "[wrong-month]"):
+        assert fact in end.error
+    facts = figures(installation.failures(end.run_id)["clean_trips"].metadata)
+    assert (facts["error"], facts["month"], facts["seen"]) == ("wrong-month", "2021-03", other)
+    assert facts["outside_share"] > facts["outside_limit"] == 0.5
+    check = installation.checks(end.run_id)["clean_trips", "verified"]
+    assert not check.passed
+    assert installation.warehouse.count(month) == ROWS
+    assert installation.version("clean_trips", month) == version
+    assert installation.staged_files() == []
+
+
+def test_the_limit_of_pickups_outside_the_month_can_be_run_config(installation: StoreInstallation) -> None:
+    """The config of a run overrides the limit of the settings. The rows are kept and counted."""
+    _publish_as(installation, GREEN, TripMonth("green", "2020-03"))
+    assert installation.run(GREEN)[-1].what is Progress.failed
+    installation.run_with_config(GREEN, clean_trips={"outside_month_limit": 1.0})
+    metadata = installation.metadata("clean_trips", GREEN)
+    assert metadata["pickups_outside_month"] == metadata["dagster/partition_row_count"] == 300
+    assert installation.warehouse.count(GREEN) == 300
+
+
+def test_the_limit_of_pickups_outside_the_month_can_be_a_setting(
+    installation: StoreInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TAXI_OUTSIDE_MONTH_LIMIT applies to every run without config. At 0, one such pickup fails the month."""
+    path = installation.publish(GREEN, rows=100)
+    _edit_lines(path, lambda lines: [lines[0].replace(b"2021-03", b"2008-12"), *lines[1:]])
+    installation.run(GREEN, "raw_trips", "clean_trips")
+    assert installation.metadata("clean_trips", GREEN)["pickups_outside_month"] == 1
+    monkeypatch.setenv("TAXI_OUTSIDE_MONTH_LIMIT", "0")
+    installation.definitions = build_definitions(Settings.load())
+    end = installation.run(GREEN, "clean_trips")[-1]
+    assert (end.what, end.asset) == (Progress.failed, "clean_trips")
+    assert end.error.endswith("[wrong-month]")
+    monkeypatch.setenv("TAXI_OUTSIDE_MONTH_LIMIT", "1")
+    installation.definitions = build_definitions(Settings.load())
+    _publish_as(installation, GREEN, TripMonth("green", "2020-03"))
+    assert installation.run(GREEN, "raw_trips", "clean_trips")[-1].what is Progress.done
+
+
+def _edit_lines(path: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Replace the rows of a raw file."""
+    with gzip.open(path, "rb") as file:
+        header, *lines = file.readlines()
+    with gzip.open(path, "wb") as file:
+        file.writelines([header, *edit(lines)])
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_empty_rows_are_not_trips(color: str, installation: StoreInstallation) -> None:
+    """Rows with only empty fields are in no count and in no store, and are no rejects."""
+    month = TripMonth(color, "2021-03")
+    empty = b"," * (len(LAYOUTS[color].names) - 1) + b"\r\n"
+    path = installation.publish(month, rows=200)
+    _edit_lines(path, lambda lines: [empty, *lines[:100], empty * 50, *lines[100:], empty.rstrip()])
+    installation.load(month)
+    rows = {name: installation.metadata(name, month)["dagster/partition_row_count"] for name in TRIP_ASSETS[:4]}
+    assert rows == dict.fromkeys(TRIP_ASSETS[:4], 200)
+    metadata = installation.metadata("clean_trips", month)
+    assert (metadata["raw_rows"], metadata["rejected_rows"]) == (200, 0)
+    assert installation.warehouse.count(month) == 200
+
+
+def test_rows_in_windows_1252_are_counted(installation: StoreInstallation) -> None:
+    """The metadata of a clean month contains the number of rows with text that was decoded as Windows-1252."""
+    month = TripMonth("fhv", "2021-03")
+    path = installation.publish(month, rows=200)
+    _edit_lines(path, lambda lines: [b"caf\xe9," + line.split(b",", 1)[1] for line in lines[:3]] + lines[3:])
+    installation.run(month, "raw_trips", "clean_trips")
+    assert installation.metadata("clean_trips", month)["rows_decoded_as_windows_1252"] == 3
+    table = pq.read_table(installation.home / "clean/fhv/fhv_tripdata_2021-03.parquet")
+    assert table["dispatching_base_num"].to_pylist()[:3] == ["CAF\u00c9"] * 3
+    installation.publish(month, rows=200)
+    installation.run(month, "raw_trips", "clean_trips")
+    assert installation.metadata("clean_trips", month)["rows_decoded_as_windows_1252"] == 0
+
+
+def test_a_file_without_valid_rows_does_not_advise_a_higher_limit(installation: StoreInstallation) -> None:
+    """If a spreadsheet program saved the file, the run fails with the expected form of timestamps."""
+    path = installation.publish(GREEN, rows=200)
+    _edit_lines(
+        path,
+        lambda lines: [re.sub(rb"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d):\d\d", rb"\2/\3/\1 \4", line) for line in lines],
+    )
+    end = installation.run(GREEN)[-1]
+    assert (end.what, end.asset) == (Progress.failed, "clean_trips")
+    assert '"2020-04-01 00:12:00"' in end.error
+    assert "TAXI_REJECT_LIMIT" not in end.error
+    assert end.error.endswith("[no-valid-rows]")
+
+
 @pytest.mark.parametrize(
     ("content", "slug"),
     [
         (b"", "empty-file"),
         (b"<html></html>", "not-a-csv"),
         (gzip.compress(b"a,b\n1,2\n" * 9000)[:-20], "corrupt-file"),
+        (gzip.compress(gzip.compress(b"a,b\n1,2\n")), "not-a-csv"),
     ],
-    ids=["empty", "a web page", "truncated"],
+    ids=["empty", "a web page", "truncated", "compressed twice"],
 )
 def test_an_unreadable_file_is_not_published(content: bytes, slug: str, installation: StoreInstallation) -> None:
     """If the source file cannot be read completely, the run fails and no raw file is published."""
@@ -380,6 +494,20 @@ def test_a_file_of_another_color_is_not_published(installation: StoreInstallatio
     assert (end.what, end.asset) == (Progress.failed, "raw_trips")
     assert "lpep_pickup_datetime" in end.error
     assert end.error.endswith("[bad-header]")
+    assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
+
+
+def test_a_file_with_an_index_is_not_published(installation: StoreInstallation) -> None:
+    """A file with an unnamed first column is an error that says how pandas writes a file without one."""
+    path = installation.publish(GREEN, rows=100)
+    with gzip.open(path, "rb") as file:
+        lines = file.readlines()
+    with gzip.open(path, "wb") as file:
+        file.writelines(b"%s,%s" % (b"" if number == 0 else b"%d" % number, line) for number, line in enumerate(lines))
+    end = installation.run(GREEN)[-1]
+    assert (end.what, end.asset) == (Progress.failed, "raw_trips")
+    assert "index=False" in end.error
+    assert end.error.endswith("[unnamed-column]")
     assert not [path for path in (installation.home / "raw").rglob("*") if path.is_file()]
 
 
@@ -514,9 +642,18 @@ def test_a_failed_month_removed_from_the_source_has_no_status(installation: Stor
         assert _partition_statuses(installation, name) == (set(), set(), set())
 
 
+def test_a_source_without_any_month_is_a_failure(installation: StoreInstallation) -> None:
+    """If the folder of the source has no month at all, the run fails: the folder is probably the wrong one."""
+    shutil.rmtree(installation.source)
+    (installation.source / "green").mkdir(parents=True)
+    end = installation.run(GREEN)[-1]
+    assert (end.what, end.asset) == (Progress.failed, "raw_trips")
+    assert end.error.endswith("[empty-source]")
+
+
 def test_a_missing_source_folder_is_a_failure(installation: StoreInstallation) -> None:
     """If the folder of the source does not exist, the run fails: the month may be published."""
-    installation.source.rmdir()
+    shutil.rmtree(installation.source)
     end = installation.run(GREEN)[-1]
     assert (end.what, end.asset) == (Progress.failed, "raw_trips")
     for fact in (str(installation.source), "TAXI_SOURCE_URL", "[source-folder-missing]"):

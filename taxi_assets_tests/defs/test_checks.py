@@ -234,9 +234,9 @@ def _slug(error: str) -> str:
 def _published(installation: StoreInstallation, month: TripMonth, asset: str) -> object:
     """Return the published content of a month in an asset."""
     if asset == "clean_trips":
-        rejected = installation.home / f"rejected/{month.color}/{month.stem}.parquet"
+        rejects = sorted((installation.home / f"rejected/{month.color}").glob(f"{month.stem}.*parquet"))
         clean = installation.home / f"clean/{month.color}/{month.stem}.parquet"
-        return clean.read_bytes(), rejected.read_bytes() if rejected.exists() else b""
+        return clean.read_bytes(), [(path.name, path.read_bytes()) for path in rejects]
     if asset == "lake_trips":
         return (installation.home / "lake" / month.object_name).read_bytes()
     return _summary(installation, month, asset)
@@ -344,10 +344,12 @@ def _change_store(installation: StoreInstallation, store: str, sql: str) -> None
             connection.execute(sa.text(sql))
     else:
         path = installation.home / "lake" / MARCH.object_name
+        metadata = pq.read_schema(path).metadata
         with duckdb.connect() as database:
             database.execute(f"CREATE TABLE {MARCH.table} AS FROM read_parquet('{path}')")
             database.execute(sql)
             database.execute(f"COPY {MARCH.table} TO '{path}' (FORMAT parquet)")
+        pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
 
 
 CHANGES = {

@@ -232,7 +232,12 @@ def test_resources_accept_no_run_config(urls: dict[str, str], tmp_path: Path) ->
     """Run config cannot redirect a resource to another place. Only the default rules accept config."""
     definitions = build_definitions(Settings(home=tmp_path, **urls))  # type: ignore[arg-type]
     job = definitions.resolve_job_def("load_green")
-    rules = {"reject_limit": 0.5, "missing_passengers": "keep", "zero_passengers": "keep"}
+    rules = {
+        "reject_limit": 0.5,
+        "outside_month_limit": 0.9,
+        "missing_passengers": "keep",
+        "zero_passengers": "keep",
+    }
     accepted = []
     for name in definitions.resources or {}:
         for value in ("/elsewhere", *({"config": config} for config in ({"url": "x"}, {"folder": "/x"}, rules))):

@@ -28,7 +28,7 @@ from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.stores.source import download
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests.defs.installation import Installation
+from taxi_assets_tests.defs.installation import OLD, Installation
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply, WebServer
 
@@ -211,6 +211,7 @@ def test_permanent_errors_are_not_retried(
 
 def test_an_unpublished_month_is_not_retried(installation: MonthInstallation) -> None:
     """A run of a month that is not published executes only `raw_trips`, once."""
+    publish(installation.home.parent / "source", OLD, 1)
     installation.raw.unlink()
     events = installation.run_month()
     assert events[-1].what is Progress.not_published

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.errors import InvalidSchedule, StoreError
+from taxi_assets.errors import EmptySource, InvalidSchedule, StoreError
 from taxi_assets.graph import NEWEST_MONTH_LOADED, TRIP_ASSETS, job_name
 from taxi_assets.instance.partition_status import report_wiped
 from taxi_assets.instance.processes import PROCESS_TAG, process_tags
@@ -79,11 +79,26 @@ def installation(web_source: WebServer, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_unpublished_months_are_not_requested(installation: ScheduledInstallation) -> None:
-    """The skip reason names the months and the source. Each month is queried once."""
+    """The skip reason names the months and the source. Each month is queried once, and then the first partitions."""
     assert installation.tick() == []
     assert "2021-01..2021-06 not published" in installation.skip_reason
     assert installation.web.url in installation.skip_reason
-    assert len(installation.web.seen) == 6
+    assert len(installation.web.seen) == 6 + len(COLORS)
+
+
+def test_a_source_without_any_month_fails_the_tick(installation: ScheduledInstallation) -> None:
+    """If the server has no month at all, the tick fails, because the URL is probably wrong."""
+    installation.web.replies.clear()
+    with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
+        installation.tick()
+    assert isinstance(caught.value.__cause__, EmptySource)
+
+
+def test_a_rejected_month_does_not_fail_the_tick(installation: ScheduledInstallation) -> None:
+    """A server that rejects requests for unpublished months does not prevent the others from being requested."""
+    installation.publish(MARCH)
+    installation.web.replies[web_path(APRIL)] = [Reply(b"no", status=403)]
+    assert installation.requested() == [MARCH.month]
 
 
 def test_published_months_are_requested_until_they_are_loaded(installation: ScheduledInstallation) -> None:
@@ -201,16 +216,17 @@ def test_a_month_in_progress_is_not_requested(installation: ScheduledInstallatio
 
 
 def test_an_unavailable_source_fails_the_tick(installation: ScheduledInstallation) -> None:
-    """A transient error of the source is retried. A permanent one fails the tick with the address and the status."""
+    """A transient error of the source is retried. A server that rejects every request fails the tick."""
     installation.publish(MARCH)
     good = installation.web.replies[web_path(MARCH)]
     installation.web.replies[web_path(MARCH)] = [Reply(status=503), *good]
     assert installation.requested() == ["2021-03"]
-    installation.web.replies[web_path(MARCH)] = [Reply(status=403)]
+    for month in (MARCH, *(TripMonth(color, "2019-01") for color in COLORS)):
+        installation.web.replies[web_path(month)] = [Reply(status=403)]
     with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
         installation.tick()
     assert isinstance(caught.value.user_exception, StoreError)
-    for fact in (web_path(MARCH), "403", "[source-rejected]"):
+    for fact in (installation.web.url, "403", "[source-rejected]"):
         assert fact in caught.value.user_exception.explain()
 
 
@@ -231,6 +247,7 @@ def test_the_number_of_recent_months_is_a_setting(web: WebServer, monkeypatch: p
     monkeypatch.setenv("TAXI_LOOKBACK_MONTHS", "3")
     monkeypatch.setenv("TAXI_FIRST_MONTH", "2021-05")
     with closing(ScheduledInstallation(web)) as created:
+        created.publish(TripMonth("fhv", "2021-05"))
         for at, reason in (
             (datetime(2021, 8, 1, 3, tzinfo=UTC), "green: 2021-05 not published"),
             (datetime(2021, 8, 1, 5, tzinfo=UTC), "green: 2021-05..2021-06 not published"),

@@ -1,5 +1,6 @@
 """The files of the deployment match each other, the settings and names in the code, and Dagster's config schemas."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from taxi_assets.instance.opening import dagster_home
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import setting_names
 from taxi_assets_tests.deploy.schemas import require_valid
+from taxi_assets_tests.program import BIN
 
 CHECKOUT = Path(__file__).parent.parent.parent
 DOCKER = CHECKOUT / "deploy" / "docker"
@@ -123,6 +125,19 @@ def test_compose_passes_the_retention_days_to_the_clean_up() -> None:
     assert row in (CHECKOUT / "docs" / "deployment.md").read_text()
     example = (CHECKOUT / ".env.example").read_text()
     assert all(f"# {name}={default}\n" in example for name, default in defaults.items())
+
+
+def test_the_image_has_the_protected_webserver() -> None:
+    """The image has its own `dagster-webserver` instead of Dagster's, and compose starts it."""
+    steps = (CHECKOUT / "Dockerfile").read_text()
+    dagsters, own = "COPY --from=packages /opt/taxi/venv /opt/taxi/venv\n", "COPY --chmod=755 deploy/docker/{} {}\n"
+    assert steps.index(dagsters) < steps.index(own.format("dagster-webserver", "/opt/taxi/venv/bin/"))
+    assert COMPOSE["services"]["webserver"]["command"][0] == "dagster-webserver"
+    script = DOCKER / "dagster-webserver"
+    assert "python -m taxi_assets.webserver " in script.read_text()
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([script, "--version"], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("dagster-webserver, version")
 
 
 def test_every_package_of_the_image_is_pinned() -> None:

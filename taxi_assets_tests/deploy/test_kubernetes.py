@@ -139,6 +139,12 @@ def test_the_values_contain_no_secrets() -> None:
     assert "postgresqlPassword" not in json.dumps(VALUES)
 
 
+def test_the_webserver_knows_the_address_of_the_ui() -> None:
+    """The webserver accepts requests for the host of TAXI_UI_URL, and the links in notifications start with it."""
+    webserver = {entry["name"]: entry["value"] for entry in VALUES["dagsterWebserver"]["env"]}
+    assert webserver == {"TAXI_UI_URL": SETTINGS["TAXI_UI_URL"]}
+
+
 def test_the_code_location_has_the_same_name_as_on_one_machine() -> None:
     """The workspace has the service of the code, under the name that runs and backfills refer to."""
     [server] = VALUES["dagsterWebserver"]["workspace"]["servers"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taxi_assets.errors import BadHeader
-from taxi_assets.tlc.clean import CleanReport, clean_month, inspect_raw
+from taxi_assets.tlc.clean import CleanLimits, CleanReport, clean_month, inspect_raw
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import folder_of
@@ -49,7 +49,7 @@ def awkward() -> Path:
 
 
 def _clean(month: TripMonth, raw: Path, folder: Path) -> CleanReport:
-    return clean_month(month, raw, folder / "clean.parquet", folder / "rejected.parquet", 0.01)
+    return clean_month(month, raw, folder / "clean.parquet", folder / "rejected.parquet", CleanLimits())
 
 
 @dataclass(frozen=True)
@@ -169,4 +169,4 @@ def test_the_command_loads_the_complete_rows(awkward: Path, home: Path, template
     sql = f"SELECT count(*) FROM yellow_taxi_trips WHERE file_month = DATE '{month}-01'"
     for flags, rows in (((), reading.complete), (("--postgres",), reading.complete - reading.zero)):
         assert _taxi(home, "", "query", "--csv", *flags, sql)[1].split()[-1] == str(rows)
-    assert len(list((home / "rejected").rglob(f"*{month}.parquet"))) == bool(reading.broken)
+    assert len(list((home / "rejected").rglob(f"*{month}.*.parquet"))) == bool(reading.broken)

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,24 @@ def test_all_ports_are_on_the_loopback_interface() -> None:
     )
     addresses = {address for line in published.split() if "->" in line for address in [line.rpartition(":")[0]]}
     assert addresses == {"127.0.0.1"}
+
+
+def test_the_webserver_refuses_requests_of_other_pages(deployment: Deployment) -> None:
+    """The webserver accepts mutations only by POST, from its own pages, for its own names."""
+    port = int(deployment.environment["UI_PORT"])
+
+    def status(method: str, **headers: str) -> int:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request(method, "/graphql?query=mutation%20%7B%20__typename%20%7D", headers=headers)
+        return connection.getresponse().status
+
+    assert status("POST") == 200
+    assert status("POST", Origin=f"http://127.0.0.1:{port}") == 200
+    assert status("POST", Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
+    assert status("POST", Host="webserver:3000") == 200
+    assert status("GET") == 403
+    assert status("POST", Origin="http://other.example") == 403
+    assert status("POST", Host=f"other.example:{port}", Origin=f"http://other.example:{port}") == 403
 
 
 def test_each_run_has_its_own_container(deployment: Deployment, source: Path) -> None:

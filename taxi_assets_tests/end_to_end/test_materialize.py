@@ -87,6 +87,7 @@ def test_a_month_deleted_before_its_run_is_no_failure(
     month = TripMonth("fhv", "2020-02")
     content = publish(tmp_path, month, 10).read_bytes()
     web.replies[f"/{month.color}/{month.stem}.csv.gz"] = [Reply(content), Reply(b"Not Found", 404)]
+    web.replies["/fhv/fhv_tripdata_2019-01.csv.gz"] = [Reply(content)]
     settings = {**checkout.settings, "TAXI_SOURCE_URL": web.url, "TAXI_HOME": "another_home"}
     words = ("materialize", "--color", month.color, "--months", month.month, *flags)
     done = run("taxi", *words, folder=checkout.folder, settings=settings)

@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from taxi_assets.defs.build import build_definitions
-from taxi_assets.errors import HistoryServerError, InvalidInstanceConfig
+from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError, InvalidInstanceConfig
 from taxi_assets.graph import TRIP_ASSETS, job_name
-from taxi_assets.instance.opening import dagster_home, open_instance
+from taxi_assets.instance.opening import dagster_home, history_place, open_instance, translate_history_errors
 from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_tags
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.runs import RunSpec, run_month
@@ -145,6 +149,122 @@ def test_a_history_server_that_is_not_available(
     port = dead_postgres_url.rpartition(":")[2].partition("/")[0]
     for fact in ("127.0.0.1", port, "Connection refused"):
         assert fact in str(caught.value)
+
+
+def test_the_place_of_a_history_on_a_server(home: Path, postgres_url: str) -> None:
+    """The place of a history on a server is its URL without the password, also if that is a parameter of the URL."""
+    secret = f"{postgres_url}&password=a%40s3cr3t&passfile=/s3cr3t&sslpassword=s3cr3t"
+    storage = {"postgres": {"postgres_url": secret}}
+    (dagster_home(home) / "dagster.yaml").write_text(yaml.safe_dump({"storage": storage}))
+    with open_instance(home) as opened:
+        place = history_place(opened, home)
+    assert place.startswith("postgresql://taxi@/ny_taxi?")
+    assert not re.search("s3cr3t|pass", place)
+
+
+def test_the_place_of_a_history_in_a_folder(home: Path, instance: dg.DagsterInstance) -> None:
+    """The place of a history on this machine is its folder."""
+    assert history_place(instance, home) == str(home / "dagster")
+
+
+def _flip(path: Path, *positions: int) -> None:
+    """Invert all bits of some bytes of a file."""
+    content = bytearray(path.read_bytes())
+    for position in positions:
+        content[position] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
+@pytest.mark.parametrize("damage", ["text", "header", "truncated", "page"])
+def test_a_damaged_history(damage: str, name: str, home: Path) -> None:
+    """The error for a database that is damaged, or is not one, has the folder, and the advice to move it away."""
+    path = home / "dagster" / name
+    match damage:
+        case "text":
+            path.write_bytes(b"no database" * 1000)
+        case "header":
+            _flip(path, 0, 1)
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:6000])
+        case "page":
+            _flip(path, *range(100, 4096))
+    with pytest.raises(DamagedHistory) as caught, open_instance(home) as opened, translate_history_errors(home):
+        opened.all_instigator_state()
+    assert caught.value.facts == {"path": str(home / "dagster")}
+    explained = caught.value.explain()
+    for fact in (str(home / "dagster"), "Move the folder away", "taxi adopt", "[damaged-history]"):
+        assert fact in explained
+
+
+def _write(database: sqlite3.Connection) -> None:
+    database.execute("CREATE TABLE mine AS SELECT zeroblob(1000000) AS x")
+
+
+def _is_busy(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with closing(sqlite3.connect(path, timeout=0)) as database:
+            _write(database)
+
+
+def _is_read_only(path: Path) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        _write(database)
+
+
+def _is_full(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA max_page_count = 10")
+        _write(database)
+
+
+def _is_missing(path: Path) -> None:
+    with closing(sqlite3.connect(path.parent / "nothing" / path.name)) as database:
+        _write(database)
+
+
+@pytest.mark.parametrize("use", [_is_busy, _is_read_only, _is_full, _is_missing])
+def test_a_history_that_cannot_be_used(use: Callable[[Path], None], tmp_path: Path) -> None:
+    """A history that is busy, read-only, full or missing is not damaged: there is no advice to move it away."""
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE runs (x)")
+    with pytest.raises(HistoryError) as caught, translate_history_errors(tmp_path):
+        use(path)
+    assert caught.type is HistoryError
+    assert caught.value.facts == {"path": str(tmp_path / "dagster")}
+    assert not re.search("(?i)move|damaged", caught.value.explain())
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_CORRUPT, DamagedHistory),
+        (sqlite3.SQLITE_CORRUPT_VTAB, DamagedHistory),
+        (sqlite3.SQLITE_CORRUPT_INDEX, DamagedHistory),
+        (sqlite3.SQLITE_CORRUPT_SEQUENCE, DamagedHistory),
+        (sqlite3.SQLITE_NOTADB, DamagedHistory),
+        (sqlite3.SQLITE_BUSY, HistoryError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, HistoryError),
+        (sqlite3.SQLITE_LOCKED, HistoryError),
+        (sqlite3.SQLITE_READONLY, HistoryError),
+        (sqlite3.SQLITE_READONLY_DBMOVED, HistoryError),
+        (sqlite3.SQLITE_FULL, HistoryError),
+        (sqlite3.SQLITE_CANTOPEN, HistoryError),
+        (sqlite3.SQLITE_IOERR_READ, HistoryError),
+        (sqlite3.SQLITE_NOMEM, HistoryError),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["SQLite", "SQLAlchemy"])
+def test_codes_of_sqlite(code: int, kind: type[HistoryError], wrapped: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Only SQLite's codes for a damaged file, and the more specific ones, mean that a history is damaged."""
+    error = sqlite3.DatabaseError("the reason")
+    error.sqlite_errorcode = code
+    with pytest.raises(HistoryError) as caught, translate_history_errors(tmp_path):
+        raise sa.exc.DatabaseError("SELECT 1", {}, error) if wrapped else error
+    assert caught.type is kind
+    assert "the reason" in str(caught.value)
 
 
 def test_a_killed_run_is_marked_as_failed(source: Path, instance: dg.DagsterInstance) -> None:

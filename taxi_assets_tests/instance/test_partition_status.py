@@ -4,11 +4,13 @@ import contextlib
 import itertools
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.metadata import column_schema
 from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS, UPSTREAM, job_name
 from taxi_assets.instance._dagster import (
@@ -72,11 +74,15 @@ _NUMBERS = itertools.count()
 
 
 def _create_run(instance: dg.DagsterInstance, month: TripMonth, status: dg.DagsterRunStatus) -> str:
-    """Create a run of the job of a month. Return its ID."""
-    job = dg.GraphDefinition(job_name(month.color)).to_job()
-    origin = ORIGIN.get_job_origin(job.name)
-    tags = {"dagster/partition": month.month}
-    return instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin).run_id
+    """Create a run of the job of a month, with the events that Dagster records for it. Return its ID."""
+    job = _job(month.color)
+    tags, origin = job.get_tags_for_partition_key(month.month, None), ORIGIN.get_job_origin(job.name)
+    return instance.create_run_for_job(job, status=status, tags=dict(tags), remote_job_origin=origin).run_id
+
+
+@cache
+def _job(color: str) -> dg.JobDefinition:
+    return build_definitions(SETTINGS).resolve_job_def(job_name(color))
 
 
 def _history(instance: dg.DagsterInstance) -> MonthStatus:

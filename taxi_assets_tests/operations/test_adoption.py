@@ -92,15 +92,18 @@ def _settings(home: Path, postgres_url: str, web: WebServer) -> dict[str, str]:
 class Upgraded(ObservingInstallation):
     """An installation of this release that uses the stores of the previous release."""
 
-    def record(self, loaded: Loaded, month: TripMonth, *assets: str, **metadata: str) -> None:
-        """Add the materializations that the previous release reported for these assets of a month."""
+    def record(self, loaded: Loaded, month: TripMonth, *assets: str, code: str = "", **metadata: str) -> None:
+        """Add the materializations that the previous release reported for these assets of a month.
+
+        Their code version is the current one if `code` is empty, so that the months are not stale because of it.
+        """
         for asset in assets or TRIP_ASSETS:
             recorded = {name: entry for name, entry in loaded.metadata[month, asset].items() if name in RECORDED}
             event = dg.AssetMaterialization(
                 asset,
                 partition=_previous_key(month),
                 metadata={**recorded, **metadata},
-                tags={CODE_VERSION_TAG: "1", DATA_VERSION_TAG: "computed by Dagster"},
+                tags={CODE_VERSION_TAG: code or CODE_VERSIONS[asset], DATA_VERSION_TAG: "computed by Dagster"},
             )
             self.instance.report_runless_asset_event(event)
 
@@ -319,11 +322,23 @@ def test_a_recognized_month_is_not_downloaded_again(upgraded: Upgraded) -> None:
 
 
 def test_running_an_asset_again_keeps_its_version(upgraded: Upgraded) -> None:
-    """If an asset runs again with the same rules, no downstream asset becomes stale."""
+    """If an asset runs again with the same rules and code, no downstream asset becomes stale."""
     upgraded.start()
-    for asset in ("raw_trips", "clean_trips", "lake_trips"):
+    for asset in ("raw_trips", "lake_trips"):
         upgraded.run(MARCH, asset)
         assert (asset, upgraded.stale(MARCH)) == (asset, [])
+    # The previous release had another code version of this asset.
+    upgraded.run(MARCH, "clean_trips")
+    assert upgraded.stale(MARCH) == ["lake_trips", "postgres_trips"]
+
+
+def test_clean_months_of_an_earlier_code_version_are_stale(upgraded: Upgraded, loaded: Loaded) -> None:
+    """Months that the previous release loaded are recognized, and the UI shows that their rows may change."""
+    upgraded.record(loaded, MARCH, "clean_trips", code="1")
+    upgraded.record(loaded, MARCH, "lake_trips", "warehouse_trips", "postgres_trips", code="1")
+    upgraded.start()
+    assert (upgraded.status(MARCH), upgraded.stale(MARCH)) == (PartitionStatus.stale, ["clean_trips"])
+    assert upgraded.status(APRIL) is PartitionStatus.loaded
 
 
 def test_a_clean_file_without_a_version(upgraded: Upgraded) -> None:
@@ -592,7 +607,8 @@ def test_an_object_of_another_clean_file_is_stale(foreign: Upgraded) -> None:
     """An object contains its version, and is stale if the version does not match the clean file."""
     path = foreign.path("lake_trips", MARCH)
     table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({"taxi_assets.version": "of another file"}), path)
+    metadata = {**table.schema.metadata, b"taxi_assets.version": b"of another file"}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
     foreign.adopt()
     assert (foreign.status(MARCH), foreign.stale(MARCH)) == (PartitionStatus.stale, ["lake_trips"])
 
@@ -605,7 +621,7 @@ def test_an_object_with_other_rows_is_stale(foreign: Upgraded, loaded: Loaded, *
     """
     if first:
         shutil.rmtree(foreign.settings.home / "raw")
-    write_month(foreign.path("lake_trips", MARCH), MARCH, ROWS[MARCH] + 5)
+    write_month(foreign.path("lake_trips", MARCH), MARCH, ROWS[MARCH] + 5, source="5ha")
     foreign.adopt()
     assert foreign.stale(MARCH) == ["lake_trips", "warehouse_trips"]
     foreign.load(MARCH)

@@ -40,7 +40,7 @@ from taxi_assets_tests.defs.dagster_internals import (
     ScheduleInstigatorData,
     TickStatus,
 )
-from taxi_assets_tests.defs.installation import web_path
+from taxi_assets_tests.defs.installation import OLD, web_path
 from taxi_assets_tests.defs.ui import opened_ui
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.inbox import Inbox
@@ -153,6 +153,7 @@ def test_a_tick_loads_new_and_changed_months(installation: DaemonInstallation) -
     """Of three schedules, one finds a new month, one a new version of a loaded month, and one nothing."""
     tick, settings = _last_tick(), Settings.load()
     new, changed, absent = (month for color in COLORS for month in recent_months(settings, color, tick))
+    installation.publish(OLD)
     installation.publish(new)
     installation.publish(changed)
     events = list[ProgressEvent]()

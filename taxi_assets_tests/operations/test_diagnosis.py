@@ -3,8 +3,15 @@
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
+import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,9 +20,11 @@ from taxi_assets.errors import InvalidCredentials, SettingsError
 from taxi_assets.operations.diagnosis import ENOUGH_BYTES, Finding, Verdict, examine
 from taxi_assets.settings import Settings
 from taxi_assets.stores.files.folder_lake import FolderLake
+from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets_tests.inbox import SECRET, Inbox
+from taxi_assets_tests.machine import closed
 from taxi_assets_tests.web_server import WebServer
 
 SYSTEMS = ["versions", "home", "source", "lake", "warehouse", "postgres", "psql", "pgadmin", "history", "alerts"]
@@ -97,9 +106,9 @@ def test_each_system_has_its_own_error(examined: Examine, tmp_path: Path) -> Non
     )
     errors = _errors(findings)
     assert errors == {
-        "source": "empty-source",
+        "source": "source-folder-missing",
         "lake": "wrong-file-type",
-        "warehouse": "duckdb-error",
+        "warehouse": "damaged-warehouse",
         "postgres": "postgres-unreachable",
     }
     for system, slug in errors.items():
@@ -130,14 +139,169 @@ def test_little_free_space(examined: Examine, tmp_path: Path, monkeypatch: pytes
     assert "5 GB" in findings["home"].remedy
 
 
-def test_a_damaged_history(examined: Examine, tmp_path: Path) -> None:
-    """A history that cannot be read is an error with its path and the reason."""
+DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_damaged_history(name: str, examined: Examine, tmp_path: Path) -> None:
+    """A history that is damaged is an error with its path, the reason, and the advice to move it away."""
     examined()
-    (tmp_path / "home/dagster/history/runs.db").write_bytes(b"no SQLite at all" * 1000)
+    (tmp_path / "home/dagster" / name).write_bytes(b"no SQLite at all" * 1000)
     findings = examined()
-    assert _errors(findings) == {"history": "history-unusable"}
-    assert f"{tmp_path}/home/dagster" in findings["history"].seen
-    assert "file is not a database" in findings["history"].seen
+    assert _errors(findings) == {"history": "damaged-history"}
+    seen = findings["history"].seen
+    for fact in (f"{tmp_path}/home/dagster", "file is not a database", "Move the folder away"):
+        assert fact in seen
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_history_in_use(name: str, examined: Examine, tmp_path: Path) -> None:
+    """A history that another process is writing to is ok, and the check does not wait for it."""
+    examined()
+    with closing(sqlite3.connect(tmp_path / "home/dagster" / name, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        findings = examined()
+        assert time.monotonic() - started < 4
+        writer.execute("CREATE TABLE mine (x)")
+        writer.execute("ROLLBACK")
+    assert _errors(findings) == {}
+
+
+def test_the_check_locks_nothing(examined: Examine, tmp_path: Path) -> None:
+    """While the systems are checked again and again, other processes write to the history without an error."""
+    examined()
+    stop = threading.Event()
+    written: Counter[str] = Counter()
+
+    def write(name: str) -> None:
+        path = tmp_path / "home/dagster" / name
+        with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as database:
+            database.execute("CREATE TABLE mine (x)")
+            while not stop.is_set():
+                database.execute("INSERT INTO mine VALUES (1)")
+                written[name] += 1
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(write, name) for name in DATABASES]
+        findings = [examined() for _ in range(5)]
+        stop.set()
+        for writer in writers:
+            writer.result()
+    assert [_errors(found) for found in findings] == [{}] * 5
+    assert all(written[name] > 5 for name in DATABASES)
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_read_only_history(name: str, examined: Examine, tmp_path: Path) -> None:
+    """A database of the history that this user may not write to is an error with its path, and not damage."""
+    examined()
+    folder = tmp_path / "home/dagster"
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    (folder / name).chmod(0o444)
+    with closed(folder, 0o777):
+        finding = examined()["history"]
+    assert finding.verdict is Verdict.error
+    assert finding.error == "no-permission"
+    assert str(folder / name) in finding.seen
+    assert "Move" not in finding.seen
+
+
+def test_a_read_only_folder_of_the_history(examined: Examine, tmp_path: Path) -> None:
+    """A folder of the history that this user may not write to is an error, because SQLite creates files in it."""
+    examined()
+    folder = tmp_path / "home/dagster"
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    with closed(folder / "schedules", 0o555):
+        finding = examined()["history"]
+    assert (finding.verdict, finding.error) == (Verdict.error, "history-unusable")
+    assert str(folder) in finding.seen
+    assert "Move" not in finding.seen
+
+
+@pytest.fixture
+def duckdb_path(tmp_path: Path) -> Path:
+    """The path of the warehouse, with an empty table of one color."""
+    import duckdb
+
+    path = tmp_path / "home" / "warehouse.duckdb"
+    path.parent.mkdir()
+    with duckdb.connect(path) as database:
+        database.execute("CREATE TABLE numbers AS SELECT range AS x FROM range(1000)")
+    return path
+
+
+def test_a_warehouse_in_use(examined: Examine, duckdb_path: Path) -> None:
+    """A warehouse that a load is using is ok, and the check does not wait for the load."""
+    with locked(duckdb_path.with_name("warehouse.duckdb.lock"), "the test"):
+        started = time.monotonic()
+        findings = examined()
+        assert time.monotonic() - started < 5
+    assert _errors(findings) == {}
+    assert f"{duckdb_path} is writable" in findings["warehouse"].seen
+
+
+@pytest.mark.parametrize("position", [8, 4096 * 3, 4096 * 3 + 100])
+def test_a_damaged_warehouse(position: int, examined: Examine, duckdb_path: Path) -> None:
+    """A warehouse with wrong magic bytes or a wrong checksum is an error with the advice to move it away."""
+    content = bytearray(duckdb_path.read_bytes())
+    content[position] ^= 0xFF
+    duckdb_path.write_bytes(content)
+    findings = examined()
+    assert _errors(findings) == {"warehouse": "damaged-warehouse"}
+    for fact in (f"{duckdb_path}.wal", "--select warehouse_trips"):
+        assert fact in findings["warehouse"].seen
+    assert duckdb_path.read_bytes() == content
+
+
+def test_a_warehouse_open_in_another_program(examined: Examine, duckdb_path: Path) -> None:
+    """A warehouse that another program has open is an error without the advice to move it away."""
+    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    args = [sys.executable, "-c", script, str(duckdb_path)]
+    with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "open\n"
+        findings = examined()
+        process.communicate()
+    assert _errors(findings) == {"warehouse": "warehouse-open-elsewhere"}
+    assert str(process.pid) in findings["warehouse"].seen
+    assert not re.search("(?i)move|damaged", findings["warehouse"].seen)
+
+
+@pytest.mark.parametrize(
+    "parameters", ["password=a@s3cr3t", "password=a%40s3cr3t", "passfile=/home/a@s3cr3t", "sslpassword=a@s3cr3t"]
+)
+@pytest.mark.parametrize("user", ["first", "last"])
+def test_a_password_in_a_parameter(user: str, parameters: str, examined: Examine, postgres_url: str) -> None:
+    """A password in a parameter of the URL is shown nowhere, and the user and the database are those of the URL."""
+    place = postgres_url.partition("?")[2]
+    query = {"first": f"user=taxi&{parameters}&{place}", "last": f"{place}&{parameters}&user=taxi"}[user]
+    findings = examined(POSTGRES_URL=f"postgresql:///ny_taxi?{query}")
+    assert _errors(findings) == {}
+    assert not re.search("s3cr3t|a@|a%40|pass(word|file)=", f"{findings}")
+    assert "database ny_taxi, user taxi" in findings["pgadmin"].seen
+    line = f"{findings['psql'].seen} --no-psqlrc -Atc 'SELECT current_user'"
+    assert subprocess.check_output(line, shell=True, text=True) == "taxi\n"  # noqa: S602  # as users paste it
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://127.0.0.1:1/trips?user=ann&password=a@s3cr3t",
+        "postgresql://127.0.0.1:1/trips?password=a@s3cr3t&user=ann",
+        "postgresql://127.0.0.1:1?dbname=trips&user=ann&password=a%40s3cr3t&sslpassword=b@s3cr3t",
+        "postgresql://ann:a?s3cr3t@127.0.0.1:1/trips?passfile=/a@s3cr3t",
+    ],
+)
+def test_a_password_of_a_server_that_is_not_available(url: str, examined: Examine) -> None:
+    """The error for a server that is not available has its host, port, user and database, but no password."""
+    finding = examined(POSTGRES_URL=url)["postgres"]
+    assert finding.error == "postgres-unreachable"
+    for fact in ("127.0.0.1", "port 1", "ann", "trips"):
+        assert fact in finding.seen
+    assert "s3cr3t" not in f"{finding}"
 
 
 def test_an_invalid_configuration(examined: Examine, tmp_path: Path) -> None:
@@ -150,10 +314,9 @@ def test_an_invalid_configuration(examined: Examine, tmp_path: Path) -> None:
 
 
 def test_a_server_without_the_first_months(examined: Examine, web: WebServer) -> None:
-    """A server cannot list its files, so a server without the first months is only a warning."""
+    """A server that has none of the first months is an error, because its URL is probably wrong."""
     findings = examined(SOURCE_URL=web.url)
-    assert _errors(findings) == {}
-    assert (findings["source"].verdict, findings["source"].error) == (Verdict.warn, "not-published")
+    assert _errors(findings) == {"source": "empty-source"}
     assert "yellow 2019-01, green 2019-01, fhv 2019-01" in findings["source"].seen
 
 

@@ -1,5 +1,6 @@
 """Plans list the months to load, and the months to skip with the reason, before any run starts."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,15 +10,16 @@ import dagster as dg
 import pytest
 
 from taxi_assets.cli.options import each_month
-from taxi_assets.errors import NotAPartition, SourceFolderMissing
+from taxi_assets.errors import EmptySource, NotAPartition, SourceFolderMissing, SourceRejected
 from taxi_assets.graph import TRIP_ASSETS, job_name
 from taxi_assets.operations.plan import Which, plan_backfill, plan_months
 from taxi_assets.operations.progress import Progress
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import MIRROR_URL, Source
-from taxi_assets.tlc.trips import TripMonth, months_before, parse_months
+from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, parse_months
 from taxi_assets_tests.defs.installation import FolderInstallation, web_path
+from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply, WebServer
 
 FILES = ("raw_trips", "clean_trips")
@@ -29,7 +31,7 @@ def _months(color: str, months: str) -> list[TripMonth]:
 
 @pytest.fixture
 def installation(home: Path) -> Iterator[FolderInstallation]:
-    """An installation with nothing loaded and an empty source."""
+    """An installation with nothing loaded and a source with one old month."""
     assert home.exists()
     with closing(FolderInstallation()) as opened:
         yield opened
@@ -70,14 +72,69 @@ def test_a_month_with_another_file_is_left_out(installation: FolderInstallation,
     assert "HTML" in plan.left_out[month]
 
 
-def test_a_missing_source_is_an_error(installation: FolderInstallation) -> None:
-    """If the source does not exist, no month counts as not published."""
-    installation.source.rmdir()
+@pytest.mark.parametrize("kind", [SourceFolderMissing, EmptySource])
+def test_a_missing_or_empty_folder_is_an_error(kind: type[Exception], installation: FolderInstallation) -> None:
+    """If the source folder does not exist or has no month, no month counts as not published."""
+    shutil.rmtree(installation.source)
+    if kind is EmptySource:
+        (installation.source / "green").mkdir(parents=True)
     months = _months("green", "2020-01")
-    with pytest.raises(SourceFolderMissing):
+    with pytest.raises(kind):
         installation.plan(months)
-    with pytest.raises(SourceFolderMissing):
+    with pytest.raises(kind):
         plan_months(installation.settings, months, TRIP_ASSETS)
+
+
+def test_a_server_without_any_month_is_an_error(installation: FolderInstallation, web: WebServer) -> None:
+    """If a server has no wanted month, it must have the first partition of a color, or its URL is wrong."""
+    first, absent = _months("green", "2020-02..2020-03")
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    with pytest.raises(EmptySource) as error:
+        plan_months(settings, [absent], TRIP_ASSETS)
+    assert web.url in str(error.value)
+    with pytest.raises(EmptySource):
+        plan_backfill(settings, installation.instance, [absent], TRIP_ASSETS, Which.all)
+    web.replies[web_path(first)] = [Reply(publish(installation.source, first, 1).read_bytes())]
+    late = Settings(home=installation.settings.home, source_url=web.url, first_month=first.month)
+    assert plan_months(late, [absent], TRIP_ASSETS).left_out == {absent: "not published"}
+
+
+def test_a_loaded_month_shows_that_the_source_is_there(installation: FolderInstallation, web: WebServer) -> None:
+    """A server that has the newest loaded month is a source, even without the first partitions."""
+    loaded, absent = _months("green", "2020-01..2020-02")
+    installation.publish(loaded)
+    installation.run(loaded, *FILES[:1])
+    web.replies[web_path(loaded)] = [Reply(publish(installation.source, loaded, 10).read_bytes())]
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    plan = plan_backfill(settings, installation.instance, [absent], TRIP_ASSETS, Which.all)
+    assert plan.left_out == {absent: "not published"}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_rejected_month_is_left_out(status: int, installation: FolderInstallation, web: WebServer) -> None:
+    """A server that rejects requests for files that do not exist does not fail the other months."""
+    published, absent = _months("green", "2019-01..2019-02")
+    web.replies[web_path(published)] = [Reply(publish(installation.source, published, 1).read_bytes())]
+    web.replies[web_path(absent)] = [Reply(b"no", status=status)]
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    plan = plan_backfill(settings, installation.instance, [published, absent], TRIP_ASSETS, Which.all)
+    assert list(plan.wanted) == [published]
+    assert str(status) in plan.left_out[absent]
+    plan = plan_months(settings, [absent], TRIP_ASSETS)
+    assert str(status) in plan.left_out[absent]
+
+
+def test_a_server_that_rejects_everything_is_an_error(installation: FolderInstallation, web: WebServer) -> None:
+    """If a server also rejects requests for the months that it must have, the login or the URL is wrong."""
+    months = _months("green", "2019-01..2019-02")
+    for color in COLORS:
+        for month in _months(color, "2019-01..2019-02"):
+            web.replies[web_path(month)] = [Reply(b"no", status=403)]
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    with pytest.raises(SourceRejected):
+        plan_backfill(settings, installation.instance, months, TRIP_ASSETS, Which.all)
+    with pytest.raises(SourceRejected):
+        plan_months(settings, months, TRIP_ASSETS)
 
 
 def test_missing_and_failed_months(installation: FolderInstallation) -> None:

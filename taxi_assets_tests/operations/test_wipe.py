@@ -82,7 +82,7 @@ def test_other_stores_continue_after_a_failure(installation: Installation, wiper
         (MARCH, "warehouse"),
         (FHV, "warehouse"),
     ]
-    assert all(entry.error.endswith("[duckdb-error]") for entry in stored if entry.error)
+    assert all(entry.error.endswith("[damaged-warehouse]") for entry in stored if entry.error)
     assert not any(entry.error for entry in wiper.remove(stored))
     assert _loaded(installation) == {month: ["warehouse_trips"] for month in (MARCH, APRIL, FHV)}
     database.write_bytes(whole)
@@ -112,7 +112,7 @@ def test_the_next_wipe_completes_an_interrupted_one(installation: Installation, 
 def test_running_months_are_listed(installation: Installation, wiper: Wiper) -> None:
     """A month with an active run, which may store it again, is listed, and stays in the history after the wipe."""
     installation.load(MARCH, APRIL)
-    job, tags = dg.GraphDefinition(job_name("green")).to_job(), {"dagster/partition": "2020-03"}
+    job, tags = installation.definitions.resolve_job_def(job_name("green")), {"dagster/partition": "2020-03"}
     installation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     assert wiper.in_progress([MARCH, APRIL]) == [MARCH]
     list(wiper.remove(list(wiper.find([MARCH], STORES))))

@@ -117,13 +117,13 @@ def test_a_worker_that_cannot_start_fails_its_month(
 ) -> None:
     """A worker that exits before its run fails its month with its exit code and its log, and prints nothing."""
     settings = Settings.load()
-    monkeypatch.setenv("TAXI_NO_SUCH_SETTING", "1")
+    monkeypatch.setenv("TAXI_RETRIES", "many")
     events = run_months(settings, MONTHS[:2], RunSpec(ASSETS), workers=1)
     ends = [event for event in events if event.what is Progress.failed]
     assert [end.month for end in ends] == MONTHS[:2]
     assert all("status 1" in end.error for end in ends)
     [log] = re.findall(r"/\S+\.log", ends[0].error)
-    assert "TAXI_NO_SUCH_SETTING" in Path(log).read_text()
+    assert "TAXI_RETRIES" in Path(log).read_text()
     assert "Traceback" not in "".join(capfd.readouterr())
     assert not instance.get_runs()
 

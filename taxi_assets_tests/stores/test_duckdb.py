@@ -1,10 +1,12 @@
 """The DuckDB warehouse: atomic loads, concurrent readers and writers, killed loads, and errors."""
 
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import pytest
 
 from taxi_assets.errors import (
+    TRANSIENT,
     BadQuery,
     DamagedFile,
+    DamagedWarehouse,
     DiskFull,
     DuckDBError,
     IncompatibleTable,
@@ -22,6 +26,7 @@ from taxi_assets.errors import (
     MissingUpstream,
     NoPermission,
     NothingLoaded,
+    ReadOnlyDisk,
     StoreBusy,
     TaxiAssetsError,
     WarehouseOpenElsewhere,
@@ -33,7 +38,7 @@ from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
-from taxi_assets_tests.machine import closed, full, small_disk
+from taxi_assets_tests.machine import closed, full, read_only, small_disk
 from taxi_assets_tests.months import location, write_month
 
 JANUARY = TripMonth("yellow", "2021-01")
@@ -269,7 +274,7 @@ def test_object_that_cannot_be_opened(warehouse: DuckDBWarehouse, tmp_path: Path
     folder.mkdir()
     with pytest.raises(DuckDBError) as error:
         warehouse.replace_month(JANUARY, _lake_object(folder, JANUARY, 3), 3)
-    assert error.value.facts == {**JANUARY.facts, "path": str(warehouse.path), "file": "warehouse.duckdb"}
+    assert error.value.facts == {**JANUARY.facts, "path": str(warehouse.path)}
     assert str(folder) in str(error.value)
     assert _marks(warehouse) == [(1, 3)]
 
@@ -367,18 +372,25 @@ def test_lock_timeout(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
             assert str(warehouse.path) in str(error.value)
 
 
-def test_database_open_in_another_program(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    """A database that another program has open is a transient error with the ID of that process."""
-    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+@contextmanager
+def _open_elsewhere(warehouse: DuckDBWarehouse) -> Iterator[subprocess.Popen[str]]:
+    """Open the database in another program, which does not know the lock file."""
     script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
     args = [sys.executable, "-c", script, str(warehouse.path)]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert _next_line(process) == "open"
-        with pytest.raises(WarehouseOpenElsewhere) as error:
-            warehouse.count(JANUARY)
+        yield process
         process.communicate()
+
+
+def test_database_open_in_another_program(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A database that another program has open is a transient error with the ID of that process."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    with _open_elsewhere(warehouse) as process, pytest.raises(WarehouseOpenElsewhere) as error:
+        warehouse.count(JANUARY)
     assert error.value.facts == {"path": str(warehouse.path)}
     assert str(process.pid) in str(error.value)
+    assert isinstance(error.value, TRANSIENT)
 
 
 def test_nothing_loaded_yet(warehouse: DuckDBWarehouse) -> None:
@@ -398,12 +410,256 @@ def test_count_without_the_table(warehouse: DuckDBWarehouse, tmp_path: Path) -> 
 
 
 def test_query(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    """A query result has column names and rows. An empty statement has no columns."""
+    """A query result has column names and rows."""
     warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
     result = warehouse.query("SELECT file_month AS month, count(*) AS trips FROM yellow_taxi_trips GROUP BY 1")
     assert result.columns == ["month", "trips"]
     assert result.rows == [(JANUARY.first_day, 10)]
-    assert warehouse.query("-- nothing").columns == []
+
+
+@pytest.fixture
+def loaded(warehouse: DuckDBWarehouse, tmp_path: Path) -> DuckDBWarehouse:
+    """A warehouse with 10 rows, a CSV file in its folder, in a subfolder and beside it, and a link to each outside."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    for name in ("home/inside.csv", "home/sub/inside.csv", "outside/outside.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    (tmp_path / "home/link.csv").symlink_to(tmp_path / "outside/outside.csv")
+    (tmp_path / "home/folder_link").symlink_to(tmp_path / "outside")
+    return warehouse
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT count(*) FROM yellow_taxi_trips", [(10,)]),
+        ("FROM yellow_taxi_trips SELECT count(*)", [(10,)]),
+        ("VALUES (1, 'a'), (2, 'b')", [(1, "a"), (2, "b")]),
+        ("WITH one AS (SELECT 1) SELECT * FROM one", [(1,)]),
+        ("SHOW TABLES", [("yellow_taxi_trips",)]),
+        ("SELECT 1;", [(1,)]),
+        ("SELECT 1; -- the end", [(1,)]),
+        ("/* a */ SELECT 1 -- b", [(1,)]),
+        ("SELECT 5 % 3, '%s', 'it''s; ok', $$x;y$$, 'COPY'", [(2, "%s", "it's; ok", "x;y", "COPY")]),
+    ],
+)
+def test_allowed_query(sql: str, rows: list[tuple[object, ...]], loaded: DuckDBWarehouse) -> None:
+    """One SELECT statement can have any form, comments, quotes and a trailing semicolon."""
+    assert loaded.query(sql).rows == rows
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "EXPLAIN SELECT 1",
+        "EXPLAIN ANALYZE SELECT 1",
+        "explain (format json) SELECT 1",
+        "EXPLAIN (ANALYZE, FORMAT json) SELECT 1",
+        "EXPLAIN (SELECT 1)",
+        "/* a */ -- b\n EXPLAIN /* c */ ANALYZE -- d\n SELECT 1;",
+        "DESCRIBE yellow_taxi_trips",
+        "DESCRIBE SELECT 1",
+        "SUMMARIZE yellow_taxi_trips",
+        "SUMMARIZE SELECT 1",
+    ],
+)
+def test_allowed_statement(sql: str, loaded: DuckDBWarehouse) -> None:
+    """EXPLAIN, DESCRIBE and SUMMARIZE return rows."""
+    assert loaded.query(sql).rows
+
+
+CHANGES = [
+    "DELETE FROM yellow_taxi_trips",
+    "INSERT INTO yellow_taxi_trips (extra) VALUES (1)",
+    "UPDATE yellow_taxi_trips SET extra = 1",
+    "TRUNCATE yellow_taxi_trips",
+    "DROP TABLE yellow_taxi_trips",
+    "CREATE TABLE mine (x INTEGER)",
+    "ALTER TABLE yellow_taxi_trips ADD COLUMN mine INTEGER",
+    "COMMENT ON TABLE yellow_taxi_trips IS 'mine'",
+    "WITH gone AS (DELETE FROM yellow_taxi_trips RETURNING 1) SELECT * FROM gone",
+    "EXPLAIN ANALYZE DELETE FROM yellow_taxi_trips",
+    "SELECT 1; DELETE FROM yellow_taxi_trips",
+    "BEGIN READ WRITE; DELETE FROM yellow_taxi_trips; COMMIT",
+    "SET access_mode = 'READ_WRITE'; DELETE FROM yellow_taxi_trips",
+    "ATTACH '{home}/warehouse.duckdb' AS mine (READ_WRITE); DELETE FROM mine.yellow_taxi_trips",
+    "ATTACH '{home}/sub/../warehouse.duckdb' AS mine (READ_WRITE); DELETE FROM mine.yellow_taxi_trips",
+    "ATTACH ':memory:' AS mine; USE mine; DETACH warehouse",
+]
+"""Statements that would change the database."""
+
+
+@pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe"])
+@pytest.mark.parametrize("sql", CHANGES)
+def test_query_cannot_change_the_database(sql: str, unsafe: bool, loaded: DuckDBWarehouse) -> None:  # noqa: FBT001
+    """SQL that would change the database is an error and changes nothing, even with `unsafe`."""
+    before = loaded.path.read_bytes()
+    with pytest.raises((BadQuery, DuckDBError)) as error:
+        loaded.query(sql.format(home=loaded.path.parent), unsafe=unsafe)
+    assert unsafe or isinstance(error.value, BadQuery)
+    assert loaded.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "seen"),
+    [
+        ("", "nothing"),
+        ("-- nothing", "nothing"),
+        ("SELECT 1; SELECT 2", "SELECT, SELECT"),
+        ("COPY yellow_taxi_trips TO '{home}/new.csv'", "COPY"),
+        ("COPY (SELECT 1) TO '{outside}/new.parquet'", "COPY"),
+        ("COPY yellow_taxi_trips FROM '{home}/inside.csv'", "COPY"),
+        ("EXPORT DATABASE '{home}/new'", "EXPORT"),
+        ("ATTACH '{home}/new.duckdb' AS mine", "ATTACH"),
+        ("ATTACH ':memory:' AS mine", "ATTACH"),
+        ("DETACH warehouse", "DETACH"),
+        ("INSTALL httpfs", "LOAD"),
+        ("FORCE INSTALL httpfs FROM core_nightly", "LOAD"),
+        ("LOAD httpfs", "LOAD"),
+        ("SET allowed_directories = ['/']", "SET"),
+        ("SET GLOBAL enable_external_access = true", "SET"),
+        ("RESET allowed_directories", "SET"),
+        ("USE main", "SET"),
+        ("PRAGMA threads = 1", "SET"),
+        ("PRAGMA enable_profiling", "PRAGMA"),
+        ("PRAGMA database_size", "PRAGMA"),
+        ("CALL enable_logging()", "CALL"),
+        ("CHECKPOINT", "CALL"),
+        ("VACUUM", "VACUUM"),
+        ("BEGIN", "TRANSACTION"),
+        ("PREPARE mine AS SELECT 1", "PREPARE"),
+        ("CREATE TEMP TABLE mine AS SELECT 1", "CREATE"),
+        ("CREATE SECRET (TYPE s3)", "CREATE"),
+        ("EXPLAIN COPY yellow_taxi_trips TO '{home}/new.csv'", "COPY"),
+        ("EXPLAIN ANALYZE COPY yellow_taxi_trips TO '{home}/new.csv'", "COPY"),
+        ("EXPLAIN (ANALYZE) COPY yellow_taxi_trips TO '{home}/new.csv'", "COPY"),
+        ("/* EXPLAIN */ EXPLAIN /* SELECT 1 */ ANALYZE COPY yellow_taxi_trips TO '{home}/new.csv'", "COPY"),
+        ("/* /* */ EXPLAIN SELECT 1 -- */ EXPLAIN ANALYZE COPY yellow_taxi_trips TO '{home}/new.csv'", "EXPLAIN"),
+    ],
+)
+def test_query_is_one_select_statement(sql: str, seen: str, loaded: DuckDBWarehouse, tmp_path: Path) -> None:
+    """Any other statement is an error with its kind, and creates no file."""
+    before = _files(tmp_path)
+    with pytest.raises(BadQuery) as error:
+        loaded.query(sql.format(home=tmp_path / "home", outside=tmp_path / "outside"))
+    assert error.value.facts == {"seen": seen}
+    assert "--unsafe" in str(error.value)
+    assert _files(tmp_path) == before
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("FROM '{home}/inside.csv'", [(1, 2)]),
+        ("FROM read_csv('{home}/sub/*.csv')", [(1, 2)]),
+        ("FROM '{home}/sub/../inside.csv'", [(1, 2)]),
+        ("FROM '{home}/../home/inside.csv'", [(1, 2)]),
+        ("FROM 'file:{home}/inside.csv'", [(1, 2)]),
+        ("SELECT content FROM read_text('{home}/inside.csv')", [("a,b\n1,2\n",)]),
+        ("SELECT count(*) FROM glob('{home}/sub/*')", [(1,)]),
+        ("FROM '~/inside.csv'", [(1, 2)]),
+        ("FROM 'inside.csv'", [(1, 2)]),
+    ],
+)
+def test_query_of_files_inside(
+    sql: str, rows: list[tuple[object, ...]], loaded: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query can read files in the folder of the warehouse, by any path."""
+    home = loaded.path.parent
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    assert loaded.query(sql.format(home=home)).rows == rows
+
+
+OUTSIDE = [
+    "FROM '{outside}/outside.csv'",
+    "FROM read_csv(['{home}/inside.csv', '{outside}/outside.csv'])",
+    "FROM '{home}/../outside/outside.csv'",
+    "FROM '../outside/outside.csv'",
+    "FROM '{home}/link.csv'",
+    "FROM '{home}/folder_link/outside.csv'",
+    "FROM '{home}/folder_link/../outside/outside.csv'",
+    "SELECT content FROM read_text('{home}/folder_link/.' || './outside/outside.csv')",
+    "FROM '{home}/*.csv'",
+    "FROM '{home}/*/outside.csv'",
+    "FROM '{home}/../*/outside.csv'",
+    "FROM glob('{outside}/*')",
+    "FROM glob('{home}/folder_link/*')",
+    "FROM '~/outside.csv'",
+    "SELECT content FROM read_text('/etc/passwd')",
+    "SELECT content FROM read_blob('file:///etc/passwd')",
+    "FROM '/proc/self/environ'",
+    "FROM sniff_csv('{outside}/outside.csv')",
+    "FROM query('FROM \"{outside}/outside.csv\"')",
+    "DESCRIBE FROM '{outside}/outside.csv'",
+    "SUMMARIZE FROM '{outside}/outside.csv'",
+    "EXPLAIN FROM '{outside}/outside.csv'",
+    "FROM 'http://127.0.0.1:9/trips.csv'",
+    "FROM 'https://127.0.0.1:9/trips.parquet'",
+    "FROM 's3://bucket/trips.parquet'",
+    "FROM 'hf://datasets/a/b.csv'",
+]
+"""Queries of files outside the folder of the warehouse."""
+
+
+@pytest.mark.parametrize("sql", OUTSIDE)
+def test_query_of_files_outside(
+    sql: str, loaded: DuckDBWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query cannot read other files: by a path, a link, a pattern, or a URL."""
+    monkeypatch.setenv("HOME", str(tmp_path / "outside"))
+    monkeypatch.chdir(tmp_path / "home")
+    with pytest.raises(BadQuery) as error:
+        loaded.query(sql.format(home=tmp_path / "home", outside=tmp_path / "outside"))
+    if "/proc/" not in sql:  # DuckDB takes a name without an extension for a table
+        assert error.value.facts == {"path": str(tmp_path / "home")}
+        assert "--unsafe" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "it's", "a,b", "[x]", "*", "\u00fc"])
+def test_query_in_a_folder_with_a_special_name(name: str, tmp_path: Path) -> None:
+    """The folder of the warehouse can have any name: a query reads its files, and no others."""
+    warehouse = DuckDBWarehouse(tmp_path / name / "warehouse.duckdb")
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1), 1)
+    for folder in (tmp_path, tmp_path / name):
+        (folder / "a.txt").write_text("text")
+    inside, outside = (str(folder / "a.txt").replace("'", "''") for folder in (tmp_path / name, tmp_path))
+    assert warehouse.query(f"SELECT content FROM read_text('{outside}')", unsafe=True).rows == [("text",)]
+    if name not in ("[x]", "*"):  # DuckDB takes these for patterns
+        assert warehouse.query(f"SELECT content FROM read_text('{inside}')").rows == [("text",)]
+    with pytest.raises(BadQuery):
+        warehouse.query(f"SELECT content FROM read_text('{outside}')")
+
+
+def test_query_in_a_linked_folder(loaded: DuckDBWarehouse, tmp_path: Path) -> None:
+    """If the folder of the warehouse is a link, its files have two paths, and a query can use both."""
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    linked = DuckDBWarehouse(tmp_path / "link" / loaded.path.name)
+    for folder in ("home", "link"):
+        assert linked.query(f"FROM '{tmp_path / folder}/inside.csv'").rows == [(1, 2)]
+    with pytest.raises(BadQuery):
+        linked.query(f"FROM '{tmp_path}/link/../outside/outside.csv'")
+
+
+def test_unsafe_query(loaded: DuckDBWarehouse, tmp_path: Path) -> None:
+    """With `unsafe`, a query can read and write other files, change settings, and consist of several statements."""
+    outside = tmp_path / "outside"
+    assert loaded.query(f"FROM '{outside}/outside.csv'", unsafe=True).rows == [(1, 2)]
+    assert loaded.query(f"COPY (SELECT 7 AS x) TO '{outside}/new.csv'", unsafe=True).rows == [(1,)]
+    assert (outside / "new.csv").read_text() == "x\n7\n"
+    assert loaded.query("SET threads = 1; SELECT current_setting('threads')", unsafe=True).rows == [(1,)]
+    assert loaded.query("PIVOT (SELECT 1 AS a, 2 AS b) ON a USING sum(b)", unsafe=True).rows == [(2,)]
+    assert loaded.query("-- nothing", unsafe=True).columns == []
+
+
+def test_load_after_a_query(loaded: DuckDBWarehouse, tmp_path: Path) -> None:
+    """The limits of a query end with it: the next load reads its object from any folder."""
+    loaded.query("SELECT 1")
+    assert loaded.replace_month(FEBRUARY, _object(tmp_path / "outside", FEBRUARY, 3), 3) == 3
 
 
 @pytest.mark.parametrize(
@@ -413,11 +669,11 @@ def test_query(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
         ("SELECT nope FROM yellow_taxi_trips", "nope"),
         ("FROM nowhere", "nowhere"),
         ("SELECT 'x'::INTEGER", "Conversion Error"),
-        ("DELETE FROM yellow_taxi_trips", "read-only"),
+        ("DELETE FROM yellow_taxi_trips", "DELETE"),
     ],
 )
 def test_bad_query(sql: str, reason: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    """Invalid SQL, and SQL that would change data, is an error with DuckDB's reason. Nothing changes."""
+    """Invalid SQL, and SQL that would change data, is an error with the reason. Nothing changes."""
     warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
     with pytest.raises(BadQuery) as error:
         warehouse.query(sql)
@@ -425,24 +681,134 @@ def test_bad_query(sql: str, reason: str, warehouse: DuckDBWarehouse, tmp_path: 
     assert warehouse.count(JANUARY) == 10
 
 
-@pytest.mark.parametrize("damage", ["not a database", "empty", "truncated"])
+def _flipped(content: bytes, position: int) -> bytes:
+    """Return the content with all bits of one byte inverted."""
+    return content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "another format": lambda _: b"SQLite format 3\0" * 1000,
+    "text": lambda _: b"no database",
+    "empty": lambda _: b"",
+    "truncated in the header": lambda content: content[:10],
+    "truncated after the header": lambda content: content[: 4096 * 3],
+    "truncated in the middle": lambda content: content[: len(content) // 2],
+    "wrong magic bytes": lambda content: _flipped(content, 8),
+    "wrong main header": lambda content: _flipped(content, 100),
+    "wrong database headers": lambda content: _flipped(_flipped(content, 4096 + 100), 8192 + 100),
+    "wrong checksum": lambda content: _flipped(content, 4096 * 3),
+    "wrong block": lambda content: _flipped(content, 4096 * 3 + 100),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_database(damage: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    """Every method reports a file that is not a database, or is truncated, and does not change it."""
+    """Every method reports a file that is damaged or not a database, and does not change it.
+
+    The remedy is to move the file and its WAL away, and to load the months again.
+    """
     lake_object = _object(tmp_path, JANUARY, 1000)
     warehouse.replace_month(JANUARY, lake_object, 1000)
-    complete = warehouse.path.read_bytes()
-    content = {
-        "not a database": b"SQLite format 3\0" * 1000,
-        "empty": b"",
-        "truncated": complete[: len(complete) // 2],
-    }[damage]
+    content = DAMAGES[damage](warehouse.path.read_bytes())
     warehouse.path.write_bytes(content)
-    for call in _calls(warehouse, lake_object, 1000):
-        with pytest.raises(DuckDBError) as error:
+    for call in (*_calls(warehouse, lake_object, 1000), warehouse.probe):
+        with pytest.raises(DamagedWarehouse) as error:
             call()
-        assert error.value.facts == {"path": str(warehouse.path), "file": "warehouse.duckdb"}
-        assert str(warehouse.path) in str(error.value)
+        assert error.value.facts["path"] == str(warehouse.path)
+        explained = error.value.explain()
+        for fact in (f"{warehouse.path}.wal", "--select warehouse_trips", "[damaged-warehouse]"):
+            assert fact in explained
     assert warehouse.path.read_bytes() == content
+
+
+def test_damaged_rows_of_the_database(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A block of rows with a wrong checksum is found by the query that reads it."""
+    fares = [number * 0.7310585 % 1 for number in range(200_000)]
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, len(fares), fare_amount=fares), len(fares))
+    content = warehouse.path.read_bytes()
+    damaged = []
+    for block in range(1, 4):
+        warehouse.path.write_bytes(_flipped(content, 4096 * 3 + block * (256 << 10) + 1000))
+        try:
+            warehouse.query("SELECT sum(fare_amount), count(*) FROM yellow_taxi_trips")
+        except DamagedWarehouse as error:
+            damaged.append(error.facts["path"])
+    assert damaged
+    assert set(damaged) == {str(warehouse.path)}
+
+
+def test_damaged_wal(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A damaged WAL, which a killed load left, is damage of the warehouse."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1000, 1), 1000)
+    with _loading(warehouse, _object(tmp_path, JANUARY, 200_000, 2), 200_000, pause="after commit") as process:
+        assert _next_line(process) == "paused"
+        process.kill()
+        process.wait()
+    wal = warehouse.path.with_name("warehouse.duckdb.wal")
+    content = wal.read_bytes()
+    wal.write_bytes(_flipped(content, len(content) // 2))
+    with pytest.raises(DamagedWarehouse) as error:
+        warehouse.count(JANUARY)
+    assert str(wal) in error.value.explain()
+
+
+def _unlike_damage(error: TaxiAssetsError) -> bool:
+    """Whether the explanation of an error contains no advice to move the warehouse away."""
+    return not re.search(r"\bmove\b|damaged|warehouse_trips", error.explain(), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM '{home}/mistyped.csv'",
+        "FROM '{home}/checksum.parquet'",
+        "FROM read_csv('{home}/corrupt database file/*.csv')",
+        "FROM read_duckdb('{home}/nothing.duckdb', table_name = 'a')",
+        "FROM parquet_metadata('{home}/missing.parquet')",
+    ],
+)
+def test_mistyped_file_name(sql: str, loaded: DuckDBWarehouse) -> None:
+    """A query of a file that does not exist is an error with its name, not damage of the warehouse."""
+    with pytest.raises((DuckDBError, BadQuery)) as error:
+        loaded.query(sql.format(home=loaded.path.parent))
+    assert re.search("mistyped|checksum|corrupt|nothing|missing", str(error.value))
+    assert _unlike_damage(error.value)
+
+
+def test_query_of_another_damaged_file(loaded: DuckDBWarehouse) -> None:
+    """If a query reads another database that is damaged, that is not damage of the warehouse."""
+    import duckdb
+
+    other = loaded.path.with_name("other.duckdb")
+    with duckdb.connect(other) as database:
+        database.execute("CREATE TABLE numbers AS SELECT range AS x FROM range(1000)")
+    content = other.read_bytes()
+    for damaged in (_flipped(content, 4096 * 3 + 100), content[: len(content) // 2], b"nothing"):
+        other.write_bytes(damaged)
+        with pytest.raises((DuckDBError, BadQuery)):
+            loaded.query(f"FROM '{other}'")
+    assert loaded.count(JANUARY) == 10
+
+
+def test_too_little_memory(loaded: DuckDBWarehouse) -> None:
+    """A query that needs more memory than DuckDB may use is an error with the reason, not damage."""
+    sql = "SET memory_limit = '1MB'; SELECT list(x) FROM range(10000000) AS numbers(x)"
+    with pytest.raises(DuckDBError) as error:
+        loaded.query(sql, unsafe=True)
+    assert "Out of Memory" in str(error.value)
+    assert error.value.facts == {"path": str(loaded.path)}
+    assert _unlike_damage(error.value)
+
+
+@pytest.mark.parametrize("name", ["back\\slash.duckdb", "fol\\der/warehouse.duckdb", "fold?er/warehouse.duckdb"])
+def test_path_that_duckdb_cannot_use(name: str, tmp_path: Path) -> None:
+    """A path that DuckDB cannot use is an error with the path and DuckDB's reason, not damage."""
+    warehouse = DuckDBWarehouse(tmp_path / name)
+    with pytest.raises(DuckDBError) as error:
+        warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 3), 3)
+    assert error.value.facts["path"] == str(warehouse.path)
+    assert "No such file" in str(error.value)
+    assert _unlike_damage(error.value)
 
 
 def test_full_disk(tmp_path: Path) -> None:
@@ -485,7 +851,9 @@ def test_probe(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     assert "tables:" not in warehouse.probe()
     assert not warehouse.path.parent.exists()
     warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    before = warehouse.path.stat()
     assert "tables: 1 of 3" in warehouse.probe()
+    assert warehouse.path.stat() == before
     assert warehouse.query("SELECT table_name FROM duckdb_tables()").rows == [("yellow_taxi_trips",)]
 
 
@@ -499,6 +867,74 @@ def test_probe_checks_columns(warehouse: DuckDBWarehouse) -> None:
     with pytest.raises(IncompatibleTable) as error:
         warehouse.probe()
     assert (error.value.facts["table"], error.value.facts["unexpected"]) == ("fhv_taxi_trips", "mine INTEGER")
+
+
+@pytest.mark.parametrize("pause", ["before commit", "after commit"])
+def test_probe_during_a_load(pause: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A probe waits only a moment for a load, reports that the warehouse is in use, and the load succeeds."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10, 1), 10)
+    with _loading(warehouse, _object(tmp_path, JANUARY, 20, 2), 20, pause=pause) as process:
+        assert _next_line(process) == "paused"
+        started = time.monotonic()
+        assert "tables:" not in warehouse.probe()
+        assert time.monotonic() - started < 5
+        process.communicate()
+        assert process.returncode == 0
+    assert _marks(warehouse) == [(2, 20)]
+
+
+def test_loads_and_queries_during_probes(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """While a warehouse is probed again and again, loads of another process and queries succeed without a long wait."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1000, 1), 1000)
+    warehouse.wait_s = 5
+    stop = threading.Event()
+    probes: list[str] = []
+
+    def probe() -> None:
+        while not stop.is_set():
+            probes.append(DuckDBWarehouse(warehouse.path).probe())
+            time.sleep(0.01)  # the lock is not fair
+
+    with ThreadPoolExecutor() as pool:
+        probing = pool.submit(probe)
+        with _loading(warehouse, _object(tmp_path, JANUARY, 2000, 2), 2000, loads=3) as process:
+            while process.poll() is None:
+                _marks(warehouse)
+                time.sleep(0.01)
+        stop.set()
+        probing.result()
+    assert process.returncode == 0
+    assert any("tables: 1 of 3" in probe for probe in probes)
+    assert _marks(warehouse) == [(2, 2000)]
+
+
+def test_probe_while_another_program_has_the_database_open(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A probe reports another program that has the database open, because a load would fail."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    with _open_elsewhere(warehouse) as process:
+        with pytest.raises(WarehouseOpenElsewhere) as error:
+            warehouse.probe()
+        assert str(process.pid) in str(error.value)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_probe_of_a_read_only_database(what: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A probe reports a database file, or its folder, that this user may not write to."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    warehouse.path.with_name("warehouse.duckdb.lock").chmod(0o666)
+    warehouse.path.chmod(0o444 if what == "file" else 0o666)
+    with closed(warehouse.path.parent, 0o777 if what == "file" else 0o555), pytest.raises(NoPermission) as error:
+        warehouse.probe()
+    assert error.value.facts["path"] == str(warehouse.path if what == "file" else warehouse.path.parent)
+
+
+def test_probe_of_a_read_only_disk(tmp_path: Path) -> None:
+    """A probe reports a database on a disk that is mounted read-only."""
+    with small_disk(tmp_path / "disk", 8) as disk:
+        warehouse = DuckDBWarehouse(disk / "warehouse.duckdb")
+        warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+        with read_only(disk), pytest.raises(ReadOnlyDisk):
+            warehouse.probe()
 
 
 def test_incompatible_table(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ def _staged(lake: FolderLake, rows: int) -> StagedFile:
     import pyarrow.parquet as pq
 
     staged = lake.stage(MONTH)
-    pq.write_table(pa.table({"SR_Flag": list(range(rows))}), staged.path)
+    table = pa.table({"SR_Flag": list(range(rows))})
+    pq.write_table(table.replace_schema_metadata({"taxi_assets.source_sha256": "5ha"}), staged.path)
     return staged
 
 

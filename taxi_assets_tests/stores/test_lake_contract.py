@@ -1,10 +1,12 @@
 """Tests that every lake passes, in a folder or in a bucket."""
 
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from taxi_assets.errors import DamagedFile, MissingUpstream
+from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream
 from taxi_assets.stores.files.folder_lake import FolderLake
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.inventory import StoredItem
@@ -15,8 +17,13 @@ from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.months import write_month
 from taxi_assets_tests.tlc.sampled import write_clean
 
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
 MONTH = TripMonth("green", "2020-03")
 NEXT = TripMonth("green", "2020-04")
+SOURCE = "5ha"
+"""The SHA-256 of the raw file in the footer of an object of this project."""
 
 
 @pytest.fixture(params=["folder", "gcs"])
@@ -30,7 +37,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
 
 def _staged(lake: Lake, rows: int, mark: int = 0, month: TripMonth = MONTH) -> StagedFile:
     staged = lake.stage(month)
-    write_month(staged.path, month, rows, mark)
+    write_month(staged.path, month, rows, mark, SOURCE)
     return staged
 
 
@@ -54,7 +61,7 @@ def test_version(version: str, lake: Lake, tmp_path: Path) -> None:
     """The version of an object is the one in its file's footer, or empty."""
     write_month(tmp_path / "month", MONTH, 3)
     staged = lake.stage(MONTH)
-    write_row_groups(staged.path, LAYOUTS[MONTH.color], read_row_groups(tmp_path / "month"), version=version)
+    write_row_groups(staged.path, LAYOUTS[MONTH.color], read_row_groups(tmp_path / "month"), SOURCE, version)
     assert lake.put(MONTH, staged).version == version
     assert lake.find(MONTH).version == version
 
@@ -75,7 +82,7 @@ def test_put_in_chunks(lake: Lake) -> None:
     """Upload an object that is larger than a chunk."""
     fares = [number * 0.7310585 % 1 for number in range(100_000)]
     staged = lake.stage(MONTH)
-    write_month(staged.path, MONTH, len(fares), fare_amount=fares)
+    write_month(staged.path, MONTH, len(fares), source=SOURCE, fare_amount=fares)
     assert staged.path.stat().st_size > 600_000
     assert lake.put(MONTH, staged).rows == 100_000
     assert lake.find(MONTH).rows == 100_000
@@ -141,10 +148,79 @@ def test_removed_after_it_was_found(lake: Lake) -> None:
             call()
 
 
+def _parquet(**columns: list[object]) -> bytes:
+    """Return a Parquet file with these columns, which another program wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+FOREIGN = {
+    "text": b"to do: load March",
+    "CSV": b"VendorID,lpep_pickup_datetime\n2,2020-03-01 00:00:00\n",
+    "gzip": b"\x1f\x8b\x08\0" + bytes(100),
+    "Parquet with an encrypted footer": b"PARE" + bytes(100) + b"PARE",
+    "another table": _parquet(x=[1, 2, 3]),
+    "an empty table": _parquet(),
+    "the columns of the TLC": _parquet(VendorID=[1], lpep_pickup_datetime=[None]),
+}
+"""Objects that another program wrote."""
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=list(FOREIGN))
+def test_foreign_object(content: bytes, lake: Lake) -> None:
+    """An object that another program wrote is an error with its URI and the command that replaces it.
+
+    It stays, is listed and removed as any other object, and can be replaced.
+    """
+    put = _put(lake, rows=3)
+    _replace(lake, put, content)
+    for _ in range(2):
+        with pytest.raises(ForeignObject) as error:
+            lake.find(MONTH)
+        assert error.value.facts == {**MONTH.facts, "uri": put.uri}
+        assert "--color green --months 2020-03 --overwrite" in error.value.explain()
+        assert "[foreign-object]" in error.value.explain()
+    with pytest.raises(ForeignObject):
+        put.reread()
+    assert lake.stored_items(MONTH) == [StoredItem(put.uri, bytes=len(content))]
+    assert _put(lake, rows=4).rows == 4
+    _replace(lake, put, content)
+    assert lake.remove(MONTH) == [StoredItem(put.uri, bytes=len(content))]
+    assert lake.stored_items(MONTH) == []
+
+
+def test_object_without_the_metadata_of_a_lake(lake: Lake) -> None:
+    """An object of this project that another program copied is found: its footer identifies it."""
+    put = _put(lake, rows=3)
+    _put(lake, rows=5, month=NEXT)
+    _replace(lake, put, _content(lake, put))
+    assert lake.find(MONTH).rows == 3
+    assert _put(lake, rows=3).rows == 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 12, 1000, -1, -8, -100])
+def test_truncated(length: int, lake: Lake) -> None:
+    """The error for an object that is cut off has the month, the URI, the asset and the command that fixes it."""
+    put = _put(lake, rows=3)
+    _replace(lake, put, _content(lake, put)[:length])
+    for call in (lake.find, lake.summarize):
+        with pytest.raises(DamagedFile) as error:
+            call(MONTH)
+        assert error.value.facts == {**MONTH.facts, "uri": put.uri, "asset": "lake_trips"}
+        assert put.uri in error.value.explain()
+        assert "--color green --months 2020-03 --select lake_trips+" in error.value.explain()
+    _put(lake, rows=3)
+    assert lake.find(MONTH).rows == 3
+
+
 def test_damaged(lake: Lake) -> None:
     """The error for an object that is not Parquet has the month, the URI and the asset. The next put fixes it."""
     put = _put(lake, rows=3)
-    _damage(lake, put)
+    _replace(lake, put, b"PAR1 but no Parquet")
     for call in (lake.find, lake.summarize):
         with pytest.raises(DamagedFile) as error:
             call(MONTH)
@@ -160,23 +236,32 @@ def test_damaged_column(lake: Lake, tmp_path: Path) -> None:
     content = staged.path.read_bytes()
     footer = int.from_bytes(content[-8:-4], "little") + 8
     put = lake.put(MONTH, staged)
-    _damage(lake, put, content[:4] + bytes(len(content) - footer - 4) + content[-footer:])
+    _replace(lake, put, content[:4] + bytes(len(content) - footer - 4) + content[-footer:])
     assert lake.find(MONTH).rows == 3_000
     with pytest.raises(DamagedFile) as error:
         lake.summarize(MONTH)
     assert error.value.facts == {**MONTH.facts, "uri": put.uri, "asset": "lake_trips"}
 
 
-def _damage(lake: Lake, put: LakeObject, content: bytes = b"PAR1 but no Parquet") -> None:
-    """Replace the content of an object, by default with bytes that are not a Parquet file."""
+def _replace(lake: Lake, put: LakeObject, content: bytes) -> None:
+    """Replace the content of an object, as another program would: without the metadata of this project."""
     if isinstance(lake, FolderLake):
         Path(put.uri).write_bytes(content)
-        return
+    else:
+        _blob(put).upload_from_string(content)
+
+
+def _content(lake: Lake, put: LakeObject) -> bytes:
+    return Path(put.uri).read_bytes() if isinstance(lake, FolderLake) else _blob(put).download_as_bytes()
+
+
+def _blob(put: LakeObject) -> "Blob":
+    """Return the object in Cloud Storage, without its metadata."""
     from google.cloud.storage import Blob
 
     from taxi_assets.stores.google.account import GoogleAccount
 
-    Blob.from_uri(put.uri, client=GoogleAccount().storage_client()).upload_from_string(content)
+    return Blob.from_uri(put.uri, client=GoogleAccount().storage_client())
 
 
 def test_probe(lake: Lake) -> None:
@@ -212,6 +297,6 @@ def test_remove_nothing(lake: Lake) -> None:
 
 def test_remove_a_damaged_object(lake: Lake) -> None:
     """An object that is not a Parquet file can be removed."""
-    _damage(lake, _put(lake, rows=3))
+    _replace(lake, _put(lake, rows=3), b"PAR1 but no Parquet")
     assert len(lake.remove(MONTH)) == 1
     assert lake.stored_items(MONTH) == []

@@ -10,7 +10,7 @@ import pytest
 
 from taxi_assets.errors import DamagedFile, MissingUpstream, TaxiAssetsError
 from taxi_assets.stores.profile import profile_month
-from taxi_assets.tlc.clean import CleanReport, clean_month
+from taxi_assets.tlc.clean import CleanLimits, CleanReport, clean_month
 from taxi_assets.tlc.quality import QualityFinding, compare_with_neighbors, judge, rules_of
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS, Column
@@ -28,7 +28,7 @@ EVERY_COLOR = pytest.mark.parametrize("color", COLORS)
 
 
 def _clean(month: TripMonth, raw: Path, clean: Path) -> CleanReport:
-    return clean_month(month, raw, clean, clean.with_suffix(".rejected"), reject_limit=0.0)
+    return clean_month(month, raw, clean, clean.with_suffix(".rejected"), CleanLimits(rejected=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +329,7 @@ def test_real_months_pass_every_rule(tmp_path: Path) -> None:
         report = _clean(month, raw, clean)
         offending = _offending(clean, month)
         assert offending == _count_by_pandas(raw, month), month
-        assert offending["pickups_in_month"] == report.stray, month
+        assert offending["pickups_in_month"] == report.outside_rows, month
         assert _failed(clean, month) == set(), month
 
 

@@ -42,7 +42,7 @@ def put(system: tuple[Warehouse, Lake]) -> Put:
 
     def put(month: TripMonth, rows: int, mark: int = 0) -> LakeObject:
         staged = system[1].stage(month)
-        write_month(staged.path, month, rows, mark)
+        write_month(staged.path, month, rows, mark, "5ha")
         return system[1].put(month, staged)
 
     return put
@@ -140,7 +140,7 @@ def test_another_month_in_the_object(warehouse: Warehouse, put: Put, system: tup
     warehouse.replace_month(APRIL, put(APRIL, 3, 1), 3)
     warehouse.replace_month(MARCH, put(MARCH, 2, 2), 2)
     staged = system[1].stage(MARCH)
-    write_month(staged.path, APRIL, 4, 3)
+    write_month(staged.path, APRIL, 4, 3, "5ha")
     wrong = system[1].put(MARCH, staged)
     with pytest.raises(TaxiAssetsError) as error:
         warehouse.replace_month(MARCH, wrong, 4)

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from taxi_assets.tlc.clean import clean_month
+from taxi_assets.tlc.clean import CleanLimits, clean_month
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
@@ -19,7 +19,7 @@ def write_clean(month: TripMonth, rows: int, clean: Path, folder: Path, seed: in
     """Write a clean sample month to `clean`, with its raw file in `folder`. Return the summary of the raw file."""
     raw = folder / f"{month.stem}_{rows}_{seed}.csv.gz"
     write_sample(month, rows, raw, seed)
-    clean_month(month, raw, clean, folder / "rejected.parquet", reject_limit=0)
+    clean_month(month, raw, clean, folder / "rejected.parquet", CleanLimits(rejected=0))
     return summarize_csv(month.color, raw)
 
 

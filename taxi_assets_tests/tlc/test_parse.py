@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from taxi_assets.errors import BadHeader
 from taxi_assets.tlc import parse
-from taxi_assets.tlc.parse import RETRY_LINES, LineParser
-from taxi_assets.tlc.raw import Measure, measure
+from taxi_assets.tlc.parse import NULL_VALUES, RETRY_LINES, LineParser
+from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
 from taxi_assets.tlc.schema import LAYOUTS
 
@@ -28,9 +28,17 @@ FHV = (
     b"B00021,2021-01-05 08:00:00,2021-01-05 08:10:30,142,43,,B00022",
     b"dispatching_base_num,pickup_datetime,dropOff_datetime,PUlocationID,DOlocationID,SR_Flag,Affiliated_base_number",
 )
-GOODS = {"yellow": YELLOW, "fhv": FHV}
-FIRST = {"yellow": "VendorID", "fhv": "dispatching_base_num"}
-LAST = {"yellow": "congestion_surcharge", "fhv": "Affiliated_base_number"}
+GREEN = (
+    b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,N,1,43,151,1,1.01,5.5,0.5,0.5,0,0,,0.3,6.8,2,1,0",
+    (
+        b"VendorID,lpep_pickup_datetime,lpep_dropoff_datetime,store_and_fwd_flag,RatecodeID,PULocationID,DOLocationID,"
+        b"passenger_count,trip_distance,fare_amount,extra,mta_tax,tip_amount,tolls_amount,ehail_fee,"
+        b"improvement_surcharge,total_amount,payment_type,trip_type,congestion_surcharge"
+    ),
+)
+GOODS = {"yellow": YELLOW, "green": GREEN, "fhv": FHV}
+LICENSES = ["dispatching_base_num", "Affiliated_base_number"]
+"""The columns of license numbers: the first and the last column of fhv."""
 
 Row = dict[str, Any]
 _at = datetime.fromisoformat
@@ -94,7 +102,8 @@ FAULTS = [
     _line(fare_amount=b"1e400", congestion_surcharge=b"x"),
     _line(tpep_pickup_datetime=b"01/31/2021 10:00:00 AM"),
     _line(tpep_dropoff_datetime=b"0000-12-31 23:59:59"),
-    _line(store_and_fwd_flag=b"\xff"),
+    _line(store_and_fwd_flag=b"\x81"),
+    _line(tpep_pickup_datetime=b""),
     _line(store_and_fwd_flag=b"\0"),
     _line(store_and_fwd_flag=b"a\rb"),
     b"\xef\xbb\xbf" + _line(),
@@ -173,12 +182,30 @@ class TestValues:
         ]
 
     @pytest.mark.parametrize("color", GOODS)
-    def test_accept_missing_values(self, color: str) -> None:
-        """A line of empty values is a row, also if they are quoted."""
-        commas = len(LAYOUTS[color].columns) - 1
-        rows, rejects = _parse([b"," * commas, b'"",' * commas + b'""'], color)
+    @pytest.mark.parametrize("empty", [*(value.encode() for value in NULL_VALUES), b'""', b'"NULL"', b'"\\N"'])
+    def test_accept_missing_values(self, color: str, empty: bytes) -> None:
+        """A row needs only a pickup time. All other values can be missing, in each spelling of a missing value."""
+        names, pickup = LAYOUTS[color].names, LAYOUTS[color].pickup
+        written = dict.fromkeys(names, empty) | {pickup: b"2021-01-05 08:00:00"}
+        rows, rejects = _parse([_line(color, **written)], color)
         assert rejects == []
-        assert rows == [dict.fromkeys(LAYOUTS[color].names)] * 2
+        assert rows == [dict.fromkeys(names) | {pickup: _at("2021-01-05 08:00:00")}]
+
+    @pytest.mark.parametrize("color", GOODS)
+    @pytest.mark.parametrize("empty", [*(value.encode() for value in NULL_VALUES), b'""', b'"N/A"'])
+    def test_reject_a_missing_pickup_time(self, color: str, empty: bytes) -> None:
+        """A row without a pickup time is rejected, also if all its values are written as missing ones."""
+        pickup = LAYOUTS[color].pickup
+        assert _reason(_line(color, **{pickup: empty}), color) == f"{pickup} is missing"
+        if empty.strip(b'"'):
+            line = b",".join([empty] * len(LAYOUTS[color].names))
+            assert _reason(line, color) == f"{pickup} is missing"
+
+    @pytest.mark.parametrize("color", GOODS)
+    def test_accept_a_missing_dropoff_time(self, color: str) -> None:
+        """A row without a dropoff time is valid."""
+        assert _value(LAYOUTS[color].dropoff, b"", color) is None
+        assert _value(LAYOUTS[color].dropoff, b"NULL", color) is None
 
     @pytest.mark.parametrize(
         ("written", "value"),
@@ -209,8 +236,11 @@ class TestValues:
                 b"9007199254740993",
                 b"9007199254740994",
                 b"-9007199254740993",
-                b"NULL",
+                b"null",
+                b"NULL ",
+                b"n/a",
                 b"\xd9\xa1",
+                b"1\xa0",
             ),
             *(b'"1,0"', b"1;0"),
         ],
@@ -275,7 +305,7 @@ class TestValues:
                 b"20210131 100000",
                 b"1609459200",
             ),
-            *(b"2021-01-01 00:00:00Z", b"2021-01-01 00:00:00-05:00", b"2021-01-01 00:00:00.1234567", b"0", b"NULL"),
+            *(b"2021-01-01 00:00:00Z", b"2021-01-01 00:00:00-05:00", b"2021-01-01 00:00:00.1234567", b"0", b"null"),
             *(b"0000-12-31 23:59:59", b"10000-01-01 00:00:00", b"2021-1-1 00:00:00", b"2021-01-01 00:00:00 UTC"),
         ],
     )
@@ -286,13 +316,13 @@ class TestValues:
     @pytest.mark.parametrize(
         ("written", "value"),
         [
-            (b"B00021         ", "B00021         "),
             (b" x ", " x "),
             (b'"B1,B2"', "B1,B2"),
             (b'"the ""A"" base"', 'the "A" base'),
             (b'","', ","),
             (b'""""', '"'),
-            (b"NULL", "NULL"),
+            (b"null", "null"),
+            (b"NULL ", "NULL "),
             (b"nan", "nan"),
             (b"1", "1"),
             (b'a"b', 'a"b'),
@@ -301,17 +331,112 @@ class TestValues:
             (b'""', None),
         ],
     )
-    @pytest.mark.parametrize("column", [FIRST["fhv"], LAST["fhv"]])
-    def test_parse_text(self, column: str, written: bytes, value: str | None) -> None:
+    @pytest.mark.parametrize("color", ["yellow", "green"])
+    def test_parse_text(self, color: str, written: bytes, value: str | None) -> None:
         """Text is unchanged. Enclosing quotes are removed; commas and doubled quotes inside them are kept."""
+        assert _value("store_and_fwd_flag", written, color) == value
+
+    @pytest.mark.parametrize(
+        ("written", "value"),
+        [
+            (b"B00021", "B00021"),
+            (b"B00021         ", "B00021"),
+            (b" b00021", "B00021"),
+            (b'"\tb02_x "', "B02_X"),
+            (b"B00021\xc2\xa0", "B00021"),
+            (b"B00021\xa0", "B00021"),
+            (b"B 1", "B 1"),
+            ("peña".encode(), "PEÑA"),
+            (b"pe\xf1a", "PEÑA"),
+            (b'"b1,b2 "', "B1,B2"),
+            (b'a"b', 'A"B'),
+            (b"   ", None),
+            (b'" "', None),
+            (b'""', None),
+            (b"null", None),
+            (b" NULL ", None),
+            (b"n/a", None),
+            (b'"\\N "', None),
+        ],
+    )
+    @pytest.mark.parametrize("column", LICENSES)
+    def test_parse_license_numbers(self, column: str, written: bytes, value: str | None) -> None:
+        """License numbers are trimmed and in uppercase. One that is then empty or a missing value is missing."""
         assert _value(column, written, "fhv") == value
 
-    def test_reject_text_that_is_not_utf_8(self) -> None:
-        """Invalid UTF-8 is rejected with the column name, and stored with escapes."""
-        line = _line("fhv", dispatching_base_num=b"B\xff\xe9")
-        assert _reason(line, "fhv") == "dispatching_base_num is not valid UTF-8"
+    @pytest.mark.parametrize(
+        ("written", "value"),
+        [
+            (b"Caf\xe9", "CAFÉ"),
+            (b"\x80 5", "€ 5"),
+            (b"\x93B1\x94", "“B1”"),
+            (b"\xff", "Ÿ"),
+            (b'"Pe\xf1a, ""B1"""', 'PEÑA, "B1"'),
+            (b"\xc3\xa9\xe9", "Ã©é".upper()),
+        ],
+    )
+    @pytest.mark.parametrize("column", LICENSES)
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    def test_decode_windows_1252(self, column: str, written: bytes, value: str, end: bytes) -> None:
+        """Text that is not UTF-8 is decoded as Windows-1252, and its rows are counted. Other rows do not change."""
+        parser = LineParser(LAYOUTS["fhv"], FHV[1])
+        other = _line("fhv", dispatching_base_num="Peña".encode())
+        lines = [other, _line("fhv", **{column: written}), other]
+        table, rejects = _join(parser, end.join([*lines, b""]))
+        assert (rejects, parser.recoded_rows) == ([], 1)
+        assert table.column(column).to_pylist()[1] == value
+        assert table.take([0, 2]).to_pylist() == _parse([other, other], "fhv")[0]
+
+    def test_decode_each_field(self) -> None:
+        """In a row with fields in UTF-8 and fields in Windows-1252, each is decoded as what it is."""
+        line = _line("fhv", dispatching_base_num="Ñ€".encode(), Affiliated_base_number=b"\xd1 \x80")
+        [row], _ = _parse([line], "fhv")
+        assert (row["dispatching_base_num"], row["Affiliated_base_number"]) == ("Ñ€", "Ñ €")
+
+    @pytest.mark.parametrize("undefined", [b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d"])
+    @pytest.mark.parametrize("column", LICENSES)
+    def test_reject_text_in_neither_encoding(self, column: str, undefined: bytes) -> None:
+        """Bytes that are neither UTF-8 nor Windows-1252 are rejected with the column name, and stored with escapes."""
+        line = _line("fhv", **{column: b"B" + undefined + b"\xe9"})
+        assert _reason(line, "fhv") == f"{column} is not valid UTF-8"
         _, [reject] = _parse([line], "fhv")
-        assert reject.text.startswith(r"B\xff\xe9,2021")
+        assert rf"B\x{undefined.hex()}\xe9" in reject.text
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            (_line("fhv", Affiliated_base_number=b"\xe9", PUlocationID=b"x"), "PUlocationID is not an integer"),
+            (_line("fhv", dispatching_base_num=b"\xe9", SR_Flag=b"1\xa0"), "SR_Flag is not an integer"),
+            (_line("fhv", Affiliated_base_number=b"\xe9", pickup_datetime=b""), "pickup_datetime is missing"),
+            (_line("fhv", Affiliated_base_number=b'"\xe9'), "a quote is not closed"),
+            (_line("fhv", Affiliated_base_number=b"\xe9") + b",", "8 fields instead of 7"),
+            (_line("fhv", dispatching_base_num=b"\xe9\0"), "a NUL byte"),
+            (b"\xef\xbb\xbf\xe9" + _line("fhv"), "a byte order mark inside the file"),
+        ],
+    )
+    def test_reject_a_recoded_line_for_its_other_fault(self, line: bytes, reason: str) -> None:
+        """A line in Windows-1252 that is not valid otherwise is rejected, stored as it is in the file, not counted."""
+        assert _reason(line, "fhv") == reason
+        parser = LineParser(LAYOUTS["fhv"], FHV[1])
+        _join(parser, b"\n".join([line, _line("fhv"), line]))
+        assert parser.recoded_rows == 0
+
+    @pytest.mark.parametrize("retry_lines", [1, 2, 7, 400])
+    def test_count_recoded_rows_once(self, retry_lines: int) -> None:
+        """Each recoded row counts once, also if other lines are parsed again because of rejects and open quotes."""
+        parser = LineParser(LAYOUTS["fhv"], FHV[1], retry_lines)
+        kinds = [
+            _line("fhv", dispatching_base_num=b"\xe9"),
+            _line("fhv"),
+            b"bad",
+            _line("fhv", Affiliated_base_number=b'"\xe9"'),
+            _line("fhv", Affiliated_base_number=b'"x'),
+            _line("fhv", dispatching_base_num=b"\x81"),
+        ]
+        table, rejects = _join(parser, b"\n".join(kinds * 20))
+        assert (table.num_rows, len(rejects), parser.recoded_rows) == (60, 60, 40)
+        _join(parser, kinds[0])
+        assert parser.recoded_rows == 41
 
     def test_reason_names_the_first_invalid_column(self) -> None:
         """If several columns are invalid, the reason always names the first one."""
@@ -331,7 +456,11 @@ class TestLines:
             (_line() + b",1,2", "20 fields instead of 18"),
             (b" ", "1 fields instead of 18"),
             (b"<html>", "1 fields instead of 18"),
-            (b'""', "1 fields instead of 18"),
+            (b'""""', "1 fields instead of 18"),
+            (b", ,", "3 fields instead of 18"),
+            (b"," * 17 + b"0", "tpep_pickup_datetime is missing"),
+            (b"," * 18 + b"0", "19 fields instead of 18"),
+            (b'",' * 17 + b'"', "9 fields instead of 18"),
             (YELLOW[1], "VendorID is not an integer"),
             (_line(store_and_fwd_flag=b"N\0"), "a NUL byte"),
             (b"\0", "a NUL byte"),
@@ -414,6 +543,32 @@ class TestLines:
         assert [(reject.line, reject.text) for reject in rejects] == [(6, "x"), (10, "x")]
         assert _parse([b"", b"", b""], end=end) == ([], [])
 
+    @pytest.mark.parametrize("color", GOODS)
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    @pytest.mark.parametrize("quoted", [False, True])
+    @pytest.mark.parametrize("empty", ["all", "all quoted", "one", "more", '""', "mixed"])
+    def test_skip_rows_with_only_empty_fields(self, color: str, end: bytes, empty: str, *, quoted: bool) -> None:
+        """A row with only empty fields is blank, with any number of fields, first, last, and among quoted lines."""
+        fields = len(LAYOUTS[color].names)
+        row = {
+            "all": b"," * (fields - 1),
+            "all quoted": b",".join([b'""'] * fields),
+            "one": b",",
+            "more": b"," * (fields + 3),
+            '""': b'""',
+            "mixed": b',"",' * (fields // 2),
+        }[empty]
+        good = _line(color)
+        good = b'"' + good.replace(b",", b'","') + b'"' if quoted else good
+        lines = [row, good, row, row, b"x", b"", row, good, b"x", good + b",", row]
+        rows, rejects = _parse(lines, color, end)
+        assert len(rows) == 2
+        assert [reject.line for reject in rejects] == [6, 10, 11]
+        assert _parse([b"" if line == row else line for line in lines], color, end) == (rows, rejects)
+        assert _parse([row, row], color, end) == ([], [])
+        table, rejects = _join(LineParser(LAYOUTS[color], GOODS[color][1]), end.join([good, row, good, row]))
+        assert (table.num_rows, rejects) == (2, [])
+
     @pytest.mark.parametrize("last", [b"", b"\n", b"\r\n", b"\r"])
     @pytest.mark.parametrize("line", [_line(), _line() + b",x", _line(congestion_surcharge=b'"2.5"')])
     def test_accept_a_last_line_without_a_line_ending(self, line: bytes, last: bytes) -> None:
@@ -461,6 +616,21 @@ class TestPieces:
         assert (rows.num_rows, rejects) == (5_000, [])
         assert len(parsed) == 1
 
+    @pytest.mark.parametrize("empty", [b"", b"," * 17, b'"",' * 17 + b'""'])
+    def test_empty_rows_do_not_split_a_text(self, empty: bytes) -> None:
+        """A text with empty rows and without invalid lines is one piece."""
+        lines = [_line(), empty] * 2_000
+        [(rows, rejects)] = LineParser(LAYOUTS["yellow"], YELLOW[1]).parse(b"\n".join(lines), 2)
+        assert (rows.num_rows, rejects) == (2_000, [])
+
+    def test_recoded_lines_cost_few_parses(self, parsed: list[bytes]) -> None:
+        """Lines in Windows-1252 are recoded before they are parsed, so a file full of them costs one more parse."""
+        parser = LineParser(LAYOUTS["fhv"], FHV[1])
+        lines = [_line("fhv", dispatching_base_num=b"B\xe9")] * 4_000
+        assert sum(rows.num_rows for rows, _ in parser.parse(b"\n".join(lines), 2)) == 4_000
+        assert parser.recoded_rows == 4_000
+        assert len(parsed) <= 2 + 4_000 // RETRY_LINES
+
     def test_parse_pieces_on_demand(self, parsed: list[bytes]) -> None:
         """The first rejects of many are available after a few parses."""
         parser = LineParser(LAYOUTS["yellow"], YELLOW[1])
@@ -482,6 +652,7 @@ UNUSUAL_FIELDS = st.one_of(
     st.sampled_from(
         [
             *(b"", b'"', b'""', b'"""', b'a"b', b'"a', b'b"', b'"a"b', b'"a,b"', b'","', b"\r", b"\0", b"\xff", b" "),
+            *(b"\x81", "\u00e9".encode(), b"NULL", b"\\N"),
             *(b"\xef\xbb\xbf", b"1", b"1.5", b"x", b"nan", b"1e400", b"2021-01-01 00:00:00", b"0000-01-01 00:00:00"),
         ]
     ),
@@ -495,6 +666,7 @@ LINES = st.one_of(
     ),
     st.lists(UNUSUAL_FIELDS, min_size=6, max_size=8).map(b",".join),
     st.sampled_from([b"", b"\r", *(_line("fhv") + end for end in (b"", b"\r", b'"', b","))]),
+    st.lists(st.sampled_from([b"", b'""']), min_size=1, max_size=9).map(b",".join),
 )
 
 
@@ -508,7 +680,9 @@ def test_parse_each_line_independently_of_its_neighbors(lines: list[bytes], retr
     """Lines parsed together produce the rows and rejects that each produces alone, in order."""
     parser = LineParser(LAYOUTS["fhv"], FHV[1], retry_lines)
     table, rejects = _join(parser, b"\n".join(lines), first)
+    recoded = parser.recoded_rows
     alone = [_join(parser, line, number) for number, line in enumerate(lines, first)]
+    assert parser.recoded_rows == 2 * recoded
     assert table.to_pylist() == [row for rows, _ in alone for row in rows.to_pylist()]
     assert rejects == [reject for _, found in alone for reject in found]
-    assert table.num_rows + len(rejects) == sum(line not in (b"", b"\r") for line in lines)
+    assert table.num_rows + len(rejects) == sum(not is_blank(line) for line in lines)

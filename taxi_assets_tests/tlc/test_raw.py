@@ -1,11 +1,17 @@
 """Read raw files in whole lines, plain or gzip, and reject files that are damaged or not a CSV."""
 
+import bz2
 import gzip
+import io
+import lzma
 import subprocess
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +21,40 @@ from taxi_assets.tlc.raw import LONGEST_LINE, Measure, count_rows, is_blank, mea
 
 TEXT = b"name,value\r\n" + b"".join(b"row %d,%d\r\n" % (number, number**5) for number in range(500))
 GZIP = gzip.compress(TEXT, mtime=0)
+
+
+def _tar(mode: str = "w") -> bytes:
+    """Return a tar archive that contains the text."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode=mode) as archive:  # type: ignore[call-overload]
+        member = tarfile.TarInfo("green_tripdata_2020-04.csv")
+        member.size = len(TEXT)
+        archive.addfile(member, io.BytesIO(TEXT))
+    return written.getvalue()
+
+
+def _zip(method: int) -> bytes:
+    """Return a zip file that contains the text."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as archive:
+        archive.writestr("green_tripdata_2020-04.csv", TEXT)
+    return written.getvalue()
+
+
+PACKED = {
+    "gzip": (GZIP, "a gzip file"),
+    "tar": (_tar(), "a tar archive"),
+    "bzip2": (bz2.compress(TEXT), "a bzip2 file"),
+    "xz": (lzma.compress(TEXT), "an xz file"),
+    "zstd": (pa.compress(TEXT, "zstd", asbytes=True), "a zstd file"),
+    "lz4": (pa.compress(TEXT, "lz4", asbytes=True), "an lz4 file"),
+    "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(99), "a 7z archive"),
+    "tar.bz2": (_tar("w:bz2"), "a bzip2 file"),
+    "zip": (_zip(zipfile.ZIP_DEFLATED), "a zip file"),
+    "zip, stored": (_zip(zipfile.ZIP_STORED), "a zip file"),
+    "Parquet": (b"PAR1\x15\x04" + bytes(LONGEST_LINE), "a Parquet file"),
+}
+"""Files that contain the text in another format, and the name of the format."""
 
 
 @pytest.fixture(params=[".csv", ".csv.gz"])
@@ -53,24 +93,39 @@ def _read_all(path: Path) -> bytes:
         (b"h\na\r", 1),
         (b"h\na\n\r", 1),
         (b"\xff\n\0\n", 1),
+        (b"h,i\na,b\n,\n,\n", 1),
+        (b'h,i\r\n"",""\r\na,b\r\n,\r\n', 1),
+        (b"h,i\n,\na,b\n,", 1),
+        (b"h,i\n,\r", 0),
+        (b'\n,\n"",\nh,i\na,b\n', 1),
+        (b'h,i\n""\n,"",,\n', 0),
+        (b'h,i\n, \n,x\n"",\\N\n""""\n', 4),
     ],
 )
 def test_count_rows(tmp_path: Path, suffix: str, text: bytes, rows: int) -> None:
-    """Count all lines except the header and blank ones. A line of spaces and a last line without an ending are rows."""
+    """Count all lines except the header and blank ones. A line of spaces and a last line without an ending are rows.
+
+    A line with only empty fields is blank.
+    """
     assert count_rows(_write(tmp_path, text, suffix)) == rows
 
 
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        (b"a\nbc\n", Measure(records=2, longest=3, lone_returns=0)),
-        (b"a\nbc", Measure(records=2, longest=3, lone_returns=0)),
-        (b"a\r\nbc\r\n", Measure(records=2, longest=4, lone_returns=0)),
-        (b"\n\r\na\n\n\r\n", Measure(records=1, longest=2, lone_returns=0)),
-        (b"a\rb\r\r\n\rc\n", Measure(records=2, longest=6, lone_returns=3)),
-        (b"a\n\r", Measure(records=1, longest=2, lone_returns=0)),
-        (b" \n", Measure(records=1, longest=2, lone_returns=0)),
-        (b"", Measure(records=0, longest=1, lone_returns=0)),
+        (b"a\nbc\n", Measure(records=2, empty_rows=0, longest=3, lone_returns=0)),
+        (b"a\nbc", Measure(records=2, empty_rows=0, longest=3, lone_returns=0)),
+        (b"a\r\nbc\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=0)),
+        (b"\n\r\na\n\n\r\n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
+        (b"a\rb\r\r\n\rc\n", Measure(records=2, empty_rows=0, longest=6, lone_returns=3)),
+        (b"a\n\r", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
+        (b" \n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
+        (b"", Measure(records=0, empty_rows=0, longest=1, lone_returns=0)),
+        (b",,\na,b,c\n,b,\n\n", Measure(records=2, empty_rows=1, longest=6, lone_returns=0)),
+        (b'"","",""\r\n"","b",\r\n\r\n', Measure(records=1, empty_rows=1, longest=10, lone_returns=0)),
+        (b",,\r\n\r\n,", Measure(records=0, empty_rows=2, longest=4, lone_returns=0)),
+        (b",\r", Measure(records=0, empty_rows=1, longest=3, lone_returns=0)),
+        (b",\r,\n,\r\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=2)),
     ],
 )
 def test_measure_a_text(text: bytes, seen: Measure) -> None:
@@ -78,20 +133,47 @@ def test_measure_a_text(text: bytes, seen: Measure) -> None:
     assert measure(text) == seen
 
 
-def test_blank_lines() -> None:
-    """A line is blank with and without its ending. A line of spaces is not blank."""
-    assert all(map(is_blank, (b"", b"\n", b"\r\n", b"\r")))
-    assert not any(map(is_blank, (b" ", b" \n", b"\r\r\n", b"a", b"\0")))
+EMPTY_ROWS = [b",", b",,,", b'""', b'"",""', b',"",,""', b'"",,']
+"""Lines with only empty fields."""
+
+NOT_EMPTY_ROWS = [b'"', b'""""', b'"""",', b'","', b'",,"', b'"",""""', b", ", b",,x", b",\\N", b",0", b'"" ,', b";;"]
+"""Lines that look similar, with at least one field that is not empty."""
 
 
-@settings(deadline=None, max_examples=100)
-@given(text=st.text("a\r\n", max_size=20).map(str.encode))
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r"])
+def test_blank_lines(end: bytes) -> None:
+    """A line is blank with and without its ending, also if it has only empty fields. A line of spaces is not blank."""
+    for line in (b"", *EMPTY_ROWS):
+        assert is_blank(line + end), line
+    for line in (b" ", b"\r\r", b"a", b"\0", *(line + b"\r\r" for line in EMPTY_ROWS), *NOT_EMPTY_ROWS):
+        assert not is_blank(line + end), line
+
+
+def _is_empty(line: bytes) -> bool:
+    """Whether all fields of a line without its line feed are empty."""
+    return not any(field.replace(b'""', b"", 1) for field in line.removesuffix(b"\r").split(b","))
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.text('a,"\r\n', max_size=20).map(str.encode))
 def test_agree_with_splitting_the_text(text: bytes) -> None:
-    """The numbers of records and lone carriage returns are those found by splitting the text."""
+    """The numbers of records, empty rows and lone carriage returns are those found by splitting the text."""
     lines = text.split(b"\n")
     seen = measure(text)
-    assert seen.records == sum(line not in (b"", b"\r") for line in lines)
+    assert seen.records == sum(not _is_empty(line) for line in lines)
+    assert seen.empty_rows == sum(_is_empty(line) and line not in (b"", b"\r") for line in lines)
     assert seen.lone_returns == sum(line.removesuffix(b"\r").count(b"\r") for line in lines)
+
+
+@pytest.mark.parametrize("read_bytes", [*range(1, 9), 1_000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("empty", EMPTY_ROWS)
+def test_read_size_does_not_change_the_count_of_empty_rows(
+    tmp_path: Path, read_bytes: int, end: bytes, empty: bytes
+) -> None:
+    """Rows with only empty fields are not counted, wherever a read ends."""
+    path = _write(tmp_path, end.join([empty, b"h,i", empty, b"a,b", empty, empty, b"c,", b",d", empty]))
+    assert count_rows(path, read_bytes=read_bytes) == 3
 
 
 @pytest.mark.parametrize("read_bytes", [*range(1, 12), 1_000])
@@ -166,14 +248,34 @@ class TestInvalidFiles:
         with pytest.raises(CorruptFile):
             read(_write_bytes(tmp_path, GZIP + b"<html><body>502 Bad Gateway</body></html>"))
 
-    def test_plain_text_named_gzip(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
-        """A plain file with a gzip suffix is an error with its first bytes."""
-        for content, seen in ((TEXT, "name,value"), (b"Not Found", "Not Found")):
-            with pytest.raises(NotACsv) as error:
-                read(_write_bytes(tmp_path, content))
-            assert error.value.facts == {"address": "month.csv.gz", "seen": seen}
-            assert "month.csv.gz" in str(error.value)
-            assert f"'{seen}'" in str(error.value)
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (TEXT, "a CSV that is not compressed"),
+            (b'"dispatching_base_num","pickup_datetime"\r\n', "a CSV that is not compressed"),
+            (b"\xef\xbb\xbfVendorID,lpep_pickup_datetime\n1,2\n", "a CSV that is not compressed"),
+            (b"Not Found", "not a gzip file"),
+            (b"Sorry, this file has moved.", "not a gzip file"),
+            (b"VendorID\tlpep_pickup_datetime\n1\t2\n", "not a gzip file"),
+        ],
+    )
+    def test_plain_text_named_gzip(
+        self, tmp_path: Path, read: Callable[[Path], object], content: bytes, problem: str
+    ) -> None:
+        """A plain file with a gzip suffix is an error with its first line. A CSV is named as such."""
+        with pytest.raises(NotACsv) as error:
+            read(_write_bytes(tmp_path, content))
+        seen = content.decode("utf-8-sig").splitlines()[0]
+        assert error.value.facts == {"address": "month.csv.gz", "seen": seen}
+        assert "month.csv.gz" in str(error.value)
+        assert problem in str(error.value)
+        assert repr(seen) in str(error.value)
+
+    def test_a_character_cut_in_half_is_not_shown(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
+        """The start that is shown ends before a character of which only a part was read."""
+        with pytest.raises(NotACsv) as error:
+            read(_write_bytes(tmp_path, b"a," + "\u00e9".encode() * 100))
+        assert str(error.value.facts["seen"]) == "a," + "\u00e9" * 31
 
     @pytest.mark.parametrize(
         ("content", "start"),
@@ -185,8 +287,6 @@ class TestInvalidFiles:
             (b"<Error><Code>AccessDenied</Code></Error>", ("HTML or XML", "<Error><Code>AccessDenied</Code></Error>")),
             (b'{"message": "Not Found"}', ("JSON", '{"message": "Not Found"}')),
             (b"[404, 0]", ("JSON", "[404, 0]")),
-            (b"PAR1\x15\x04" + bytes(LONGEST_LINE), ("a Parquet file", "PAR1")),
-            (b"PK\x03\x04\x14\0" * 99, ("a zip file", "PK")),
             (
                 b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
                 ("a Git LFS pointer to the file", "version https://git-lfs.github.com/spec/v1"),
@@ -194,7 +294,7 @@ class TestInvalidFiles:
         ],
     )
     @pytest.mark.parametrize("written", ["plain", "as gzip", "in gzip"])
-    def test_other_format(
+    def test_other_text_format(
         self, tmp_path: Path, read: Callable[[Path], object], content: bytes, start: tuple[str, str], written: str
     ) -> None:
         """The error names the format that a server sent instead of a CSV, plain, with a gzip suffix or compressed."""
@@ -202,21 +302,44 @@ class TestInvalidFiles:
         path.write_bytes(gzip.compress(content) if written == "in gzip" else content)
         with pytest.raises(NotACsv) as error:
             read(path)
-        (format_, seen), facts = start, error.value.facts
-        assert (facts["address"], facts["format"]) == (path.name, format_)
-        assert str(facts["seen"]).startswith(seen)
-        for fact in (path.name, format_, repr(facts["seen"])):
+        format_, seen = start
+        assert error.value.facts == {"address": path.name, "format": format_, "seen": seen}
+        for fact in (path.name, format_, repr(seen)):
             assert fact in str(error.value)
         assert len(str(error.value)) < 500
 
-    def test_gzip_named_plain_text(self, tmp_path: Path, read: Callable[[Path], object]) -> None:
-        """A gzip file without a gzip suffix, and a file that was compressed twice, are errors."""
-        plain = tmp_path / "month.csv"
-        plain.write_bytes(GZIP)
-        for path in (plain, _write_bytes(tmp_path, gzip.compress(GZIP))):
-            with pytest.raises(NotACsv) as error:
-                read(path)
-            assert error.value.facts["format"] == "a gzip file"
+    @pytest.mark.parametrize("content", PACKED.values(), ids=PACKED)
+    @pytest.mark.parametrize("written", ["plain", "as gzip", "in gzip"])
+    def test_other_packing(
+        self, tmp_path: Path, read: Callable[[Path], object], content: tuple[bytes, str], written: str
+    ) -> None:
+        """The error names the format of a file that is packed differently or twice, and shows none of its bytes."""
+        packed, format_ = content
+        path = tmp_path / ("month.csv" if written == "plain" else "month.csv.gz")
+        path.write_bytes(gzip.compress(packed) if written == "in gzip" else packed)
+        if (format_, written) == ("a gzip file", "as gzip"):
+            assert count_rows(path) == 500
+            return
+        with pytest.raises(NotACsv) as error:
+            read(path)
+        assert error.value.facts == {"address": path.name, "format": format_}
+        assert format_ in str(error.value)
+        assert "starts with" not in error.value.explain()
+        assert error.value.explain().isprintable()
+
+    @pytest.mark.parametrize(
+        "content",
+        [bytes(100), b"\x80\x81\x82\n", b"\x1b[31mred\n", b"ab\x07,cd\n", b"\x1f", b"\xff\xfea\0,\0b\0"],
+    )
+    def test_an_unknown_binary_file_named_gzip(
+        self, tmp_path: Path, read: Callable[[Path], object], content: bytes
+    ) -> None:
+        """The error of a file that is neither gzip nor text does not show its bytes."""
+        with pytest.raises(BadFile) as error:
+            read(_write_bytes(tmp_path, content))
+        assert error.value.facts == {"address": "month.csv.gz"}
+        assert "starts with" not in error.value.explain()
+        assert error.value.explain().isprintable()
 
     @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
     def test_endless_line(self, tmp_path: Path, read: Callable[[Path], object], suffix: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from taxi_assets.errors import BadHeader
+from taxi_assets.errors import BadHeader, UnnamedColumn
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Kind, Layout
 
 YELLOW, GREEN, FHV = LAYOUTS["yellow"], LAYOUTS["green"], LAYOUTS["fhv"]
@@ -178,6 +178,68 @@ def test_reject_a_duplicated_column(layout: Layout) -> None:
     with pytest.raises(BadHeader) as error:
         layout.map_header([*layout.names, first.upper()])
     assert _differences(error.value) == {"duplicated": first}
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize("name", ["", " ", '""', '" "', "Unnamed: 0", "unnamed: 0.1", '"Unnamed: 20"'])
+@pytest.mark.parametrize("place", ["first", "last", "third"])
+def test_reject_an_unnamed_column(layout: Layout, name: str, place: str) -> None:
+    """A column without a name has its own error, which says where it is and how to write the file without an index."""
+    at = {"first": 0, "last": len(layout.names), "third": 2}[place]
+    header = [*layout.names[:at], name, *layout.names[at:]]
+    with pytest.raises(UnnamedColumn) as error:
+        layout.map_header(header)
+    seen = ",".join(header).strip()
+    assert error.value.facts == {"color": layout.color, "column": at + 1, "seen": seen}
+    assert {"first": "The first", "last": "The last", "third": "Column 3"}[place] in str(error.value)
+    assert layout.color in str(error.value)
+    assert "index=False" in error.value.explain()
+    assert error.value.explain().endswith("[unnamed-column]")
+
+
+@pytest.mark.parametrize(
+    ("unnamed", "column"),
+    [([0, 1], 1), ([7, 8, 9], 8), ([0, 8], 1), ([0, 4, 9], 1)],
+    ids=["two indexes", "separators at the end", "both ends", "everywhere"],
+)
+def test_reject_several_unnamed_columns(unnamed: list[int], column: int) -> None:
+    """The error is about the first of them. The names of the others stay in order."""
+    header = list(FHV.names)
+    for at in unnamed:
+        header.insert(at, "")
+    with pytest.raises(UnnamedColumn) as error:
+        FHV.map_header(header)
+    assert error.value.facts["column"] == column
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ["", *FHV.names[1:]],
+        ["", *GREEN.names],
+        ["", *FHV.names, "Weather"],
+        ["", *FHV.names, FHV.names[0]],
+        ["index", *FHV.names],
+        ["Unnamed", *FHV.names],
+        [],
+        [""],
+        ["", "", ""],
+    ],
+)
+def test_an_unnamed_column_is_not_the_only_difference(header: list[str]) -> None:
+    """If columns are missing, unknown or duplicated, the error has all differences."""
+    with pytest.raises(BadHeader) as error:
+        FHV.map_header(header)
+    assert error.type is BadHeader
+    assert _differences(error.value)
+
+
+def test_license_numbers() -> None:
+    """Only the two base numbers of fhv are license numbers."""
+    licenses = {
+        (layout.color, column.name) for layout in LAYOUTS.values() for column in layout.columns if column.is_license
+    }
+    assert licenses == {("fhv", "dispatching_base_num"), ("fhv", "Affiliated_base_number")}
 
 
 def test_error_has_all_differences() -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi_assets.tlc import versions
-from taxi_assets.tlc.clean import clean_month
+from taxi_assets.tlc.clean import CleanLimits, clean_month
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers, drop_zero_passengers, fill_missing_passengers
 from taxi_assets.tlc.schema import LAYOUTS, Kind, Layout
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -26,16 +26,16 @@ from taxi_assets.tlc.versions import (
 )
 
 RECORDED: dict[str, tuple[str, dict[str, str]]] = {
-    "clean_trips": ("1", {"yellow": "5e42b261f7103acb", "green": "493f9b3857ba1929", "fhv": "774e8b62d6f0eb26"}),
+    "clean_trips": ("2", {"yellow": "04bfe8a54f603ee2", "green": "d997f3ec10a447d4", "fhv": "dadccc34694a2667"}),
     "lake_trips": ("1", {"yellow": "2ec0e287b0e87788", "green": "5f92818d3d0fa262", "fhv": "605d92e79206b155"}),
     "postgres_trips": ("1", {"yellow": "1783955d96aa27ea", "green": "e257a27d8f144d66", "fhv": "605d92e79206b155"}),
 }
 """The recorded code version of each asset, and the fingerprint of its output for the sample of each color."""
 
 VALUES = {
-    Kind.integer: ["1", "0", "", "2.0", "-3", "265"],
-    Kind.decimal: ["0.5", "-2.75", "", "12", "1e3"],
-    Kind.text: ["N", "", '"a, b"', " Y", "café"],
+    Kind.integer: ["1", "0", "", "2.0", "-3", "265", "NULL"],
+    Kind.decimal: ["0.5", "-2.75", "", "12", "1e3", "N/A"],
+    Kind.text: ["N", "", '"a, b"', " Y", "café", "\\N"],
     Kind.timestamp: ["2021-03-01 00:00:00", "2021-03-31 23:59:59", "", "2009-01-01 00:00:00", "2021-04-01 00:00:00"],
 }
 """Values of the sample as text, by kind."""
@@ -53,16 +53,25 @@ ROWS = 60
 
 
 def _sample(layout: Layout) -> bytes:
-    """Return a raw month with values of all kinds, missing values, blank lines and invalid lines."""
+    """Return a raw month with values of all kinds, missing values, two encodings, blank lines and invalid lines."""
     kinds = [column.kind for column in layout.columns]
     rows = [
         ",".join(VALUES[kind][(row + at) % len(VALUES[kind])] for at, kind in enumerate(kinds)) for row in range(ROWS)
     ]
     plain = ",".join("" for _ in kinds)
-    broken = ["not,a,trip", f"{plain},", ",".join("x" for _ in kinds), f'"{plain}', f"\0{plain}", f"\ufeff{plain}"]
+    blank = ["", plain, f"{plain},", ",".join('""' for _ in kinds)]
+    broken = ["not,a,trip", f"{rows[0]},", ",".join("x" for _ in kinds), f'"{plain}', f"\0{plain}", f"\ufeff{plain}"]
     header = ",".join(f" {name.upper()} " if at % 2 else f'"{name}"' for at, name in enumerate(layout.names))
-    lines = [header, *rows[: ROWS // 2], "", broken[0], plain, *broken[1:], *rows[ROWS // 2 :]]
-    return "\r\n".join([*lines, ""]).encode()
+    lines = [header, *rows[: ROWS // 2], *blank, *broken, *rows[ROWS // 2 :]]
+    text = [column.name for column in layout.columns if column.kind is Kind.text]
+    encoded = [_row(layout, {text[0]: written}) for written in (b"caf\xe9", b"\x81")]
+    return b"\r\n".join([*(line.encode() for line in lines), *encoded, b""])
+
+
+def _row(layout: Layout, values: dict[str, bytes]) -> bytes:
+    """Return a row that has these values and a pickup time, and no others."""
+    written = {layout.pickup: b"2021-03-01 00:00:00"} | values
+    return b",".join(written.get(name, b"") for name in layout.names)
 
 
 def _fingerprint(tables: Iterable[pa.Table]) -> str:
@@ -81,8 +90,10 @@ def _clean(layout: Layout, folder: Path) -> list[pa.Table]:
     """Return the clean rows and the rejected lines of the sample."""
     raw, clean, rejected = (folder / name for name in ("raw.csv.gz", "clean.parquet", "rejected.parquet"))
     raw.write_bytes(gzip.compress(_sample(layout)))
-    report = clean_month(TripMonth(layout.color, "2021-03"), raw, clean, rejected, reject_limit=1)
-    assert (report.raw_rows, report.rejected_rows) == (ROWS + 7, 6)
+    report = clean_month(TripMonth(layout.color, "2021-03"), raw, clean, rejected, CleanLimits(rejected=1))
+    without_pickup = ROWS // len(VALUES[Kind.timestamp])
+    assert (report.raw_rows, report.rejected_rows) == (ROWS + 8, without_pickup + 7)
+    assert report.recoded_rows == 1
     # The reason is text for people, so its wording may change.
     return [pq.read_table(clean), pq.read_table(rejected).select(["line", "text"])]
 

@@ -11,7 +11,7 @@ from taxi_assets.errors import InvalidLakeUrl
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile, local_path, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
-from taxi_assets.stores.lake import LakeObject, damage_reported, missing_object
+from taxi_assets.stores.lake import PARQUET, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.tlc.parquet import read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
@@ -36,10 +36,13 @@ class FolderLake:
     def find(self, month: TripMonth) -> LakeObject:
         """Return the month's file.
 
-        Raises MissingUpstream if it does not exist, and DamagedFile if it is not a Parquet file.
+        Raises MissingUpstream if it does not exist, ForeignObject if another program wrote it, and DamagedFile if it is
+        damaged.
         """
         with self._reading(month) as place:
-            footer = read_footer(place)
+            with place.open("rb") as file:
+                start = file.read(len(PARQUET))
+            footer = require_own_object(month, str(place), start, lambda: read_footer(place))
             return LakeObject(month, str(place), place.stat().st_size, footer.rows, version=footer.version, lake=self)
 
     def summarize(self, month: TripMonth) -> MonthSummary:

@@ -12,16 +12,20 @@ from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
-from taxi_assets.tlc.parquet import count_rows
+from taxi_assets.tlc.parquet import count_rows, read_footer
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @dataclass(frozen=True)
 class StagedClean:
-    """The staged files of a clean month: its rows, and its rejected lines if there are any."""
+    """The staged files of a clean month: its rows, and its rejected lines if there are any.
+
+    `version` is the data version in the footer of the rows.
+    """
 
     rows: StagedFile
     rejected: StagedFile | None
+    version: str
 
 
 @dataclass(frozen=True)
@@ -63,25 +67,38 @@ class Home:
 
     def stage_rejected(self, month: TripMonth) -> StagedFile:
         """Create the staged file for a month's rejected lines."""
-        return StagedFile(self._rejected(month))
+        return StagedFile(self._rejected(month, ""))
 
     def publish_clean(self, month: TripMonth, staged: StagedClean) -> Path:
-        """Publish a month's rows and rejected lines. If no lines are rejected, delete those of an earlier run.
+        """Publish a month's rows and rejected lines together, and delete the rejected lines of an earlier run.
 
-        The rows are published last, so a reader that finds the rows also finds their rejected lines.
+        The name of the file with the rejected lines contains the version in the footer of the rows. Moving the rows to
+        their target therefore switches both, even if the process is killed before or after.
         """
         with self._publishing(month):
             staged.rows.sync()
+            rejected = self._rejected(month, staged.version)
             if staged.rejected:
-                staged.rejected.publish()
-            else:
-                with translate_os_errors(self._rejected(month)):
-                    self._rejected(month).unlink(missing_ok=True)
-            return staged.rows.publish()
+                staged.rejected.publish(rejected)
+            path = staged.rows.publish()
+            with translate_os_errors(rejected):
+                for other in self._rejects(month):
+                    if staged.rejected is None or other != rejected:
+                        other.unlink(missing_ok=True)
+            return path
 
     def find_clean(self, month: TripMonth) -> Path:
         """Return the path of a month's clean file. Raises MissingUpstream if it does not exist."""
         return _require(self._clean(month), month, "clean_trips")
+
+    def find_rejected(self, month: TripMonth) -> Path | None:
+        """Return the path of the rejected lines of a month's clean file, or None if no lines were rejected.
+
+        Raises MissingUpstream if the clean file does not exist.
+        """
+        rejected = self._rejected(month, read_footer(self.find_clean(month)).version)
+        previous_release = self._rejected(month, "")
+        return next((path for path in (rejected, previous_release) if path.is_file()), None)
 
     def count_clean(self, month: TripMonth) -> int | None:
         """Return the row count of a month's clean file, or None if the file does not exist or is damaged."""
@@ -95,7 +112,7 @@ class Home:
     def clean_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the clean file of a month and the file of its rejected lines as stored items."""
         with translate_os_errors(self._clean(month)):
-            return file_items(self._clean(month), self._rejected(month))
+            return file_items(self._clean(month), *self._rejects(month))
 
     def remove_clean(self, month: TripMonth) -> list[StoredItem]:
         """Delete the clean file of a month, then its rejected lines, and return what was deleted.
@@ -103,7 +120,7 @@ class Home:
         The rows are deleted first, so a reader that finds the rows also finds their rejected lines.
         """
         with self._publishing(month):
-            return _remove(self._clean(month), self._rejected(month))
+            return _remove(self._clean(month), *self._rejects(month))
 
     def probe(self) -> str:
         """Check that all data folders are writable, and return the status in one sentence. Raises StoreError."""
@@ -126,8 +143,14 @@ class Home:
     def _clean(self, month: TripMonth) -> Path:
         return self.folder / "clean" / month.color / f"{month.stem}.parquet"
 
-    def _rejected(self, month: TripMonth) -> Path:
-        return self.folder / "rejected" / month.color / f"{month.stem}.parquet"
+    def _rejects(self, month: TripMonth) -> list[Path]:
+        """Return the paths of a month's existing files with rejected lines, of all versions."""
+        return sorted(self._rejected(month, "").parent.glob(f"{month.stem}.*parquet"))
+
+    def _rejected(self, month: TripMonth, version: str) -> Path:
+        """Return the path of the rejected lines that belong to a version of the rows; empty for a previous release."""
+        name = f"{month.stem}.{version}.parquet" if version else f"{month.stem}.parquet"
+        return self.folder / "rejected" / month.color / name
 
 
 def _remove(*paths: Path) -> list[StoredItem]:

@@ -6,6 +6,7 @@ the next writer of the same target deletes it. Concurrent writers of the same ta
 staged file, and the last rename wins.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -56,6 +57,17 @@ def probe_folder(folder: Path) -> None:
 _PROBE_BYTES = 1 << 16
 
 
+def require_writable(path: Path) -> None:
+    """Check that this user may write to an existing file. Does not open it, because that could release its locks.
+
+    Raises StoreError.
+    """
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        with translate_os_errors(path):
+            raise OSError(code, os.strerror(code), str(path))
+
+
 class StagedFile:
     """A file that is written under a temporary name and then moved to the path `target`.
 
@@ -86,13 +98,19 @@ class StagedFile:
         with translate_os_errors(self.target):
             os.fsync(self._lock)
 
-    def publish(self) -> Path:
-        """Flush the file to disk, move it to its target atomically, and return the target's path."""
+    def publish(self, target: Path | None = None) -> Path:
+        """Flush the file to disk, move it to its target atomically, and return the target's path.
+
+        `target` replaces the target, if its name is known only now. It must be in the same folder. The directory entry
+        is flushed as well, so that a published file is still there after a power failure.
+        """
+        target = target or self.target
         self.sync()
-        with translate_os_errors(self.target):
-            self.path.replace(self.target)
+        with translate_os_errors(target):
+            self.path.replace(target)
+            _sync_folder(target.parent)
         self._release()
-        return self.target
+        return target
 
     def discard(self) -> None:
         """Delete the staged file without publishing it. Safe to call more than once."""
@@ -104,6 +122,14 @@ class StagedFile:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _stage(target: Path) -> tuple[Path, int]:

@@ -199,7 +199,7 @@ class BigQueryWarehouse:
             )
         return items
 
-    def query(self, sql: str) -> QueryResult:
+    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:  # noqa: ARG002  # it cannot read local files
         """Run a SELECT statement and return its result.
 
         Raises BadQuery for any other statement or invalid SQL, and NothingLoaded if a table does not exist.

@@ -28,7 +28,7 @@ from taxi_assets.errors import (
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.google.retry import RetryPolicy, describe_google_error, translate_google_errors
 from taxi_assets.stores.inventory import StoredItem
-from taxi_assets.stores.lake import LakeObject, damage_reported, missing_object
+from taxi_assets.stores.lake import PARQUET, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.tlc.parquet import Footer, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
@@ -107,10 +107,14 @@ class GCSLake:
     def find(self, month: TripMonth) -> LakeObject:
         """Return the month's object, including the row count and data version in its footer.
 
-        Raises MissingUpstream if the object does not exist, and DamagedFile if it is not a Parquet file.
+        Raises MissingUpstream if the object does not exist, ForeignObject if another program wrote it, and DamagedFile
+        if it is damaged.
         """
         with self._errors(f"{month} was not read from the lake", month), self._reading(month) as (blob, file):
-            return self._describe(month, blob, read_footer(file))
+            # An object without this project's metadata may not be a Parquet file.
+            start = PARQUET if (blob.metadata or {}).get("source_sha256") else file.read(len(PARQUET))
+            footer = require_own_object(month, self._uri(month), start, lambda: read_footer(file))
+            return self._describe(month, blob, footer)
 
     def summarize(self, month: TripMonth) -> MonthSummary:
         """Summarize the month's object. Downloads only its footer and the column `total_amount`.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from taxi_assets.errors import (
     BadQuery,
@@ -54,6 +55,19 @@ TYPES = {
 }
 
 _PARTITIONED_BY = "LIST (file_month)"
+
+_OPEN_CURSOR = """
+DO $$
+DECLARE taxi_query refcursor := 'taxi_query';
+BEGIN
+    OPEN taxi_query FOR EXECUTE current_setting('taxi.query');
+END
+$$
+"""
+"""Opens a cursor for the SQL in the parameter `taxi.query`. PostgreSQL opens cursors only for single queries."""
+
+_CURSOR_CONTEXT = re.compile(r"\n(?:QUERY|CONTEXT):")
+"""The start of the part of an error message that is about `_OPEN_CURSOR`."""
 
 _RETRY_DELAY_S = 0.2
 
@@ -106,8 +120,8 @@ class PostgresStore:
 
     def table(self, month: TripMonth) -> str:
         """Return the fully qualified name of the month's table: database, schema, table."""
-        url = self.engine().url
-        return f"{url.database or url.username}.public.{month.table}"  # libpq's default database is the user's name
+        _, _, user, database = target(self.engine().url)
+        return f"{database or user}.public.{month.table}"  # libpq's default database is the user's name
 
     def count(self, month: TripMonth) -> int:
         """Return the number of rows of the month, or 0 if it was never loaded."""
@@ -154,17 +168,27 @@ class PostgresStore:
         return row_items(f"public.{_partition(month)}", rows)
 
     def query(self, sql: str) -> QueryResult:
-        """Run SQL in a read-only transaction and return its result. Raises BadQuery for invalid SQL."""
+        """Run one statement in a read-only transaction and return its result.
+
+        Raises BadQuery for invalid SQL, and for SQL that is not one query. The server opens a cursor for the statement,
+        which it refuses for several statements: a COMMIT among them would end the read-only transaction.
+        """
         import psycopg2
 
         with self._transaction("The query failed") as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
+            # All rows are fetched, so plan for all of them. By default, PostgreSQL plans a cursor for its first rows.
+            cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
+            cursor.execute("SELECT set_config('taxi.query', %s, true)", [sql])
             try:
-                cursor.execute(sql)
+                cursor.execute(_OPEN_CURSOR)
+                cursor.execute("FETCH ALL FROM taxi_query")
             except psycopg2.OperationalError:  # an error of the server, not of the SQL
                 raise
             except psycopg2.Error as error:
-                raise BadQuery(f"PostgreSQL rejected the query: {_message(error)}") from error
+                expected = "Expected one query. " if error.pgcode == _INVALID_CURSOR else ""
+                text = _CURSOR_CONTEXT.split(_message(error))[0]
+                raise BadQuery(f"{expected}PostgreSQL rejected the query: {text}") from error
             columns = [column.name for column in cursor.description or ()]
             return QueryResult(columns, cursor.fetchall() if columns else [])
 
@@ -183,11 +207,7 @@ class PostgresStore:
 
     def shown_url(self) -> "sa.URL":
         """Return the URL without passwords."""
-        import sqlalchemy as sa
-
-        url = self.engine().url
-        query = {name: value for name, value in url.query.items() if "password" not in name}
-        return sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+        return without_secrets(self.engine().url).set(drivername="postgresql")
 
     def engine(self) -> "sa.Engine":
         """Return the SQLAlchemy engine of this database. All calls return the same engine."""
@@ -227,7 +247,7 @@ class PostgresStore:
             return engine.raw_connection()
         except psycopg2.Error as error:
             kind = PostgresUnreachable if is_transient_failure(error) else PostgresLoginFailed
-            host, port, user, database = _target(engine.url)
+            host, port, user, database = (part or "default" for part in target(engine.url))
             raise kind(
                 f'Cannot connect to the PostgreSQL database "{database}" at host "{host}", port {port}, as user '
                 f'"{user}": {_reason(error)}.',
@@ -296,23 +316,45 @@ def open_postgres(url: str, folder: Path, port: int | None) -> PostgresStore:
     return PostgresStore(url or EmbeddedPostgres(folder, port).ensure_running())
 
 
+def without_secrets(url: "sa.URL") -> "sa.URL":
+    """Return a URL for display: without the password, and without parameters such as `password` and `passfile`."""
+    import sqlalchemy as sa
+
+    query = {name: value for name, value in url.query.items() if not _SECRET.search(name)}
+    return sa.URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
+
+
+_SECRET = re.compile("pass|secret|scram", re.IGNORECASE)
+"""The names of libpq's parameters for passwords and keys."""
+
+
 def _parsed(url: str) -> "sa.URL":
     import sqlalchemy as sa
 
+    # SQLAlchemy takes an @ in a parameter for the end of the login, so it gets the address without the parameters.
+    address, _, query = _PARAMETERS.sub("\n", url, count=1).partition("\n")
+    login = address.partition("://")[2].rpartition("@")[0]
     with suppress(sa.exc.ArgumentError, ValueError):
-        parsed = sa.make_url(url)
+        parsed = sa.make_url(address).update_query_pairs(parse_qsl(query))
         # If the password contains an unescaped @, its end is parsed as part of the host, which messages show.
-        if parsed.drivername.startswith("postgres") and "@" not in f"{parsed.host}{parsed.database}":
+        ambiguous = "@" in f"{login.partition(':')[2]}{parsed.host}{parsed.database}"
+        if parsed.drivername.startswith("postgres") and not ambiguous:
             return parsed.set(drivername="postgresql+psycopg2")
     raise InvalidPostgresUrl(
         "The URL of the PostgreSQL server cannot be parsed. It is not shown because it may contain a password."
     )
 
 
-def _target(url: "sa.URL") -> tuple[str, str, str, str]:
-    """Return the host, port, user and database of a URL. libpq has defaults for those that are missing."""
-    host = url.host or str(url.query.get("host", "default"))
-    return host, str(url.port or "default"), url.username or "default", url.database or "default"
+_PARAMETERS = re.compile(r"\?(?=[\w%]+=)")
+"""The start of the parameters of a URL. A password can also contain a question mark."""
+
+
+def target(url: "sa.URL") -> tuple[str, str, str, str]:
+    """Return the host, port, user and database of a URL. Those that are missing are empty: libpq has defaults."""
+    # As in SQLAlchemy, parameters take precedence over the address.
+    given = {"host": url.host, "port": url.port, "user": url.username, "dbname": url.database, **url.query}
+    host, port, user, database = (str(given[name] or "") for name in ("host", "port", "user", "dbname"))
+    return host, port, user, database
 
 
 _ERROR_CLASSES: dict[str, type[StoreError]] = {
@@ -323,6 +365,9 @@ _ERROR_CLASSES: dict[str, type[StoreError]] = {
 """The errors for SQLSTATEs of statements."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
+
+_INVALID_CURSOR = "42P11"
+"""The SQLSTATE of a cursor for several statements, or for a statement that is not a query."""
 
 _CONNECTION_LOST = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 """SQLSTATEs (or prefixes) for a connection, transaction or server that was ended for reasons outside the request."""

@@ -19,6 +19,7 @@ from taxi_assets.errors import (
     InvalidSourceUrl,
     NotPublished,
     SourceFolderMissing,
+    SourceRejected,
     SourceUnreadable,
     StoreError,
 )
@@ -85,11 +86,13 @@ class Source:
     """The raw files of all months, at `url`.
 
     `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, or a complete
-    template with `{color}` and `{month}`. Raises SettingsError for anything else.
+    template with `{color}` and `{month}`. `expected` are months of which the source must have at least one. Raises
+    SettingsError for any other URL.
     """
 
-    def __init__(self, url: str = MIRROR_URL) -> None:
+    def __init__(self, url: str = MIRROR_URL, expected: Sequence[TripMonth] = ()) -> None:
         self.url = url
+        self.expected = expected
         named = [name for name in ("{color}", "{month}") if name in url]
         self._template = url if named else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}"
         if local_path(url) is None:
@@ -144,24 +147,35 @@ class Source:
         require_csv_start(file.start, self.suffix, address)
         return SourceVersion(file.version, file.size)
 
-    def probe(self, months: Sequence[TripMonth]) -> str:
-        """Return what the source has, as text: all months of a folder, or the first of `months` that a server has.
+    def probe(self, loaded: Iterable[TripMonth] = ()) -> str:
+        """Return what the source has, as text: all months of a folder, or a month that a server has.
 
-        Raises NotPublished if a server has none of `months`, BadFile if it sends something other than a CSV file, and
-        StoreError if the source is not accessible or is a folder without any month.
+        A server is asked for the newest of the months that were `loaded` from it, and for the expected months. If it
+        has none of them, the URL is probably wrong, and no month counts as not published.
+
+        Raises EmptySource in that case, BadFile if a server sends something other than a CSV file, and StoreError if
+        the source is not accessible or rejects the requests.
         """
         if (path := local_path(self._template)) is not None:
+            _require_folder(self._template)
             return _list_folder(path)
+        rejected: SourceRejected | None = None
+        months = [*sorted(loaded, key=lambda month: month.month)[-1:], *self.expected]
         for month in months:
             try:
                 file = request_version(self.address(month))
             except NotFound:
                 continue
+            except SourceRejected as error:  # some servers reject requests for files that do not exist
+                rejected = error
+                continue
             require_csv_start(file.start, self.suffix, self.address(month))
             return f"{month} is available" + (f", {format_size(file.size)}" if file.size else "")
+        if rejected:
+            raise rejected
         names = ", ".join(map(str, months))
-        address = self.address(months[0])
-        raise NotPublished(
+        address = self.address(months[0]) if months else self.url
+        raise EmptySource(
             f"The server responds, but has none of these months: {names}. Expected, for example, {address}.",
             months=names,
             address=address,

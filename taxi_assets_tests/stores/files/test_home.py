@@ -26,7 +26,7 @@ def home(tmp_path: Path) -> Home:
             rows.path.write_bytes(b"clean")
             rejected.path.write_bytes(b"rejected")
             home.publish_raw(month, raw)
-            home.publish_clean(month, StagedClean(rows, rejected))
+            home.publish_clean(month, StagedClean(rows, rejected, "v1"))
     return home
 
 
@@ -56,7 +56,7 @@ def test_remove_clean(home: Home) -> None:
     items = home.clean_items(MONTH)
     assert [item.bytes for item in items] == [5, 8]
     assert home.remove_clean(MONTH) == items
-    deleted = {f"{kind}/green/green_tripdata_2020-03.parquet" for kind in ("clean", "rejected")}
+    deleted = {"clean/green/green_tripdata_2020-03.parquet", "rejected/green/green_tripdata_2020-03.v1.parquet"}
     assert _names(home) == before - deleted
 
 

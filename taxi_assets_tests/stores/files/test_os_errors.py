@@ -209,7 +209,7 @@ def test_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     """If a full disk is only reported when the rows are flushed, the old rows and rejected lines stay."""
     home = Home(tmp_path, ".csv")
     for text in ("old", "new"):
-        staged = StagedClean(home.stage_clean(MONTH), home.stage_rejected(MONTH))
+        staged = StagedClean(home.stage_clean(MONTH), home.stage_rejected(MONTH), text)
         for file in (staged.rows, staged.rejected):
             assert file
             file.path.write_text(text)

@@ -59,7 +59,7 @@ def green(lake: GCSLake) -> LakeObject:
 
 def _put(lake: GCSLake, rows: int, month: TripMonth = MARCH) -> LakeObject:
     staged = lake.stage(month)
-    write_month(staged.path, month, rows)
+    write_month(staged.path, month, rows, source="5ha")
     return lake.put(month, staged)
 
 

@@ -10,6 +10,8 @@ import pytest
 from taxi_assets.errors import (
     BucketNameTaken,
     CannotCreate,
+    DamagedFile,
+    ForeignObject,
     GoogleBilling,
     GoogleError,
     GoogleLogin,
@@ -45,7 +47,7 @@ def _stage_large(lake: GCSLake, rows: int = 70_000) -> StagedFile:
     """Stage a file of, by default, three chunks of the smallest size."""
     staged = lake.stage(MONTH)
     fares = [number * 0.7310585 % 1 for number in range(rows)]
-    write_month(staged.path, MONTH, len(fares), fare_amount=fares)
+    write_month(staged.path, MONTH, len(fares), source="5ha", fare_amount=fares)
     return staged
 
 
@@ -244,6 +246,53 @@ def test_find_reads_one_generation(lake: GCSLake, google: GoogleServer) -> None:
     with pytest.raises(GoogleError) as caught:
         lake.find(MONTH)
     assert "404 No such object" in str(caught.value)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"rows": "3"}, {"source_sha256": ""}])
+def test_find_object_without_metadata(metadata: dict[str, str] | None, lake: GCSLake, google: GoogleServer) -> None:
+    """An object whose metadata was lost is found: the footer of its file identifies it."""
+    lake.put(MONTH, _stage(lake, rows=7))
+    google.store(URI, google.objects[URI].content, {"metadata": metadata} if metadata is not None else {})
+    assert lake.find(MONTH).rows == 7
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"rows": "3"}, {"color": "green", "month": "2020-03"}])
+@pytest.mark.parametrize("content", [b"text", b"PARE" + bytes(50), b"VendorID,lpep_pickup_datetime\n" * 10_000])
+def test_foreign_object(content: bytes, metadata: dict[str, str] | None, lake: GCSLake, google: GoogleServer) -> None:
+    """An object of another program is an error, whatever its metadata, and is not changed. At most a chunk is read."""
+    stored = google.store(URI, content, {"metadata": metadata} if metadata is not None else {})
+    google.requests.clear()
+    with pytest.raises(ForeignObject) as caught:
+        lake.find(MONTH)
+    assert caught.value.facts == {**MONTH.facts, "uri": URI}
+    assert google.objects[URI] == stored
+    assert {request.method for request in google.requests} == {"GET"}
+    assert len(google.requests_to("GET /download")) == 1
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 100, -1])
+@pytest.mark.parametrize("metadata", [{}, {"source_sha256": "5ha"}], ids=["lost metadata", "metadata"])
+def test_truncated_object(metadata: dict[str, str], length: int, lake: GCSLake, google: GoogleServer) -> None:
+    """An object of this project that is cut off is damaged, with and without its metadata, and can be replaced."""
+    lake.put(MONTH, _stage(lake))
+    google.store(URI, google.objects[URI].content[:length], {"metadata": metadata})
+    with pytest.raises(DamagedFile) as caught:
+        lake.find(MONTH)
+    assert caught.value.facts == {**MONTH.facts, "uri": URI, "asset": "lake_trips"}
+    lake.put(MONTH, _stage(lake, rows=8))
+    assert lake.find(MONTH).rows == 8
+
+
+def test_find_reads_only_the_footer(lake: GCSLake, google: GoogleServer) -> None:
+    """An object with the metadata of this project is found without reading its start."""
+    lake.put(MONTH, _stage_large(lake))
+    google.requests.clear()
+    lake.find(MONTH)
+    with_metadata = len(google.requests)
+    google.store(URI, google.objects[URI].content, {"metadata": {}})
+    google.requests.clear()
+    lake.find(MONTH)
+    assert with_metadata < len(google.requests)
 
 
 def test_create_bucket(lake: GCSLake, google: GoogleServer) -> None:

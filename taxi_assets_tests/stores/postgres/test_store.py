@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -36,11 +37,12 @@ from taxi_assets.errors import (
     TableLocked,
 )
 from taxi_assets.stores.inventory import StoredItem
-from taxi_assets.stores.postgres.store import TYPES, PostgresStore, is_transient_failure
+from taxi_assets.stores.postgres.store import TYPES, PostgresStore, is_transient_failure, target
 from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.machine import closed
 from taxi_assets_tests.tlc.sampled import write_clean
 
 if TYPE_CHECKING:
@@ -268,7 +270,15 @@ def _wait_for_a_blocked_session(store: PostgresStore) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("url", "database"), [("postgresql://ann@db/ny", "ny"), ("postgresql://ann@db", "ann")])
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("postgresql://ann@db/ny", "ny"),
+        ("postgresql://ann@db", "ann"),
+        ("postgresql://db/ny?user=ann&password=a@b", "ny"),
+        ("postgresql://db?user=ann&password=a@b", "ann"),
+    ],
+)
 def test_table(url: str, database: str) -> None:
     """The name of a table starts with the database, which is that of the user by default."""
     assert PostgresStore(url).table(JANUARY) == f"{database}.public.yellow_taxi_trips"
@@ -534,27 +544,156 @@ def test_table_with_the_name_of_a_partition(store: PostgresStore) -> None:
     assert _relations(store) == {"yellow_taxi_trips_202101"}
 
 
-def test_query(store: PostgresStore) -> None:
-    """A query returns column names and values."""
-    result = store.query("SELECT 1 AS one, 'a%b' AS \"Two\"")
-    assert (result.columns, result.rows) == (["one", "Two"], [(1, "a%b")])
-    assert store.query("SET work_mem = '8MB'").columns == []
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT 1 AS one, 'a%b' AS two", [(1, "a%b")]),
+        ("VALUES (1, 'a'), (2, 'b')", [(1, "a"), (2, "b")]),
+        ("TABLE numbers", [(1,), (2,)]),
+        ("SHOW cursor_tuple_fraction", [("1",)]),
+        ("EXPLAIN (COSTS OFF) SELECT 1", [("Result",)]),
+        ("WITH one AS (SELECT 1) SELECT * FROM one", [(1,)]),
+        ("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) TABLE n", [(1,), (2,), (3,)]),
+        ("SELECT 1;", [(1,)]),
+        ("SELECT 1 ; ; ", [(1,)]),
+        ("SELECT 1; -- the end", [(1,)]),
+        ("/* a; b */ SELECT 1 -- c; d", [(1,)]),
+        ("-- a\nSELECT 1;\n/* b */", [(1,)]),
+        ("SELECT 5 % 3, '%s %% %(x)s', ';'", [(2, "%s %% %(x)s", ";")]),
+        (
+            "SELECT 'it''s', \"x\", $$a; 'b'$$, $q$ $$ $q$, E'c\\'d' FROM numbers LIMIT 1",
+            [("it's", 1, "a; 'b'", " $$ ", "c'd")],
+        ),
+        ("SELECT current_setting('transaction_read_only')", [("on",)]),
+    ],
+)
+def test_query(sql: str, rows: list[tuple[object, ...]], store: PostgresStore) -> None:
+    """One query can have any form, comments, quotes, percent signs and trailing semicolons."""
+    _run(store, "CREATE TABLE numbers AS SELECT generate_series(1, 2) AS x")
+    assert store.query(sql).rows == rows
+
+
+def test_columns_of_a_query(store: PostgresStore) -> None:
+    """A query result has the column names, also without rows and without columns."""
+    assert store.query('SELECT 1 AS one, 2 AS "Two" WHERE false').columns == ["one", "Two"]
+    assert store.query("EXPLAIN ANALYZE SELECT 1").columns == ["QUERY PLAN"]
+    assert store.query("SELECT").columns == []
 
 
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
         ("SELECT * FROM nothing", 'relation "nothing" does not exist\nLINE 1: SELECT * FROM nothing'),
+        ("SELECT\n  oops", 'column "oops" does not exist\nLINE 2:   oops'),
         ("SELECT 1 / 0", "division by zero"),
-        ("CREATE TABLE t (x int)", "cannot execute CREATE TABLE in a read-only transaction"),
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("SELECT $1", "there is no parameter $1"),
+        ("SELECT 'open", "unterminated quoted string"),
+        ("SELECT pg_read_file('/etc/passwd')", "permission denied"),
     ],
 )
 def test_invalid_query(sql: str, message: str, store: PostgresStore) -> None:
-    """A query that is invalid, or would change something, is an error with the message of PostgreSQL."""
+    """An invalid query is an error with the message of PostgreSQL, and without the project's own SQL."""
     with pytest.raises(BadQuery) as error:
         store.query(sql)
     assert message in str(error.value)
-    assert _relations(store) == set()
+    assert not re.search("current_setting|PL/pgSQL|inline_code_block|taxi_query", str(error.value))
+
+
+NOT_A_QUERY = [
+    "",
+    "-- nothing",
+    ";",
+    "SELECT 1; SELECT 2",
+    "SELECT 1; COMMIT; DELETE FROM numbers",
+    "SELECT 1; COMMIT; DELETE FROM numbers; --",
+    "COMMIT; DELETE FROM numbers; BEGIN",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ROLLBACK; DELETE FROM numbers",
+    "SAVEPOINT mine",
+    "BEGIN",
+    "START TRANSACTION READ WRITE",
+    "PREPARE TRANSACTION 'mine'",
+    "SET TRANSACTION READ WRITE",
+    "SET transaction_read_only = off",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "SET work_mem = '8MB'",
+    "RESET ALL",
+    "DISCARD ALL",
+    "COPY numbers TO STDOUT",
+    "COPY numbers FROM STDIN",
+    "COPY numbers TO '/tmp/numbers.csv'",
+    "COPY (SELECT 1) TO PROGRAM 'touch /tmp/mine'",
+    "DO $$ BEGIN DELETE FROM numbers; END $$",
+    "DO $$ BEGIN COMMIT; DELETE FROM numbers; END $$",
+    "DELETE FROM numbers",
+    "CREATE TABLE mine (x int)",
+    "CREATE TEMP TABLE mine (x int)",
+    "SELECT 1 AS x INTO mine",
+    "TRUNCATE numbers",
+    "LOCK TABLE numbers",
+    "VACUUM numbers",
+    "NOTIFY mine",
+    "LISTEN mine",
+    "PREPARE mine AS SELECT 1",
+    "DECLARE mine CURSOR FOR SELECT 1",
+    "FETCH ALL FROM taxi_query",
+]
+"""SQL that is not exactly one query."""
+
+CHANGES = [
+    "INSERT INTO numbers VALUES (3) RETURNING x",
+    "UPDATE numbers SET x = 0 RETURNING x",
+    "DELETE FROM numbers RETURNING x",
+    "MERGE INTO numbers USING numbers AS other ON false WHEN NOT MATCHED THEN INSERT VALUES (3) RETURNING 1",
+    "WITH added AS (INSERT INTO numbers VALUES (3) RETURNING x) SELECT * FROM added",
+    "WITH gone AS (DELETE FROM numbers) SELECT 1",
+    "EXPLAIN ANALYZE INSERT INTO numbers VALUES (3)",
+    "EXPLAIN (ANALYZE) DELETE FROM numbers",
+    "SELECT * FROM numbers FOR UPDATE",
+    "SELECT set_config('transaction_read_only', 'off', false)",
+    "SELECT set_config('transaction_read_only', 'off', true) FROM numbers",
+    "WITH writable AS MATERIALIZED (SELECT set_config('transaction_read_only', 'off', true)) TABLE writable",
+    "SELECT query_to_xml('DELETE FROM numbers RETURNING x', true, false, '')",
+    "SELECT query_to_xml('COMMIT', true, false, '')",
+    "SELECT nextval('counter')",
+    "SELECT setval('counter', 100)",
+    "SELECT lo_create(0)",
+    "SELECT add_number()",
+]
+"""Queries that would change something."""
+
+
+@pytest.mark.parametrize("sql", [*NOT_A_QUERY, *CHANGES])
+def test_query_cannot_change_anything(sql: str, store: PostgresStore) -> None:
+    """SQL that is not one query, or that would change something, is an error and changes nothing."""
+    _run(store, "CREATE TABLE numbers AS SELECT generate_series(1, 2) AS x; CREATE SEQUENCE counter")
+    _run(store, "CREATE FUNCTION add_number() RETURNS int LANGUAGE sql AS 'INSERT INTO numbers VALUES (3) RETURNING x'")
+    with pytest.raises(BadQuery):
+        store.query(sql)
+    assert store.query("SELECT x FROM numbers ORDER BY 1").rows == [(1,), (2,)]
+    assert store.query("SELECT last_value, is_called FROM counter").rows == [(1, False)]
+    assert _relations(store) == {"numbers", "counter"}
+
+
+@pytest.mark.parametrize("sql", NOT_A_QUERY)
+def test_message_for_sql_that_is_not_one_query(sql: str, store: PostgresStore) -> None:
+    """The error for SQL that is not one query contains PostgreSQL's reason: it cannot be opened as a cursor."""
+    _run(store, "CREATE TABLE numbers AS SELECT generate_series(1, 2) AS x")
+    with pytest.raises(BadQuery) as error:
+        store.query(sql)
+    assert re.search("one query.*as cursor", str(error.value))
+
+
+def test_query_does_not_change_the_session(store: PostgresStore) -> None:
+    """Settings that a query changes are back to their values for the next query and the next load."""
+    for name, value in (("default_transaction_read_only", "on"), ("lock_timeout", "1ms"), ("search_path", "nowhere")):
+        store.query(f"SELECT set_config('{name}', '{value}', false)")
+    assert _load(store, JANUARY, 3, mark=1) == 3
+    assert _marks(store) == [(1, 3)]
+    assert store.query("SHOW search_path").rows == [('"$user", public',)]
 
 
 def test_engine(store: PostgresStore) -> None:
@@ -641,6 +780,78 @@ def test_transient_failure(message: str, transient: bool) -> None:  # noqa: FBT0
     assert is_transient_failure(psycopg2.OperationalError(message)) is transient
 
 
+@contextmanager
+def _server_that_replies(reply: bytes) -> Iterator[str]:
+    """The address of a server that replies with these bytes to the first message of a connection, or closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1000)
+                        if reply:
+                            connection.sendall(reply)
+                            connection.recv(1000)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("reply", "parameters", "message"),
+    [
+        (b"N", "sslmode=require", "SSL"),
+        (b"S", "sslmode=verify-full&sslrootcert=/nonexistent", "certificate"),
+        (b"R\0\0\0\x08\0\0\0\x03", "sslmode=disable", "password"),
+        (b"E\0\0\0\x1aSFATAL\0VFATAL\0Mno pg\0\0", "sslmode=disable", "FATAL: no pg"),
+    ],
+    ids=["no SSL", "no certificate", "no password", "rejected"],
+)
+def test_permanent_failures_of_libpq(reply: bytes, parameters: str, message: str) -> None:
+    """A login that fails for a permanent reason is not transient. The reasons are texts of the installed libpq."""
+    with _server_that_replies(reply) as address:
+        store = PostgresStore(f"postgresql://ann@{address}/trips?{parameters}", connect_timeout_s=5)
+        with pytest.raises(PostgresLoginFailed) as error:
+            store.probe()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (b"E\0\0\0\x36SFATAL\0VFATAL\0Mthe database system is starting up\0\0", "FATAL: the database system is"),
+        (b"", "closed the connection unexpectedly"),
+    ],
+    ids=["starting", "closed"],
+)
+def test_transient_failures_of_libpq(reply: bytes, message: str) -> None:
+    """A login that fails for a temporary reason is transient."""
+    with _server_that_replies(reply) as address, pytest.raises(PostgresUnreachable) as error:
+        PostgresStore(f"postgresql://ann@{address}/trips?sslmode=disable", connect_timeout_s=5).probe()
+    assert message in str(error.value)
+
+
+def test_socket_folder(store: PostgresStore, tmp_path: Path) -> None:
+    """A socket that does not exist is a transient error: its server may start. A missing permission is not."""
+    with pytest.raises(PostgresUnreachable) as error:
+        PostgresStore(f"postgresql://ann@/trips?host={tmp_path}").probe()
+    assert "No such file" in str(error.value)
+    (tmp_path / ".s.PGSQL.5432").symlink_to(Path(str(store.engine().url.query["host"])) / ".s.PGSQL.5432")
+    with closed(tmp_path, 0o000), pytest.raises(PostgresLoginFailed) as denied:
+        PostgresStore(f"postgresql://ann@/trips?host={tmp_path}").probe()
+    assert "Permission denied" in str(denied.value)
+
+
+def test_host_name_that_does_not_exist() -> None:
+    """A host name that cannot be resolved is a transient error, because the network may be down."""
+    with pytest.raises(PostgresUnreachable) as error:
+        PostgresStore("postgresql://ann@nowhere.invalid/trips", connect_timeout_s=5).probe()
+    assert "could not translate host name" in str(error.value)
+
+
 def test_no_server(dead_postgres_url: str) -> None:
     """If no server listens, the error has the host, port, user and database, but not the password."""
     url = sa.make_url(dead_postgres_url).set(password="s3cr3t")  # noqa: S106
@@ -711,19 +922,68 @@ def test_probe_of_an_incompatible_table(store: PostgresStore) -> None:
     assert error.value.facts["table"] == "public.green_taxi_trips"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://ann:s3cr3t@host:5433/trips",
-        "postgresql://ann@host:5433/trips?password=s3cr3t&sslmode=require&sslpassword=s3cr3t",
-    ],
-)
+SECRET_URLS = [
+    "postgresql://ann:s3cr3t@host:5433/trips",
+    "postgresql://ann@host:5433/trips?password=s3cr3t",
+    "postgresql://ann@host:5433/trips?password=a@s3cr3t",
+    "postgresql://ann@host:5433/trips?password=s3cr3t@b",
+    "postgresql://host:5433/trips?user=ann&password=a@s3cr3t",
+    "postgresql://host:5433/trips?password=a@s3cr3t&user=ann",
+    "postgresql://host:5433/trips?user=ann&password=a@s3cr3t&sslmode=require",
+    "postgresql://host:5433/trips?user=ann&password=a%40s3cr3t",
+    "postgresql://host:5433/trips?user=ann&password=%733cr3t",
+    "postgresql://host:5433/trips?user=ann&pass%77ord=a@s3cr3t",
+    "postgresql://host:5433/trips?user=ann&password=a:b/c?d@s3cr3t#e",
+    "postgresql://host:5433?user=ann&dbname=trips&password=a@s3cr3t",
+    "postgresql://?host=host&port=5433&user=ann&dbname=trips&password=a@s3cr3t",
+    "postgresql://ann:s3cr3t@host:5433/trips?password=a@s3cr3t",
+    "postgresql://ann:a?s3cr3t@host:5433/trips",
+    "postgresql://ann:a?s3cr3t@host:5433/trips?sslmode=require",
+    "postgresql://ann@host:5433/trips?sslmode=require&sslpassword=a@s3cr3t",
+    "postgresql://ann@host:5433/trips?passfile=/home/ann@s3cr3t/passwords",
+    "postgresql+psycopg2://host:5433/trips?user=ann&password=a@s3cr3t",
+    "postgres://host:5433/trips?user=ann&password=a@s3cr3t",
+]
+"""URLs of the database `trips` at host `host`, port 5433, for user `ann`, with a password that contains `s3cr3t`."""
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
 def test_shown_url(url: str) -> None:
-    """The URL for display has everything that psql needs, without the passwords."""
-    shown = PostgresStore(url).shown_url().render_as_string(hide_password=False)
-    assert shown.startswith("postgresql://ann@host:5433/trips")
-    assert "s3cr3t" not in shown
-    assert ("sslmode" in shown) == ("sslmode" in url)
+    """The URL for display has the host, port, user and database, without the password."""
+    shown = PostgresStore(url).shown_url()
+    assert target(shown) == ("host", "5433", "ann", "trips")
+    text = shown.render_as_string(hide_password=False)
+    assert text.startswith("postgresql://")
+    assert not re.search("s3cr3t|@b|pass", text)
+    assert ("sslmode" in text) == ("sslmode" in url)
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_message_without_the_password(url: str, dead_postgres_url: str) -> None:
+    """If no server listens, the error has the real host, port, user and database of any URL, but not the password."""
+    dead = sa.make_url(dead_postgres_url)
+    store = PostgresStore(re.sub(r"\bhost\b(?!=)", "127.0.0.1", url).replace("5433", str(dead.port)))
+    for use in (store.probe, lambda: store.query("SELECT 1"), lambda: store.count(JANUARY)):
+        with pytest.raises(PostgresUnreachable) as error:
+            use()
+        expected = {"host": "127.0.0.1", "port": str(dead.port), "user": "ann", "database": "trips"}
+        assert error.value.facts.items() >= expected.items()
+        assert not re.search("s3cr3t|@b", f"{_all_messages(error.value)} {error.value.explain()}")
+
+
+@pytest.mark.parametrize("place", ["login", "parameter", "parameter before another"])
+@pytest.mark.parametrize("password", ["plain", "a@b", "a@b:c/d?e", "50%", "p w", "x=y&z"])
+def test_password_of_the_url(password: str, place: str) -> None:
+    """The driver gets exactly the password of the URL, in the login or in a parameter."""
+    encoded = quote(password, safe="" if place == "login" else "@:/?")
+    url = {
+        "login": f"postgresql://ann:{encoded}@host/trips",
+        "parameter": f"postgresql://host/trips?user=ann&password={encoded}",
+        "parameter before another": f"postgresql://host:5432/trips?password={encoded}&user=ann",
+    }[place]
+    engine = PostgresStore(url).engine()
+    arguments = engine.dialect.create_connect_args(engine.url)[1]
+    assert (arguments["host"], arguments["user"], arguments["password"]) == ("host", "ann", password)
 
 
 def test_password(store: PostgresStore) -> None:
@@ -754,6 +1014,8 @@ def test_password(store: PostgresStore) -> None:
         "postgresql://ann:s3cr3t@host:s3cr3t/trips",
         "postgresql://ann:pass@s3cr3t@host/trips",
         "postgresql://ann:pass@ho/s3cr3t@host/trips",
+        "postgresql://ann:pass@s3cr3t?x@host/trips",
+        "postgresql://ann:s3cr3t?x=1@host/trips",
         "mysql://ann:s3cr3t@host/trips",
         "s3cr3t",
     ],

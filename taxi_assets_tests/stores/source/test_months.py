@@ -210,26 +210,29 @@ def test_failed_fetch_publishes_nothing(web: WebServer, tmp_path: Path) -> None:
 def test_probe_folder(tmp_path: Path) -> None:
     """The probe of a folder with any name counts the months of each color, and fails if there are none."""
     tmp_path /= "folder [1]*?"
+    with pytest.raises(SourceFolderMissing):
+        Source(str(tmp_path)).probe()
+    tmp_path.mkdir()
     with pytest.raises(EmptySource) as caught:
-        Source(str(tmp_path)).probe([MONTH])
+        Source(str(tmp_path), [MONTH]).probe()
     assert str(tmp_path) in str(caught.value.facts["path"])
     for name in (NAME, "green/green_tripdata_2020-05.csv.gz", "fhv/fhv_tripdata_2020-05.csv.gz", "green/notes.csv.gz"):
         _write(tmp_path / name)
     for form in (str(tmp_path), tmp_path.as_uri(), f"{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz"):
-        assert Source(form).probe([]) == "2 green, 1 fhv months"
+        assert Source(form).probe() == "2 green, 1 fhv months"
 
 
 def test_probe_server(web: WebServer) -> None:
-    """The probe of a server returns the first month that it has and its size, without fetching it."""
-    earlier = TripMonth("yellow", "2019-01")
-    with pytest.raises(NotPublished) as caught:
-        Source(web.url).probe([earlier, MONTH])
+    """The probe of a server returns the first expected month that it has and its size, without fetching it."""
+    source = Source(web.url, [TripMonth("yellow", "2019-01"), MONTH])
+    with pytest.raises(EmptySource) as caught:
+        source.probe()
     assert caught.value.facts["months"] == "yellow 2019-01, green 2020-04"
     web.replies[f"/{NAME}"] = [Reply(BODY + bytes(2_500_000))]
-    assert Source(web.url).probe([earlier, MONTH]) == "green 2020-04 is available, 2.5 MB"
+    assert source.probe() == "green 2020-04 is available, 2.5 MB"
     web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html><title>Log in</title>")]
     with pytest.raises(BadFile) as bad:
-        Source(web.url).probe([earlier, MONTH])
+        source.probe()
     assert f"{web.url}/{NAME}" in str(bad.value)
 
 
@@ -238,9 +241,19 @@ def test_probe_server_that_fails(status: int, kind: type[StoreError], web: WebSe
     """The probe of a server does not retry."""
     web.replies[f"/{NAME}"] = [Reply(status=status)]
     with pytest.raises(kind) as caught:
-        Source(web.url).probe([MONTH])
+        Source(web.url, [MONTH]).probe()
     assert str(status) in str(caught.value)
     assert len(web.seen) == 1
+
+
+def test_probe_server_with_loaded_months(web: WebServer) -> None:
+    """The newest loaded month shows that a server is the source, also if it rejects requests for other months."""
+    web.replies["/fhv/fhv_tripdata_2019-01.csv.gz"] = [Reply(status=403)]
+    web.replies[f"/{NAME}"] = [Reply(BODY)]
+    source = Source(web.url, [TripMonth("fhv", "2019-01")])
+    assert source.probe([TripMonth("green", "2020-03"), MONTH]).startswith("green 2020-04 is available")
+    with pytest.raises(SourceRejected):
+        source.probe([TripMonth("green", "2020-03")])
 
 
 def test_current_version_in_folder(tmp_path: Path, staged: StagedFile) -> None:

@@ -1,0 +1,162 @@
+"""`taxi query`: formats, exit codes, and what a query may do in the warehouse and in Postgres."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from taxi_assets_tests.program import run_here as run
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(command_home: Path) -> Path:
+    """A TAXI_HOME whose warehouse has the table `numbers` with 3 rows. A CSV file is in it, and one is beside it."""
+    import duckdb
+
+    command_home.mkdir()
+    with duckdb.connect(command_home / "warehouse.duckdb") as database:
+        database.execute("CREATE TABLE numbers AS SELECT range AS x FROM range(3)")
+    for path in (command_home / "inside.csv", command_home.parent / "outside.csv"):
+        path.write_text("a,b\n1,2\n")
+    return command_home
+
+
+def test_formats(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """A result is printed as a table, as CSV, or as JSON."""
+    assert home.exists()
+    sql = "SELECT x, 'a' || x AS name FROM numbers ORDER BY 1"
+    assert run(monkeypatch, "query", sql) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line and line[0] in "012x"] == [
+        ["x", "name"],
+        ["0", "a0"],
+        ["1", "a1"],
+        ["2", "a2"],
+    ]
+    assert run(monkeypatch, "query", "--csv", sql) == 0
+    assert capsys.readouterr().out == "x,name\n0,a0\n1,a1\n2,a2\n"
+    assert run(monkeypatch, "query", "--json", sql) == 0
+    assert json.loads(capsys.readouterr().out) == [{"x": number, "name": f"a{number}"} for number in range(3)]
+
+
+ESCAPES = "SELECT 'a' || chr(27) || '[31mred' AS x, 'b' || chr(7) || 'c' AS y"
+
+
+@pytest.mark.parametrize("options", [(), ("--postgres",)], ids=["DuckDB", "Postgres"])
+def test_control_characters(
+    options: tuple[str, ...], home: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """A table has no control characters of the values, CSV has them as they are, and JSON has their escapes."""
+    assert home.exists()
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    values = ["a\x1b[31mred", "b\x07c"]
+    assert run(monkeypatch, "query", *options, ESCAPES) == 0
+    printed = capsys.readouterr().out
+    assert "[31mred" in printed
+    assert not {"\x1b", "\x07"} & {*printed}
+    assert run(monkeypatch, "query", *options, "--csv", ESCAPES) == 0
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["x", "y"], values]
+    assert run(monkeypatch, "query", *options, "--json", ESCAPES) == 0
+    printed = capsys.readouterr().out
+    assert "\\u001b" in printed
+    assert not {"\x1b", "\x07"} & {*printed}
+    assert json.loads(printed) == [dict(zip("xy", values, strict=True))]
+
+
+def test_control_characters_in_an_error(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """An error that contains a part of the query has no control characters."""
+    assert home.exists()
+    assert run(monkeypatch, "query", 'SELECT "\x1b[31mnope" FROM numbers') == 1
+    printed = capsys.readouterr().err
+    assert "[31mnope" in printed
+    assert "\x1b" not in printed
+
+
+@pytest.mark.parametrize(
+    ("sql", "exit_code"),
+    [
+        ("FROM '{home}/inside.csv'", 0),
+        ("FROM '{home}/../outside.csv'", 1),
+        ("COPY numbers TO '{home}/new.csv'", 1),
+        ("ATTACH '{home}/new.duckdb'", 1),
+        ("SET threads = 1", 1),
+        ("SELECT 1; SELECT 2", 1),
+        ("DELETE FROM numbers", 1),
+        ("EXPLAIN SELECT 1", 0),
+        ("SUMMARIZE numbers", 0),
+    ],
+)
+def test_limits_of_a_query(
+    sql: str, exit_code: int, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """A query is one statement that reads the warehouse and the files in its folder. Anything else exits with 1."""
+    before = sorted(path.name for path in home.iterdir())
+    assert run(monkeypatch, "query", sql.format(home=home)) == exit_code
+    assert ("[bad-query]" in capsys.readouterr().err) == (exit_code == 1)
+    assert {path.name for path in home.iterdir()} - {"warehouse.duckdb.lock"} == {*before}
+
+
+def test_unsafe(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """With `--unsafe`, a query reads and writes other files, but does not change the warehouse."""
+    outside = home.parent / "outside.csv"
+    assert run(monkeypatch, "query", "--csv", f"FROM '{outside}'") == 1
+    assert "--unsafe" in capsys.readouterr().err
+    assert run(monkeypatch, "query", "--unsafe", "--csv", f"FROM '{outside}'") == 0
+    assert capsys.readouterr().out == "a,b\n1,2\n"
+    assert run(monkeypatch, "query", "--unsafe", f"COPY numbers TO '{home.parent}/new.csv'") == 0
+    assert (home.parent / "new.csv").read_text() == "x\n0\n1\n2\n"
+    for sql in ("DELETE FROM numbers", "CREATE TABLE mine (x INTEGER)", "DROP TABLE numbers"):
+        assert run(monkeypatch, "query", "--unsafe", sql) == 1
+        assert "[bad-query]" in capsys.readouterr().err
+    assert run(monkeypatch, "query", "--csv", "SELECT count(*) AS n FROM numbers") == 0
+    assert capsys.readouterr().out == "n\n3\n"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["CREATE TABLE mine (x int)", "SELECT 1; COMMIT; CREATE TABLE mine (x int)", "SET work_mem = '8MB'", "COMMIT"],
+)
+@pytest.mark.usefixtures("command_home")
+def test_limits_of_a_postgres_query(
+    sql: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """A query of Postgres cannot change anything, with or without `--unsafe`."""
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    for options in ([], ["--unsafe"]):
+        assert run(monkeypatch, "query", "--postgres", *options, sql) == 1
+        assert "[bad-query]" in capsys.readouterr().err
+    assert run(monkeypatch, "query", "--postgres", "--csv", "SELECT to_regclass('mine') IS NULL AS unchanged") == 0
+    assert capsys.readouterr().out == "unchanged\nTrue\n"
+
+
+@pytest.mark.parametrize("sql", ["SELECT '\udcff'", "\udc80", "SELECT '\u20ac\udce9'"])
+@pytest.mark.usefixtures("command_home")
+def test_sql_that_is_not_utf_8(sql: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """SQL in another encoding than UTF-8 is an invalid argument."""
+    assert run(monkeypatch, "query", sql) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
+def test_nothing_loaded(command_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """A query before the first load exits with 1 and creates no warehouse."""
+    assert run(monkeypatch, "query", "SELECT 1") == 1
+    assert "[nothing-loaded]" in capsys.readouterr().err
+    assert not (command_home / "warehouse.duckdb").exists()
+
+
+def test_damaged_warehouse(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """Only the error of a damaged warehouse advises to move it away."""
+    assert run(monkeypatch, "query", f"FROM '{home}/mistyped.csv'") == 1
+    printed = capsys.readouterr().err
+    assert "mistyped.csv" in printed
+    assert "[duckdb-error]" in printed
+    assert "warehouse_trips" not in printed
+    (home / "warehouse.duckdb").write_bytes(b"no database")
+    assert run(monkeypatch, "query", "SELECT 1") == 1
+    printed = capsys.readouterr().err
+    for fact in (f"{home}/warehouse.duckdb.wal", "--select warehouse_trips", "[damaged-warehouse]"):
+        assert fact in printed
