@@ -74,12 +74,14 @@ up: deployment-env ## Start the deployment, with a container for each run
 	docker compose up --detach --wait
 	@echo "the UI is at http://$$(docker compose port webserver 3000)"
 
+RUNS = docker ps --quiet --filter label=taxi.deployment=$$(docker compose config | sed -n 's/^name: //p')
+
 # Stop the daemon first, so that it starts no more runs. Then stop the runs, while they can still write to the history.
 .PHONY: down
 down: ## Stop the deployment and its runs; keep the data and the history
 	docker compose stop daemon
-	docker ps --quiet --filter label=taxi.deployment=taxi | xargs -r docker stop --time 60
-	docker ps --quiet --all --filter label=taxi.deployment=taxi | xargs -r docker rm
+	$(RUNS) | xargs -r docker stop --time 60
+	$(RUNS) --all | xargs -r docker rm
 	docker compose --profile pgadmin down
 
 .PHONY: logs

@@ -1,2 +1,6 @@
--- Postgres runs this script at its first start, when it also creates the database ny_taxi. This one is for Dagster's history.
-CREATE DATABASE dagster;
+-- Postgres runs this script as a superuser at its first start. The user taxi owns the trips and Dagster's history, but is not
+-- a superuser.
+\getenv password POSTGRES_PASSWORD
+CREATE ROLE taxi LOGIN PASSWORD :'password';
+CREATE DATABASE ny_taxi OWNER taxi;
+CREATE DATABASE dagster OWNER taxi;

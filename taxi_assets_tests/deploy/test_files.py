@@ -1,5 +1,6 @@
 """The files of the deployment match each other, the settings and names in the code, and Dagster's config schemas."""
 
+import json
 import os
 import re
 import subprocess
@@ -82,10 +83,10 @@ def test_compose_and_runs_use_the_same_names() -> None:
     """Runs join the network and mount the volume of `docker-compose.yml`, and have the label of the clean-up."""
     project = COMPOSE["name"]
     named = {key: value.replace("${COMPOSE_PROJECT_NAME:-taxi}", project) for key, value in _names().items()}
-    assert LAUNCHER["container_kwargs"]["volumes"] == [f"{named['volume']}:/taxi_home"]
     assert named["network"] == named["run network"] == project
-    assert LAUNCHER["container_kwargs"]["labels"] == dict([named["label"].split("=")])
-    assert f"label={named['label']}" in (CHECKOUT / "Makefile").read_text()
+    default = {key: LAUNCHER["container_kwargs"][key] for key in ("volumes", "labels")}
+    assert default == {"volumes": [f"{named['volume']}:/taxi_home"], "labels": dict([named["label"].split("=")])}
+    assert json.loads(named["context"])["docker"]["container_kwargs"] == default
 
 
 def _names() -> dict[str, str]:
@@ -93,6 +94,7 @@ def _names() -> dict[str, str]:
         "volume": COMPOSE["volumes"]["home"]["name"],
         "network": COMPOSE["networks"]["taxi"]["name"],
         "run network": COMPOSE["x-dagster"]["environment"]["RUN_NETWORK"],
+        "context": COMPOSE["x-dagster"]["environment"]["DAGSTER_CONTAINER_CONTEXT"],
         "label": COMPOSE["services"]["clean-up"]["environment"]["RUN_LABEL"],
     }
 

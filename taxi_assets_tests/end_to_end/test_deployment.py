@@ -13,7 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -27,7 +27,7 @@ from taxi_assets_tests.months import publish
 pytestmark = pytest.mark.deployment
 
 CHECKOUT = Path(__file__).parent.parent.parent
-PROJECT = "taxi-test"
+PROJECT, SECOND = "taxi-test", "taxi-second"
 IMAGE = "taxi-assets:test"
 LABEL = f"taxi.deployment={PROJECT}"
 LOCATION = "taxi_assets.definitions"
@@ -84,11 +84,12 @@ class Deployment:
     files: list[Path]
     environment: dict[str, str]
     password: str = field(repr=False)
+    project: str = PROJECT
 
     def compose(self, *words: str) -> str:
         """Run docker compose, which must succeed, and return what it prints."""
         files = [word for file in self.files for word in ("--file", str(file))]
-        return _run(["docker", "compose", "--project-name", PROJECT, *files, *words], self.environment)
+        return _run(["docker", "compose", "--project-name", self.project, *files, *words], self.environment)
 
     def query(self, text: str, **variables: object) -> Any:
         """Send a GraphQL query or mutation and return its only result."""
@@ -200,13 +201,13 @@ def _free_port() -> str:
         return str(found.getsockname()[1])
 
 
-def _existing(kind: str) -> list[str]:
-    """The IDs or names of the deployment's containers, containers of runs, networks or volumes."""
+def _existing(kind: str, project: str = PROJECT) -> list[str]:
+    """The IDs or names of a deployment's containers, containers of runs, networks or volumes."""
     listed = {
-        "container": ["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"],
-        "run": ["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"],
-        "network": ["docker", "network", "ls", "--quiet", "--filter", f"name=^{PROJECT}"],
-        "volume": ["docker", "volume", "ls", "--quiet", "--filter", f"name=^{PROJECT}"],
+        "container": ["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project}"],
+        "run": ["docker", "ps", "--all", "--quiet", "--filter", f"label=taxi.deployment={project}"],
+        "network": ["docker", "network", "ls", "--quiet", "--filter", f"name=^{project}"],
+        "volume": ["docker", "volume", "ls", "--quiet", "--filter", f"name=^{project}"],
     }
     return _run(listed[kind]).split()
 
@@ -236,7 +237,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def deployment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A running deployment with its own project name, ports, volumes and image. It is deleted at the end."""
-    password = secrets.token_hex(24)
     mounts = [f"{PROJECT}_home:/taxi_home", f"{source}:/source:ro"]
     run_containers = {"volumes": mounts, "labels": dict([LABEL.split("=")])}
     override = tmp_path_factory.mktemp("deployment") / "override.json"
@@ -254,17 +254,8 @@ def deployment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             }
         )
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TAXI_")}
-    environment |= {
-        "TAXI_IMAGE": IMAGE,
-        "TAXI_SOURCE_URL": "/source",
-        "POSTGRES_PASSWORD": password,
-        "DOCKER_GID": str(Path("/var/run/docker.sock").stat().st_gid),
-        "UI_PORT": _free_port(),
-        "POSTGRES_PORT": _free_port(),
-        "REVISION": "tested",
-    }
-    deployment = Deployment([CHECKOUT / "docker-compose.yml", override], environment, password)
+    environment = _environment("/source")
+    deployment = Deployment([CHECKOUT / "docker-compose.yml", override], environment, environment["POSTGRES_PASSWORD"])
     try:
         deployment.compose("build")
         deployment.compose("up", "--detach", "--wait")
@@ -273,9 +264,23 @@ def deployment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         _delete(deployment)
 
 
+def _environment(source: str) -> dict[str, str]:
+    """The settings of a deployment with free ports and a new password."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TAXI_")},
+        "TAXI_IMAGE": IMAGE,
+        "TAXI_SOURCE_URL": source,
+        "POSTGRES_PASSWORD": secrets.token_hex(24),
+        "DOCKER_GID": str(Path("/var/run/docker.sock").stat().st_gid),
+        "UI_PORT": _free_port(),
+        "POSTGRES_PORT": _free_port(),
+        "REVISION": "tested",
+    }
+
+
 def _delete(deployment: Deployment) -> None:
     deployment.compose("stop", "daemon")
-    if runs := _existing("run"):
+    if runs := _existing("run", deployment.project):
         _run(["docker", "rm", "--force", *runs])
     deployment.compose("down", "--volumes", "--remove-orphans")
 
@@ -306,9 +311,10 @@ def test_the_webserver_refuses_requests_of_other_pages(deployment: Deployment) -
     port = int(deployment.environment["UI_PORT"])
 
     def status(method: str, **headers: str) -> int:
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request(method, "/graphql?query=mutation%20%7B%20__typename%20%7D", headers=headers)
-        return connection.getresponse().status
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request(method, "/graphql?query=mutation%20%7B%20__typename%20%7D", headers=headers)
+            with connection.getresponse() as response:
+                return response.status
 
     assert status("POST") == 200
     assert status("POST", Origin=f"http://127.0.0.1:{port}") == 200
@@ -317,6 +323,17 @@ def test_the_webserver_refuses_requests_of_other_pages(deployment: Deployment) -
     assert status("GET") == 403
     assert status("POST", Origin="http://other.example") == 403
     assert status("POST", Host=f"other.example:{port}", Origin=f"http://other.example:{port}") == 403
+
+
+def test_postgres_has_few_privileges(deployment: Deployment) -> None:
+    """The user that loads the trips is not a superuser, and the server has no Linux capability."""
+    sql = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+    words = ["psql", "--username=taxi", "--dbname=ny_taxi", "--csv", "--tuples-only", f"--command={sql}"]
+    assert deployment.compose("exec", "--no-TTY", "postgres", *words).strip() == "f,f,f"
+    status = deployment.compose("exec", "--no-TTY", "postgres", "cat", "/proc/1/status")
+    capabilities = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Cap")}
+    assert int(capabilities["CapEff"], 16) == 0
+    assert int(capabilities["CapBnd"], 16).bit_count() == 5
 
 
 def test_each_run_has_its_own_container(deployment: Deployment, source: Path) -> None:
@@ -433,6 +450,39 @@ def _clean_up(deployment: Deployment, call: str) -> None:
     """Call a function of the clean-up now."""
     script = f"import sys; sys.path.append('/opt/taxi'); import clean_up; clean_up.{call}"
     deployment.compose("exec", "--no-TTY", "clean-up", "python", "-c", script)
+
+
+@pytest.fixture
+def second(deployment: Deployment) -> Iterator[Deployment]:
+    """Another deployment on the same host, with the files of this repository as they are."""
+    environment = {**_environment("/taxi_home/months"), "COMPOSE_PROJECT_NAME": SECOND}
+    opened = Deployment([deployment.files[0]], environment, environment["POSTGRES_PASSWORD"], SECOND)
+    try:
+        opened.compose("up", "--detach", "--wait", "--no-build")
+        yield opened
+    finally:
+        _delete(opened)
+
+
+def test_two_deployments_share_nothing(deployment: Deployment, second: Deployment) -> None:
+    """Each has its own runs, volumes, label and clean-up, and `make down` stops only one of them."""
+    color, month = THREE[0]
+    words = ["--color", color, "--months", month, "--rows", "1000"]
+    second.compose("exec", "--no-TTY", "code", "taxi", "sample", "/taxi_home/months", *words)
+    loaded = deployment.rows(color)
+    run = second.wait_for(second.launch(color, month), "SUCCESS")
+    assert second.rows(color).keys() == {month}
+    assert deployment.rows(color) == loaded
+    assert run.id not in {known.id for known in deployment.runs()}
+    [container] = json.loads(_run(["docker", "inspect", run.container]))
+    assert [mount["Name"] for mount in container["Mounts"]] == [f"{SECOND}_home"]
+    assert container["NetworkSettings"]["Networks"].keys() == {SECOND}
+    _clean_up(deployment, f"remove_containers('{LABEL}', 0)")
+    assert len(_existing("run", SECOND)) == 1
+    services = deployment.compose("ps", "--services")
+    _run(["make", "down"], second.environment)
+    assert (_existing("run", SECOND), _existing("container", SECOND)) == ([], [])
+    assert deployment.compose("ps", "--services") == services
 
 
 def test_a_deleted_deployment_leaves_nothing(deployment: Deployment) -> None:
