@@ -57,7 +57,7 @@ class PostgresResource:
 
 @dataclass(frozen=True)
 class NotificationsResource:
-    """The channels to notify about failed runs and finished backfills, such as Slack, email, and webhooks."""
+    """The channels to notify about failed runs and ticks and finished backfills, such as Slack, email, and webhooks."""
 
     settings: Settings
 

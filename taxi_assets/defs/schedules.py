@@ -13,14 +13,17 @@ from operator import attrgetter
 
 import dagster as dg
 
+from taxi_assets.defs.failed_runs import first_lines, send
 from taxi_assets.defs.newest import judge_newest
+from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.defs.source_trips import loaded_months, read_source
-from taxi_assets.errors import InvalidSchedule
+from taxi_assets.errors import InvalidSchedule, StoreError
 from taxi_assets.graph import job_name
 from taxi_assets.instance.downloads import last_fetch
 from taxi_assets.instance.partition_status import IN_PROGRESS, PartitionStatus, read_history
 from taxi_assets.instance.processes import fail_dead_runs
 from taxi_assets.instance.tags import ASKED_BY_TAG
+from taxi_assets.notifications import Message
 from taxi_assets.partitions import TIMEZONE, recent_months
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source
@@ -65,32 +68,49 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
         "each month that is published and not loaded, or that was published again.",
     )
     def tick(
-        context: dg.ScheduleEvaluationContext, source: dg.ResourceParam[Source]
+        context: dg.ScheduleEvaluationContext,
+        source: dg.ResourceParam[Source],
+        notifications: dg.ResourceParam[NotificationsResource],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        months = recent_months(settings, color, context.scheduled_execution_time)
-        # Otherwise a month whose run process no longer exists would stay in progress forever.
-        fail_dead_runs(context.instance)
-        histories = read_history(context.instance, settings)
-        statuses = {history.month: history.status for history in histories}
-        findings = [_judge(context.instance, source, month, statuses) for month in months]
-        if findings and not any(finding.published or finding.month in statuses for finding in findings):
-            source.probe(loaded_months(context.instance, color))
-        summary = _summary(findings)
-        context.log.info("%s: %s", color, summary)
-        published = [finding.month for finding in findings if finding.published]
-        context.instance.report_runless_asset_event(judge_newest(color, published, histories))
-        wanted = [finding for finding in findings if finding.to_load]
-        for finding in wanted:
-            yield dg.RunRequest(
-                partition_key=finding.month.month,
-                # A tick requests each version of a month once. The next tick may request the same version again.
-                run_key=f"{finding.month} {finding.to_load}",
-                tags={ASKED_BY_TAG: "schedule"},
-            )
-        if not wanted:
-            yield dg.SkipReason(f"Nothing to load for {color}: {summary}. Source: {source.url}")
+        try:
+            yield from _requests(context, settings, source, color)
+        except StoreError as error:
+            if settings.alert_urls:
+                # Dagster has no sensor for failed ticks.
+                text = "\n".join([*first_lines(error.explain()), f"{notifications.ui_url}/automation"])
+                for problem in send(notifications.open(), [Message(f"The schedule of {color} failed", text)]):
+                    context.log.warning(problem)
+            raise
 
     return tick
+
+
+def _requests(
+    context: dg.ScheduleEvaluationContext, settings: Settings, source: Source, color: str
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Yield a request for each month that needs loading, or the reason why there is none. Raises StoreError."""
+    months = recent_months(settings, color, context.scheduled_execution_time)
+    # Otherwise a month whose run process no longer exists would stay in progress forever.
+    fail_dead_runs(context.instance)
+    histories = read_history(context.instance, settings)
+    statuses = {history.month: history.status for history in histories}
+    findings = [_judge(context.instance, source, month, statuses) for month in months]
+    if findings and not any(finding.published or finding.month in statuses for finding in findings):
+        source.probe(loaded_months(context.instance, color))
+    summary = _summary(findings)
+    context.log.info("%s: %s", color, summary)
+    published = [finding.month for finding in findings if finding.published]
+    context.instance.report_runless_asset_event(judge_newest(color, published, histories))
+    wanted = [finding for finding in findings if finding.to_load]
+    for finding in wanted:
+        yield dg.RunRequest(
+            partition_key=finding.month.month,
+            # A tick requests each version of a month once. The next tick may request the same version again.
+            run_key=f"{finding.month} {finding.to_load}",
+            tags={ASKED_BY_TAG: "schedule"},
+        )
+    if not wanted:
+        yield dg.SkipReason(f"Nothing to load for {color}: {summary}. Source: {source.url}")
 
 
 def _judge(

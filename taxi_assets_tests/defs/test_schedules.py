@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from taxi_assets import notifications
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.errors import EmptySource, InvalidSchedule, StoreError
 from taxi_assets.graph import NEWEST_MONTH_LOADED, TRIP_ASSETS, job_name
@@ -22,6 +23,7 @@ from taxi_assets.partitions import bounds
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.installation import WebInstallation, web_path
+from taxi_assets_tests.inbox import Inbox
 from taxi_assets_tests.web_server import Reply, WebServer
 
 TICK = datetime(2021, 8, 1, 5, tzinfo=ZoneInfo("America/New_York"))
@@ -92,6 +94,26 @@ def test_a_source_without_any_month_fails_the_tick(installation: ScheduledInstal
     with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
         installation.tick()
     assert isinstance(caught.value.__cause__, EmptySource)
+
+
+def test_a_failed_tick_is_reported(web_source: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the source is gone, a message has the reason and what to do. A channel that fails does not hide the error."""
+    inbox = Inbox(web_source)
+    monkeypatch.setenv("TAXI_ALERT_URLS", inbox.address)
+    monkeypatch.setattr(notifications, "RETRY_DELAY_S", 0.0)
+    with closing(ScheduledInstallation(web_source)) as installation:
+        web_source.replies = {path: replies for path, replies in web_source.replies.items() if "tripdata" not in path}
+        with pytest.raises(dg.DagsterUserCodeExecutionError):
+            installation.tick("yellow")
+        (mail,) = inbox.mails
+        inbox.answer(Reply(status=500))
+        with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
+            installation.tick("yellow")
+    assert isinstance(caught.value.__cause__, EmptySource)
+    assert (mail.title, mail.kind) == ("The schedule of yellow failed", "failure")
+    *reason, link = mail.text.splitlines()
+    assert reason[-1].endswith("[empty-source]")
+    assert link == "http://127.0.0.1:3000/automation"
 
 
 def test_a_rejected_month_does_not_fail_the_tick(installation: ScheduledInstallation) -> None:
