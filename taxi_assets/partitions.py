@@ -7,7 +7,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from taxi_assets.errors import NotAPartition
+from taxi_assets.errors import BadFile, NotAPartition, SourceRejected
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source
 from taxi_assets.tlc.trips import TripMonth, next_month
@@ -88,3 +88,14 @@ def why_not_a_partition(settings: Settings, month: TripMonth) -> str:
 
 NOT_PUBLISHED = "not published"
 """The reason shown for a skipped month that the source does not have."""
+
+
+def why_not_available(error: BadFile | SourceRejected | None) -> str:
+    """Return why a month cannot be loaded, given the source's error for it. Without an error, it is not published."""
+    match error:
+        case SourceRejected():
+            return f"rejected by the source: {error}"
+        case BadFile():
+            return f"{NOT_PUBLISHED}: the source has something else at this address ({error})"
+        case None:
+            return NOT_PUBLISHED

@@ -1,14 +1,13 @@
 """`taxi dev`: Dagster's UI and daemon."""
 
 import os
-import socket
 import sys
 
 import click
 
 from taxi_assets.errors import AlreadyRunning
 from taxi_assets.settings import Settings
-from taxi_assets.stores.ports import ALL_INTERFACES
+from taxi_assets.stores.ports import name_of
 
 
 @click.command()
@@ -61,5 +60,5 @@ def dev(host: str, port: int) -> None:
 
 def _address(host: str, port: int) -> str:
     """Return the URL of a UI that listens on this address."""
-    name = socket.gethostname() if host in ALL_INTERFACES else host
+    name = name_of(host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

@@ -3,7 +3,8 @@
 Not here: notifications about backfills (`finished_backfills`), and how messages are delivered (`notifications`).
 """
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -16,7 +17,7 @@ from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.instance.partition_status import months_of
 from taxi_assets.instance.tags import ASKED_BY_TAG
 from taxi_assets.keys import run_colors
-from taxi_assets.notifications import Channels, Message
+from taxi_assets.notifications import Message
 
 INTERVAL_S = 10
 """The interval between sensor ticks, in seconds. A tick with nothing to report costs one or two queries."""
@@ -83,19 +84,19 @@ def build_run_notifications() -> dg.SensorDefinition:
             run.tags.get(ASKED_BY_TAG, "dagster"),
             int(run.tags.get(RETRY_NUMBER_TAG, 0)) + 1,
         )
-        for problem in send(notifications.open(), [failed.message(notifications.ui_url)]):
-            context.log.warning(problem)
+        notify(notifications, [failed.message(notifications.ui_url)], context.log)
 
     return tick
 
 
-def send(channels: Channels, messages: Iterable[Message]) -> Iterator[str]:
-    """Send messages, and yield an error for each one that could not be sent instead of raising it."""
+def notify(notifications: NotificationsResource, messages: Iterable[Message], log: logging.Logger) -> None:
+    """Send messages, and log a warning for each one that could not be sent instead of raising an error."""
+    channels = notifications.open()
     for message in messages:
         try:
             channels.send(message)
         except StoreError as error:
-            yield f"{message.title}: {error.explain()}"
+            log.warning("%s: %s", message.title, error.explain())
 
 
 def _what_of(run: dg.DagsterRun) -> str:

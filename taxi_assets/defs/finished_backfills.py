@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import dagster as dg
 
-from taxi_assets.defs.failed_runs import INTERVAL_S, first_lines, send
+from taxi_assets.defs.failed_runs import INTERVAL_S, first_lines, notify
 from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.instance._dagster import (
     BULK_ACTION_TERMINAL_STATUSES,
@@ -98,8 +98,8 @@ def build_backfill_notifications() -> dg.SensorDefinition:
         messages = [
             _summary(instance, backfill, _targets(context, backfill), notifications.ui_url) for backfill in over
         ]
-        for problem in send(notifications.open(), messages) if messages else ():
-            context.log.warning(problem)
+        if messages:
+            notify(notifications, messages, context.log)
         reported = {backfill.backfill_id for backfill in over}
         left = [backfill_id for backfill_id in cursor.open if backfill_id not in reported]
         context.update_cursor(str(_Cursor(cursor.newest, left)))

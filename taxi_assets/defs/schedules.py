@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import dagster as dg
 
-from taxi_assets.defs.failed_runs import first_lines, send
+from taxi_assets.defs.failed_runs import first_lines, notify
 from taxi_assets.defs.newest import judge_newest
 from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.defs.source_trips import loaded_months, read_source
@@ -78,8 +78,7 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
             if settings.alert_urls:
                 # Dagster has no sensor for failed ticks.
                 text = "\n".join([*first_lines(error.explain()), f"{notifications.ui_url}/automation"])
-                for problem in send(notifications.open(), [Message(f"The schedule of {color} failed", text)]):
-                    context.log.warning(problem)
+                notify(notifications, [Message(f"The schedule of {color} failed", text)], context.log)
             raise
 
     return tick

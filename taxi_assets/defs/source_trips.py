@@ -19,7 +19,7 @@ from taxi_assets.instance.partition_status import read_month
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
 from taxi_assets.keys import asset_key, run_colors
-from taxi_assets.partitions import month_partitions, recent_months
+from taxi_assets.partitions import month_partitions, recent_months, why_not_available
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source, SourceVersion
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -80,11 +80,9 @@ def read_source(source: Source, month: TripMonth) -> SourceVersion | str:
     Raises StoreError if the source cannot be reached.
     """
     try:
-        return source.current_version(month) or "not published"
-    except BadFile as error:
-        return f"not published: the source has something else at this address ({error})"
-    except SourceRejected as error:
-        return f"rejected by the source: {error}"
+        return source.current_version(month) or why_not_available(None)
+    except (BadFile, SourceRejected) as error:
+        return why_not_available(error)
 
 
 def observe_fetched(context: dg.AssetExecutionContext, month: TripMonth, fingerprint: str) -> None:

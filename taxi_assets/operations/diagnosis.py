@@ -18,7 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxi_assets.connections import open_channels, open_lake, open_postgres, open_source, open_warehouse
-from taxi_assets.errors import NotPublished, TaxiAssetsError
+from taxi_assets.errors import TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, history_place, open_instance, translate_history_errors
 from taxi_assets.notifications import Message
 from taxi_assets.settings import Settings
@@ -83,8 +83,6 @@ def _check(system: str, probe: Callable[[], str], otherwise: str) -> Finding:
     """Run a probe and return its finding. `otherwise` is the alternative if the problem cannot be fixed."""
     try:
         return Finding(system, Verdict.ok, probe())
-    except NotPublished as error:
-        return Finding(system, Verdict.warn, error.explain(), "Check that it has the months that you want.", error.slug)
     except TaxiAssetsError as error:
         return Finding(system, Verdict.error, error.explain(), f"Or {otherwise}.", error.slug)
     except OSError as error:

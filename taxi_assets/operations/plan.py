@@ -3,7 +3,7 @@
 Not here: running them (`runs`), and submitting them (`backfills`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +14,7 @@ import dagster as dg
 from taxi_assets.connections import open_source
 from taxi_assets.errors import BadFile, NotAPartition, SourceRejected, SourceUnreachable
 from taxi_assets.instance.partition_status import IN_PROGRESS, MonthStatus, PartitionStatus, read_history
-from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition
+from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition, why_not_available
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.download import Version
 from taxi_assets.stores.source.months import SourceVersion
@@ -65,7 +65,7 @@ def plan_backfill(
             plan.left_out[month] = why
         else:
             possible.append(month)
-    found = dict(_look_up(settings, possible, assets))
+    found = _look_up(settings, possible, assets)
     _require_source(settings, found, [month for month, history in histories.items() if "raw_trips" in history.rows])
     for month, published in found.items():
         if isinstance(published, SourceUnreachable):
@@ -89,7 +89,7 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
         elif why:
             raise NotAPartition(f"{month} is {why}.")
     possible = [month for month in months if month not in plan.left_out]
-    found = dict(_look_up(settings, possible, assets))
+    found = _look_up(settings, possible, assets)
     unreachable = [error for error in found.values() if isinstance(error, SourceUnreachable)]
     if unreachable and len(unreachable) == len(found):
         raise unreachable[0]
@@ -108,25 +108,17 @@ def _require_source(settings: Settings, found: Mapping[TripMonth, _Lookup], load
         open_source(settings).probe(loaded)
 
 
-def _add(plan: Plan, month: TripMonth, published: _Lookup) -> None:
-    match published:
-        case SourceVersion():
-            plan.wanted[month] = published.bytes
-        case BadFile():
-            plan.left_out[month] = f"{NOT_PUBLISHED}: the source has something else at this address ({published})"
-        case SourceRejected():
-            plan.left_out[month] = f"rejected by the source: {published}"
-        case _:
-            plan.left_out[month] = NOT_PUBLISHED
+def _add(plan: Plan, month: TripMonth, published: SourceVersion | BadFile | SourceRejected | None) -> None:
+    if isinstance(published, SourceVersion):
+        plan.wanted[month] = published.bytes
+    else:
+        plan.left_out[month] = why_not_available(published)
 
 
-def _look_up(
-    settings: Settings, months: Sequence[TripMonth], assets: Sequence[str]
-) -> Iterator[tuple[TripMonth, _Lookup]]:
+def _look_up(settings: Settings, months: Sequence[TripMonth], assets: Sequence[str]) -> dict[TripMonth, _Lookup]:
     """Look up months at the source concurrently. Without `raw_trips` in `assets`, it sends no requests."""
     if "raw_trips" not in assets:
-        yield from ((month, _NOT_CHECKED) for month in months)
-        return
+        return dict.fromkeys(months, _NOT_CHECKED)
     source = open_source(settings)
 
     def look_up(month: TripMonth) -> _Lookup:
@@ -136,7 +128,7 @@ def _look_up(
             return error
 
     with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:
-        yield from zip(months, pool.map(look_up, months), strict=True)
+        return dict(zip(months, pool.map(look_up, months), strict=True))
 
 
 _NOT_CHECKED = SourceVersion(Version(None, None), None)

@@ -8,10 +8,15 @@ import socket
 
 from taxi_assets.errors import AddressNotAvailable, PortInUse, PortNotPermitted
 
-ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104  # what users may choose
+_ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104  # what users may choose
 """The hosts of a server that listens on all addresses of this machine."""
 
 _PORTS_TO_TRY = 100
+
+
+def name_of(host: str) -> str:
+    """Return the name under which a server that listens on `host` can be opened."""
+    return socket.gethostname() if host in _ALL_INTERFACES else host
 
 
 def require_free_port(host: str, port: int) -> None:

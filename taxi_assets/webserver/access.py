@@ -5,7 +5,6 @@ server of that page. `Host` is the name in the request's URL, which another serv
 rebinding): the browser then treats its pages and this server as one.
 """
 
-import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taxi_assets.errors import ForeignOrigin, TaxiAssetsError, UnknownHost
-from taxi_assets.stores.ports import ALL_INTERFACES
+from taxi_assets.stores.ports import name_of
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SCHEMES = {"ws": "http", "wss": "https"}
@@ -31,8 +30,8 @@ class Origin(NamedTuple):
 
 def own_names(host: str, ui_url: str) -> frozenset[str]:
     """Return the names of a webserver that listens on `host`, in addition to the address of each connection."""
-    listening, ui = socket.gethostname() if host in ALL_INTERFACES else host, _origin(ui_url)
-    return frozenset({*_LOOPBACK, listening.lower(), *([ui.name] if ui else [])})
+    ui = _origin(ui_url)
+    return frozenset({*_LOOPBACK, name_of(host).lower(), *([ui.name] if ui else [])})
 
 
 class OwnRequests:

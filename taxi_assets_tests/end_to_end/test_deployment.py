@@ -82,9 +82,13 @@ class Deployment:
     """A running deployment, accessed with docker compose and with the GraphQL API of the webserver."""
 
     files: list[Path]
-    environment: dict[str, str]
-    password: str = field(repr=False)
+    environment: dict[str, str] = field(repr=False)
     project: str = PROJECT
+
+    @property
+    def password(self) -> str:
+        """The password of Postgres."""
+        return self.environment["POSTGRES_PASSWORD"]
 
     def compose(self, *words: str) -> str:
         """Run docker compose, which must succeed, and return what it prints."""
@@ -149,10 +153,13 @@ class Deployment:
 
     def rows(self, color: str) -> dict[str, int]:
         """The row count of each month in a color's table in Postgres."""
-        sql = f"SELECT to_char(file_month, 'YYYY-MM'), count(*) FROM {color}_taxi_trips GROUP BY 1"
-        words = ["psql", "--username=taxi", "--dbname=ny_taxi", "--csv", "--tuples-only", f"--command={sql}"]
-        lines = self.compose("exec", "--no-TTY", "postgres", *words).split()
+        lines = self.psql(f"SELECT to_char(file_month, 'YYYY-MM'), count(*) FROM {color}_taxi_trips GROUP BY 1")
         return {line.split(",")[0]: int(line.split(",")[1]) for line in lines}
+
+    def psql(self, sql: str) -> list[str]:
+        """The rows of a query as CSV lines, from psql in the container of Postgres."""
+        words = ["psql", "--username=taxi", "--dbname=ny_taxi", "--csv", "--tuples-only", f"--command={sql}"]
+        return self.compose("exec", "--no-TTY", "postgres", *words).splitlines()
 
     @contextmanager
     def locked_clean_files(self, color: str) -> Iterator[None]:
@@ -254,8 +261,7 @@ def deployment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             }
         )
     )
-    environment = _environment("/source")
-    deployment = Deployment([CHECKOUT / "docker-compose.yml", override], environment, environment["POSTGRES_PASSWORD"])
+    deployment = Deployment([CHECKOUT / "docker-compose.yml", override], _environment("/source"))
     try:
         deployment.compose("build")
         deployment.compose("up", "--detach", "--wait")
@@ -328,8 +334,7 @@ def test_the_webserver_refuses_requests_of_other_pages(deployment: Deployment) -
 def test_postgres_has_few_privileges(deployment: Deployment) -> None:
     """The user that loads the trips is not a superuser, and the server has no Linux capability."""
     sql = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
-    words = ["psql", "--username=taxi", "--dbname=ny_taxi", "--csv", "--tuples-only", f"--command={sql}"]
-    assert deployment.compose("exec", "--no-TTY", "postgres", *words).strip() == "f,f,f"
+    assert deployment.psql(sql) == ["f,f,f"]
     status = deployment.compose("exec", "--no-TTY", "postgres", "cat", "/proc/1/status")
     capabilities = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Cap")}
     assert int(capabilities["CapEff"], 16) == 0
@@ -456,7 +461,7 @@ def _clean_up(deployment: Deployment, call: str) -> None:
 def second(deployment: Deployment) -> Iterator[Deployment]:
     """Another deployment on the same host, with the files of this repository as they are."""
     environment = {**_environment("/taxi_home/months"), "COMPOSE_PROJECT_NAME": SECOND}
-    opened = Deployment([deployment.files[0]], environment, environment["POSTGRES_PASSWORD"], SECOND)
+    opened = Deployment([deployment.files[0]], environment, SECOND)
     try:
         opened.compose("up", "--detach", "--wait", "--no-build")
         yield opened
