@@ -20,7 +20,7 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.failures import explain
 from taxi_assets.instance.partition_status import (
-    are_own_assets,
+    is_own_backfill,
     months_of_backfill,
     newest_runs,
     read_month,
@@ -112,11 +112,7 @@ def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
     """Return the cursor with the backfills to watch: those already watched, and those created since."""
     known = _Cursor.read(before) if before else _Cursor("", ())
     listed = _newer(instance, known.newest)
-    ours = [
-        backfill
-        for backfill in listed
-        if months_of_backfill(backfill) or are_own_assets(backfill.asset_selection or ())
-    ]
+    ours = filter(is_own_backfill, listed)
     # On the first tick, skip backfills that have already finished.
     new = [backfill.backfill_id for backfill in ours if before or not _is_over(instance, backfill)]
     return _Cursor(listed[0].backfill_id if listed else known.newest, [*known.open, *reversed(new)])

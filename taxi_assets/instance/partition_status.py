@@ -373,10 +373,10 @@ def read_month(color: str, key: str) -> TripMonth | None:
         return None
 
 
-def are_own_assets(assets: Iterable[dg.AssetKey]) -> bool:
-    """Return whether there is at least one asset and all of them belong to this project."""
-    keys = list(assets)
-    return bool(keys) and all(map(is_trip_asset, keys))
+def is_own_backfill(backfill: PartitionBackfill) -> bool:
+    """Return whether a backfill is of one of this project's jobs, or of assets that all belong to this project."""
+    assets = backfill.asset_selection or ()
+    return bool(months_of_backfill(backfill)) or (bool(assets) and all(map(is_trip_asset, assets)))
 
 
 def runs_of_backfills(backfill_ids: Sequence[str]) -> dg.RunsFilter:

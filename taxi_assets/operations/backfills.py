@@ -25,7 +25,7 @@ from taxi_assets.instance._dagster import (
     partition_set_snap_name_for_job_name,
 )
 from taxi_assets.instance.failures import read_failures
-from taxi_assets.instance.partition_status import are_own_assets, months_of, months_of_backfill, runs_of_backfills
+from taxi_assets.instance.partition_status import is_own_backfill, months_of, months_of_backfill, runs_of_backfills
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED, RESULT_TAG
 from taxi_assets.operations.progress import Progress, ProgressEvent
 from taxi_assets.operations.runs import ORIGIN, Listener, RunSpec
@@ -89,17 +89,21 @@ def _unloaded(instance: dg.DagsterInstance, backfill_id: str) -> tuple[list[Trip
     months = months_of_backfill(backfill)
     if not months:
         raise NotResumable(f'The backfill "{backfill_id}" was not submitted for one of the jobs load_COLOR.')
-    runs = instance.get_runs(runs_of_backfills([backfill_id]))
-    loaded = {month for run in runs if _has_loaded(run) for month in months_of(run)}
+    loaded = _loaded_months(instance, backfill_id)
     chosen = {key.path[-1] for key in backfill.asset_selection or ()}
     assets = tuple(name for name in TRIP_ASSETS if not chosen or name in chosen)
     spec = RunSpec.read(assets, months[0].color, backfill.run_config or {})
     return [month for month in months if month not in loaded], spec
 
 
-def _has_loaded(run: dg.DagsterRun) -> bool:
-    """Whether a run loaded its month. A month that was not published does not count, because it may be by now."""
-    return run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(RESULT_TAG) != NOT_PUBLISHED
+def _loaded_months(instance: dg.DagsterInstance, backfill_id: str) -> set[TripMonth]:
+    """The months that a backfill loaded, without those that were not published, because they may be by now."""
+    return {
+        month
+        for run in instance.get_runs(runs_of_backfills([backfill_id]))
+        if run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(RESULT_TAG) != NOT_PUBLISHED
+        for month in months_of(run)
+    }
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> bool:
@@ -142,15 +146,12 @@ class BackfillSummary:
 def list_backfills(instance: dg.DagsterInstance, limit: int) -> list[BackfillSummary]:
     """Return the newest backfills of this project, newest first."""
     return [
-        _summarize(instance, backfill)
-        for backfill in instance.get_backfills(limit=limit)
-        if months_of_backfill(backfill) or are_own_assets(backfill.asset_selection or ())
+        _summarize(instance, backfill) for backfill in instance.get_backfills(limit=limit) if is_own_backfill(backfill)
     ]
 
 
 def _summarize(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> BackfillSummary:
     months = months_of_backfill(backfill)
-    runs = instance.get_runs(runs_of_backfills([backfill.backfill_id]))
     return BackfillSummary(
         backfill.backfill_id,
         _STATUSES.get(backfill.status, backfill.status.value.lower().replace("_", " ")),
@@ -158,7 +159,7 @@ def _summarize(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Bac
         backfill.title or "",
         months[0].color if months else "",
         [month.month for month in months],
-        len({month for run in runs if _has_loaded(run) for month in months_of(run)}),
+        len(_loaded_months(instance, backfill.backfill_id)),
     )
 
 
