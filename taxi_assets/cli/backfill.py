@@ -14,14 +14,17 @@ from taxi_assets.cli.materialize import print_end
 from taxi_assets.cli.options import (
     each_month,
     fresh_option,
+    missing_months,
     optional_colors_option,
     optional_months_option,
     overwrite_option,
     program,
+    require_colors_to_overwrite,
     select_option,
 )
 from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import COLORS
 
 if TYPE_CHECKING:
     from taxi_assets.operations.runs import RunSpec
@@ -85,7 +88,7 @@ def backfill(  # noqa: PLR0913  # one for each option
 
     \b
     Examples:
-      taxi backfill --color yellow,green --months 2019..2020 --dry-run
+      taxi backfill --months 2020 --dry-run
       taxi backfill --color yellow,green --months 2019-01..2020-12 --missing --wait
       taxi backfill --color green --months 2020 --failed
       taxi backfill list
@@ -105,9 +108,9 @@ def backfill(  # noqa: PLR0913  # one for each option
     if resumed or canceled:
         _run_replaced_option(resumed, canceled, output, given)
         return
-    for option, value in (("--color", colors), ("--months", months)):
-        if not value:
-            raise click.UsageError(f"Missing option '{option}'.")
+    if not months:
+        raise missing_months()
+    require_colors_to_overwrite(colors, overwrite=overwrite)
     if missing and failed:
         raise click.UsageError("--missing and --failed exclude each other. Choose one.")
 
@@ -115,7 +118,7 @@ def backfill(  # noqa: PLR0913  # one for each option
         from taxi_assets.defs.build import build_definitions
         from taxi_assets.operations.runs import RunSpec, select_assets
 
-        listed = each_month(colors, months, settings)
+        listed = each_month(colors or COLORS, months, settings)
         return listed, RunSpec(select_assets(build_definitions(settings), select), fresh, overwrite)
 
     _submit(choose, output, "missing" if missing else "failed" if failed else "all")

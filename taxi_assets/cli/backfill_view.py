@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from taxi_assets.operations.backfills import BackfillSummary
 
 
-def print_plan(plan: Plan) -> None:
-    """Print the number of partitions, runs and bytes, the months to load, and the skipped months with reasons."""
+def print_plan(plan: Plan, order: str = ", newest month first") -> None:
+    """Print the number of partitions, runs and bytes, the months to load, and the skipped months with reasons.
+
+    `order` says in which order the months are loaded.
+    """
     console = open_console()
     if plan.wanted:
         partitions, runs = (_counted(len(plan.wanted), what) for what in ("partition", "run"))
-        console.print(f"{partitions}, {runs}, {_total_size(plan.wanted)}, newest month first:")
+        console.print(f"{partitions}, {runs}, {_total_size(plan.wanted)}{order}:")
         for color, months in months_by_color(plan.wanted).items():
             console.print(f"  {color} {format_months(months)}", soft_wrap=True)
     else:

@@ -3,27 +3,33 @@
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.cli.board import Board, watch
 from taxi_assets.cli.options import (
-    colors_option,
     each_month,
     fresh_option,
     months_option,
+    optional_colors_option,
     overwrite_option,
     program,
+    require_colors_to_overwrite,
     select_option,
 )
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import TripMonth, format_by_color, format_months, months_by_color
+from taxi_assets.tlc.trips import COLORS, TripMonth, format_by_color, format_months, months_by_color
+
+if TYPE_CHECKING:
+    from taxi_assets.operations.plan import Plan
 
 
 @click.command()
-@colors_option
+@optional_colors_option
 @months_option
 @select_option
 @click.option(
@@ -36,6 +42,7 @@ from taxi_assets.tlc.trips import TripMonth, format_by_color, format_months, mon
 )
 @fresh_option
 @overwrite_option
+@click.option("--dry-run", is_flag=True, help="Show what would be loaded, and load nothing.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a month is not published.")
 @click.option("--alert", is_flag=True, hidden=True)
 def materialize(  # noqa: PLR0913  # one an option
@@ -46,6 +53,7 @@ def materialize(  # noqa: PLR0913  # one an option
     *,
     fresh: bool,
     overwrite: bool,
+    dry_run: bool,
     strict: bool,
     alert: bool,
 ) -> None:
@@ -62,8 +70,10 @@ def materialize(  # noqa: PLR0913  # one an option
     Examples:
       taxi materialize --color green --months 2020-04
       taxi materialize --color yellow,green --months 2020-03..2020-07,2020-12
-      taxi materialize --color all --months 2020 --workers 2
-      taxi materialize --color green --months 2020-04 --select lake_trips+
+      taxi materialize --months 2020 --workers 2
+      taxi materialize --color green --year 2020 --month 4
+      taxi materialize --color green --months 2020-04 --select lake+
+      taxi materialize --months 2021 --dry-run
 
     Exit codes: 0 success, 1 at least one month failed, or with --strict was not published, 2 invalid arguments or
     settings.
@@ -74,11 +84,24 @@ def materialize(  # noqa: PLR0913  # one an option
             "notification about each failed run; without one, use the exit code of this command.",
             err=True,
         )
+    require_colors_to_overwrite(colors, overwrite=overwrite)
     settings = Settings.load()
-    listed = each_month(colors, months, settings)
+    with activity("Starting Dagster"):  # which an open range needs
+        listed = each_month(colors or COLORS, months, settings)
+    if dry_run:
+        show_plan(settings, listed, select)
+        return
     board = run_and_show(settings, listed, select, workers, fresh=fresh, overwrite=overwrite)
     if board.failed or (strict and len(board.loaded) < len(listed)):
         sys.exit(1)
+
+
+def show_plan(settings: Settings, months: list[TripMonth], select: str) -> None:
+    """Print which of the months would be loaded, and which would not and why."""
+    with activity("Starting Dagster") as show:
+        plan, _ = plan_here(settings, months, select, show)
+        from taxi_assets.cli.backfill_view import print_plan
+    print_plan(plan, order="")
 
 
 def run_and_show(  # noqa: PLR0913  # as the command
@@ -91,22 +114,12 @@ def run_and_show(  # noqa: PLR0913  # as the command
     overwrite: bool = False,
 ) -> Board:
     """Load the published months among `months`, display their progress, and return the board."""
-    _warm_up()
-    from taxi_assets.cli.backfill_view import by_reason
-    from taxi_assets.defs.build import build_definitions
-    from taxi_assets.instance.opening import require_runs_here
-    from taxi_assets.instance.processes import fail_dead_runs
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.operations.plan import plan_months
-    from taxi_assets.operations.runs import RunSpec, select_assets
-    from taxi_assets.operations.workers import run_months
-
-    assets = select_assets(build_definitions(settings), select)
-    # Check this before the requests to the source, which take longer.
-    with open_upgraded(settings) as instance:
-        require_runs_here(instance)
-        fail_dead_runs(instance)
-    plan = plan_months(settings, months, assets)
+    with activity("Starting Dagster") as show:
+        _warm_up()
+        plan, assets = plan_here(settings, months, select, show)
+        from taxi_assets.cli.backfill_view import by_reason
+        from taxi_assets.operations.runs import RunSpec
+        from taxi_assets.operations.workers import run_months
     for reason, left_out in by_reason(plan.left_out):
         click.echo(f"{reason}: {format_by_color(left_out)}")
     months = list(plan.wanted)
@@ -121,6 +134,27 @@ def run_and_show(  # noqa: PLR0913  # as the command
         board.stop()
         print_end(board, list(commands(board, select, fresh=fresh, overwrite=overwrite)))
     return board
+
+
+def plan_here(
+    settings: Settings, months: list[TripMonth], select: str, show: Callable[[str], None]
+) -> "tuple[Plan, tuple[str, ...]]":
+    """Return which of the months this process loads, and the selected assets. `show` is told what takes time."""
+    from taxi_assets.defs.build import build_definitions
+    from taxi_assets.instance.opening import require_runs_here
+    from taxi_assets.instance.processes import fail_dead_runs
+    from taxi_assets.operations.adoption import open_upgraded
+    from taxi_assets.operations.plan import plan_months
+    from taxi_assets.operations.runs import select_assets
+
+    assets = select_assets(build_definitions(settings), select)
+    show("Opening the history of runs")
+    # Check this before the requests to the source, which take longer.
+    with open_upgraded(settings) as instance:
+        require_runs_here(instance)
+        fail_dead_runs(instance)
+    show("Checking which months the source has")
+    return plan_months(settings, months, assets), assets
 
 
 def commands(board: Board, select: str = "", *, fresh: bool = False, overwrite: bool = False) -> Iterator[str]:

@@ -1,14 +1,16 @@
 """Options that several commands share, and the parsing of their values."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from taxi_assets.tlc.trips import COLORS, TripMonth, parse_colors, parse_months
+from taxi_assets.tlc.trips import COLORS, TripMonth, in_years, parse_colors, parse_months
 
 if TYPE_CHECKING:
     from taxi_assets.settings import Settings
@@ -17,17 +19,56 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _months_option(*, required: bool) -> "Callable[[Command], Command]":
-    return click.option(
+    """Add the options for months. The command gets them as one value for `parse_months`, "" if none is given."""
+    months_option = click.option(
         "--months",
+        "--month",
         multiple=True,
-        required=required,
-        callback=lambda _context, _option, values: ",".join(values),
+        callback=_join,
         metavar="MONTHS",
         help="Months, years and ranges, such as 2020-03..2020-07,2020-12, 2019..2020 or 2021-03..",
     )
+    year_option = click.option(
+        "--year",
+        "years",
+        multiple=True,
+        callback=_join,
+        metavar="YEAR",
+        help="Years, such as 2020 or 2019,2020. The months are then numbers: --year 2020 --month 4.",
+    )
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def with_months(*arguments: Any, months: str, years: str, **options: Any) -> Any:  # noqa: ANN401
+            if years:
+                months = in_years(years, months)
+            if required and not months:
+                raise missing_months()
+            return command(*arguments, months=months, **options)
+
+        return cast("Command", months_option(year_option(with_months)))
+
+    return add
+
+
+def _join(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> str:
+    """Join the values of an option that can be given several times."""
+    return ",".join(values)
+
+
+def missing_months() -> click.UsageError:
+    """The error of a command without months, with the examples of its help."""
+    context = click.get_current_context()
+    examples = re.findall(rf"^\s*(taxi {context.command.name} .*)", context.command.help or "", re.MULTILINE)
+    lines = "\n".join(f"  {example}" for example in examples[:_EXAMPLES])
+    return click.UsageError(f"Which months? Add --months. For example:\n{lines}")
+
+
+_EXAMPLES = 3
 
 
 def _colors_option(*, required: bool) -> "Callable[[Command], Command]":
+    default = "" if required else "  [default: all]"
     return click.option(
         "--color",
         "colors",
@@ -35,26 +76,37 @@ def _colors_option(*, required: bool) -> "Callable[[Command], Command]":
         required=required,
         callback=lambda _context, _option, values: parse_colors(values),
         metavar="COLOR",
-        help=f"Colors, such as {COLORS[0]} or {','.join(COLORS[:2])}, or all.",
+        help=f"Colors, such as {COLORS[0]} or {','.join(COLORS[:2])}, or all.{default}",
     )
 
 
 months_option, optional_months_option = _months_option(required=True), _months_option(required=False)
+
 colors_option, optional_colors_option = _colors_option(required=True), _colors_option(required=False)
+"""The optional one is for commands that lose nothing with all colors. They use `colors or COLORS`."""
 
 
 select_option = click.option(
     "--select",
     multiple=True,
-    callback=lambda _context, _option, values: ",".join(values),
+    callback=_join,
     metavar="ASSETS",
-    help="Assets to run, separated by commas. A + adds all upstream or downstream assets: lake_trips+.  [default: all]",
+    help="Assets to run, such as lake or raw,clean. A + adds all upstream or downstream assets: +lake, lake+.  "
+    "[default: all]",
 )
 
 
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace objects in the lake that another program wrote."
 )
+
+
+def require_colors_to_overwrite(colors: tuple[str, ...], *, overwrite: bool) -> None:
+    """Raise UsageError for --overwrite without --color: it must not replace objects of colors that are not named."""
+    if overwrite and not colors:
+        raise click.UsageError(
+            "Which colors? --overwrite replaces objects, so add --color, such as --color green or --color all."
+        )
 
 
 fresh_option = click.option("--fresh", is_flag=True, help="Download raw files even if the source has not changed.")
@@ -75,10 +127,8 @@ def each_month(colors: tuple[str, ...], months: str, settings: "Settings | None"
 
     Without `settings`, partitions are not known, so ranges must have both ends. Raises UnknownMonth.
     """
+    if not settings or ".." not in months:
+        return [TripMonth(color, month) for color in colors for month in parse_months(months)]
     from taxi_assets.partitions import bounds
 
-    return [
-        TripMonth(color, month)
-        for color in colors
-        for month in parse_months(months, *(bounds(settings, color) if settings and ".." in months else ()))
-    ]
+    return [TripMonth(color, month) for color in colors for month in parse_months(months, *bounds(settings, color))]

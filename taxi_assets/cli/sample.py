@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from taxi_assets.cli.options import colors_option, each_month, months_option
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.cli.options import each_month, months_option, optional_colors_option
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@colors_option
+@optional_colors_option
 @months_option
 @click.option(
     "--rows", default=100_000, show_default=True, metavar="N", type=click.IntRange(0), help="Rows in each month."
@@ -26,9 +26,10 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
     \b
     Examples:
       taxi sample samples --color yellow --months 2021-01 --rows 1000000
+      taxi sample samples --months 2020-11..2021-02
       TAXI_SOURCE_URL=samples taxi materialize --color yellow --months 2021-01
     """
-    for month in each_month(colors, months):
+    for month in each_month(colors or COLORS, months):
         click.echo(f"{month}: {rows:,} rows in {publish_sample(folder, month, rows, seed)}")
 
 

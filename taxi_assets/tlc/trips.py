@@ -101,7 +101,7 @@ def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
     Raises UnknownMonth for anything else, and for a range that ends before it starts.
     """
     months: set[str] = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in _split(text):
         start, dots, end = (end.strip() for end in part.partition(".."))
         if not dots:
             months.update(_range(*_span(part)))
@@ -122,6 +122,25 @@ def parse_months(text: str, first: str = "", last: str = "") -> tuple[str, ...]:
     return tuple(sorted(months))
 
 
+def in_years(years: str, months: str) -> str:
+    """Return the value for `parse_months` of numbered months (`4`, `4,5`, `4..6`) in years (`2020`, `2019..2021`).
+
+    Without months, it is the whole years. Raises UnknownMonth for a value of another form.
+    """
+    for part in _split(years):
+        if not re.fullmatch(r"[0-9]{4}(\s*\.\.\s*[0-9]{4})?", part):
+            raise UnknownMonth(f'"{part}" is not a year. Expected a year, such as 2020, or 2019..2021.', seen=part)
+    numbers = _split(months)
+    for part in numbers:
+        if not re.fullmatch(r"[0-9]{1,2}(\s*\.\.\s*[0-9]{1,2})?", part):
+            raise UnknownMonth(
+                f'"{part}" is not a month in the year {years}. Expected numbers from 1 to 12, such as 4 or 4..6.',
+                seen=part,
+            )
+    each_year = sorted({month[:4] for month in parse_months(years)})
+    return ",".join(f"{year}-{part}" for year in each_year for part in numbers) if numbers else years
+
+
 def parse_colors(values: Iterable[str]) -> tuple[str, ...]:
     """Parse colors into unique colors: comma-separated names in any letter case, or `all`.
 
@@ -129,7 +148,7 @@ def parse_colors(values: Iterable[str]) -> tuple[str, ...]:
     """
     given, colors = list(values), dict[str, None]()
     text = ",".join(given)
-    for name in filter(None, (part.strip().lower() for part in text.split(","))):
+    for name in _split(text.lower()):
         if name != "all" and name not in COLORS:
             raise _not_a_color(name)
         colors |= dict.fromkeys(COLORS if name == "all" else [name])
@@ -162,6 +181,11 @@ def format_by_color(months: Iterable[TripMonth]) -> str:
     return ", ".join(f"{color} {format_months(these)}" for color, these in months_by_color(months).items())
 
 
+def _split(text: str) -> list[str]:
+    """Return the parts of a comma-separated list, without empty ones."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _not_a_color(text: str) -> UnknownColor:
     nearest = get_close_matches(text, COLORS, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
@@ -171,8 +195,12 @@ def _not_a_color(text: str) -> UnknownColor:
 
 
 def _not_a_month(text: str) -> UnknownMonth:
-    hint = " Months are 01 to 12." if re.fullmatch(r"[0-9]{4}-[0-9]{1,2}", text) else ""
+    hint = next((hint for form, hint in _ALMOST_MONTHS.items() if re.fullmatch(form, text)), "")
     return UnknownMonth(f'"{text}" is not a valid month.{hint}', seen=text)
+
+
+_ALMOST_MONTHS = {r"[0-9]{4}-[0-9]{1,2}": " Months are 01 to 12.", r"[0-9]{1,2}": " It has no year."}
+"""What is wrong with values that look like months."""
 
 
 def _span(text: str) -> tuple[str, str]:

@@ -130,8 +130,8 @@ def test_an_unknown_backfill_exits_with_2(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--color green", ["Missing option '--months'"]),
-        ("--months 2020-01", ["Missing option '--color'"]),
+        ("--color green", ["Add --months", "taxi backfill --months 2020 --dry-run"]),
+        ("--months 2020-01 --overwrite", ["--overwrite", "--color"]),
         ("--color green --months 2020-01 --missing --failed", ["--missing", "--failed"]),
         ("--color green --months 2020-01 --wait --json", ["--wait", "--json"]),
         ("resume x --wait --json", ["--wait", "--json"]),
