@@ -3,7 +3,6 @@
 Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings, 130 stopped with Ctrl-C.
 """
 
-import difflib
 import shlex
 import sys
 import traceback
@@ -20,6 +19,7 @@ from taxi_assets.cli.query import query
 from taxi_assets.cli.sample import sample
 from taxi_assets.cli.status import status
 from taxi_assets.cli.stop import stop
+from taxi_assets.cli.suggestions import suggest_command, suggest_for_words, suggest_option
 from taxi_assets.cli.wipe import wipe
 from taxi_assets.errors import BUG, BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
 
@@ -31,7 +31,7 @@ def main() -> None:
     try:
         sys.exit(taxi.main(prog_name="taxi", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        _with_suggestion(error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -48,9 +48,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self.commands, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(self.commands)}."
-            ctx.fail(f"No such command {args[0]!r}. {hint}")
+            ctx.fail(f"No such command {args[0]!r}. {suggest_command(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -64,6 +62,17 @@ class _Commands(click.Group):
                 _print_facts(error)
             click.secho(f"error: {_describe(error)}", err=True, fg="red")
             ctx.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+
+
+def _with_suggestion(error: click.ClickException) -> click.ClickException:
+    """Return an error with what to type instead, if it is about an option or a word that the command does not have."""
+    match error:
+        case click.NoSuchOption():
+            return suggest_option(error)
+        case click.UsageError():
+            return suggest_for_words(error)
+        case _:
+            return error
 
 
 def _describe(error: Exception) -> str:
