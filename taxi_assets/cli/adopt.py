@@ -1,9 +1,11 @@
 """`taxi adopt`: recognize months that stores already contain."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
+from taxi_assets.cli.activity import activity, while_waiting
 from taxi_assets.cli.options import optional_colors_option
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS
@@ -38,14 +40,16 @@ def adopt(colors: tuple[str, ...], *, previous_release: bool) -> None:
     Exit codes: 0 success, also if there is nothing to recognize; 1 a store could not be read; 2 invalid arguments or
     settings.
     """
-    from taxi_assets.instance.opening import open_instance
-    from taxi_assets.operations.adoption import adopt as adopt_months
-    from taxi_assets.operations.adoption import adopt_previous_release
-
     if colors and previous_release:
         raise click.UsageError("--previous-release applies to all colors. Omit --color.")
     settings = Settings.load()
-    with open_instance(settings.home) as instance:
+    with ExitStack() as stack:
+        with activity("Starting Dagster"):
+            from taxi_assets.instance.opening import open_instance
+            from taxi_assets.operations.adoption import adopt as adopt_months
+            from taxi_assets.operations.adoption import adopt_previous_release
+
+            instance = stack.enter_context(open_instance(settings.home))
         if previous_release:
             print_adopted(adopt_previous_release(settings, instance))
         elif not print_adopted(adopt_months(settings, instance, colors or COLORS)):
@@ -55,7 +59,7 @@ def adopt(colors: tuple[str, ...], *, previous_release: bool) -> None:
 def print_adopted(adopted: "Iterable[Adopted]") -> int:
     """Print a line for each month with its row count in each asset. Return the number of months."""
     number = 0
-    for number, found in enumerate(adopted, start=1):  # noqa: B007  # the last one is the count
+    for number, found in enumerate(while_waiting("Looking for months", adopted), start=1):  # noqa: B007  # the last one is the count
         rows = ", ".join(f"{asset} {count:,}" for asset, count in found.rows.items())
         click.echo(f"recognized {found.month}: {rows} rows")
     return number

@@ -3,12 +3,14 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.cli.board import Board, watch
 from taxi_assets.cli.materialize import print_end
 from taxi_assets.cli.options import (
@@ -193,12 +195,13 @@ def list_(*, limit: int, as_json: bool) -> None:
       taxi backfill list
       taxi backfill list --limit 100 --json
     """
-    from taxi_assets.cli.backfill_view import print_backfills, print_backfills_json
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.operations.backfills import list_backfills
+    with activity("Reading the history of backfills"):
+        from taxi_assets.cli.backfill_view import print_backfills, print_backfills_json
+        from taxi_assets.operations.adoption import open_upgraded
+        from taxi_assets.operations.backfills import list_backfills
 
-    with open_upgraded(Settings.load()) as instance:
-        backfills = list_backfills(instance, limit)
+        with open_upgraded(Settings.load()) as instance:
+            backfills = list_backfills(instance, limit)
     (print_backfills_json if as_json else print_backfills)(backfills)
 
 
@@ -207,22 +210,27 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
 
     `choose` gets the settings and the Dagster instance, and returns the months and what to run for each of them.
     """
-    from taxi_assets.cli.backfill_view import print_plan, print_plan_json
-    from taxi_assets.instance.processes import fail_dead_runs
-    from taxi_assets.operations import backfills
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.operations.plan import Which, plan_backfill
-
     settings = Settings.load()
-    with open_upgraded(settings) as instance:
-        fail_dead_runs(instance)
-        months, spec = choose(settings, instance)
-        plan = plan_backfill(settings, instance, months, spec.assets, Which(which))
+    with ExitStack() as stack:
+        with activity("Starting Dagster") as show:
+            from taxi_assets.cli.backfill_view import print_plan, print_plan_json
+            from taxi_assets.instance.processes import fail_dead_runs
+            from taxi_assets.operations import backfills
+            from taxi_assets.operations.adoption import open_upgraded
+            from taxi_assets.operations.plan import Which, plan_backfill
+
+            instance = stack.enter_context(open_upgraded(settings))
+            fail_dead_runs(instance)
+            months, spec = choose(settings, instance)
+            show("Checking which months to load")
+            plan = plan_backfill(settings, instance, months, spec.assets, Which(which))
         if not output.as_json:
             print_plan(plan)
         ids: list[str] = []
         if plan.wanted and not output.dry_run:
-            ids = backfills.submit_backfills(instance, list(plan.wanted), spec, f"taxi {shlex.join(sys.argv[1:])}")
+            title = f"taxi {shlex.join(sys.argv[1:])}"
+            with activity("Submitting the backfill"):
+                ids = backfills.submit_backfills(instance, list(plan.wanted), spec, title)
         if output.as_json:
             print_plan_json(plan, ids)
         else:
@@ -238,7 +246,8 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
 
 
 def _resume(ids: Sequence[str], output: _Output) -> None:
-    from taxi_assets.operations.backfills import unloaded_months
+    with activity("Starting Dagster"):
+        from taxi_assets.operations.backfills import unloaded_months
 
     _submit(lambda _, instance: unloaded_months(instance, ids), output)
 
@@ -263,10 +272,12 @@ def _wait(board: Board, events: Iterator[ProgressEvent], ids: Sequence[str]) -> 
 
 
 def _cancel(ids: Sequence[str]) -> None:
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.operations.backfills import cancel_backfill, is_daemon_alive
+    with ExitStack() as stack:
+        with activity("Starting Dagster"):
+            from taxi_assets.operations.adoption import open_upgraded
+            from taxi_assets.operations.backfills import cancel_backfill, is_daemon_alive
 
-    with open_upgraded(Settings.load()) as instance:
+            instance = stack.enter_context(open_upgraded(Settings.load()))
         in_progress = False
         for backfill_id in ids:
             requested = cancel_backfill(instance, backfill_id)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.cli.materialize import run_and_show
 from taxi_assets.cli.options import program
 from taxi_assets.cli.sample import publish_sample
@@ -36,10 +37,12 @@ def demo() -> None:
       TAXI_HOME=demo_home taxi demo
     """
     settings = _demo_settings()
-    _require_no_real_months(settings)
+    with activity("Starting Dagster"):
+        _require_no_real_months(settings)
     click.echo(f"Generating {len(DEMO_MONTHS)} sample months of {DEMO_ROWS:,} rows in {settings.source_url}")
     for month in DEMO_MONTHS:
-        publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
+        with activity(f"Generating {month}"):
+            publish_sample(Path(settings.source_url), month, DEMO_ROWS, seed=0)
     click.echo("Loading them through the whole pipeline")
     board = run_and_show(settings, list(DEMO_MONTHS))
     if board.failed:

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.errors import AlreadyRunning
 from taxi_assets.settings import Settings
 from taxi_assets.stores.ports import name_of
@@ -31,27 +32,29 @@ def dev(host: str, port: int) -> None:
       taxi dev --port 3001
       taxi dev --host 0.0.0.0      also for other machines, without a password
     """
-    from taxi_assets.connections import open_channels
-    from taxi_assets.instance.opening import dagster_home
-    from taxi_assets.instance.processes import fail_dead_runs
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.stores.files.locks import hold_for_life
-    from taxi_assets.stores.ports import require_free_port
-
     settings = Settings.load()
-    if settings.alert_urls:
-        open_channels(settings)
-    require_free_port(host, port)
-    with open_upgraded(settings) as instance:
-        fail_dead_runs(instance)
+    with activity("Starting Dagster"):
+        from taxi_assets.connections import open_channels
+        from taxi_assets.instance.opening import dagster_home
+        from taxi_assets.instance.processes import fail_dead_runs
+        from taxi_assets.operations.adoption import open_upgraded
+        from taxi_assets.stores.files.locks import hold_for_life
+        from taxi_assets.stores.ports import require_free_port
+
+        if settings.alert_urls:
+            open_channels(settings)
+        require_free_port(host, port)
+        with open_upgraded(settings) as instance:
+            fail_dead_runs(instance)
     folder, address = dagster_home(settings.home), _address(host, port)
     if (other := hold_for_life(folder / ".dev.lock", address)) is not None:
         raise AlreadyRunning(f"taxi dev is already running for {settings.home}, at {other}.", address=other)
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
     if "ui_url" not in settings.model_fields_set:
         environment["TAXI_UI_URL"] = address
+    click.echo("Starting the UI and the daemon ...", err=True)
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
-    dagster_dev = ["-m", "taxi_assets.webserver.dev", "dev"]
+    dagster_dev = ["-m", "taxi_assets.webserver.dev", address, "dev"]
     arguments = [*dagster_dev, "-m", "taxi_assets.definitions", "--host", host, "--port", str(port)]
     # In another folder, Dagster warns about a dagster.yaml that it does not use.
     os.chdir(folder)

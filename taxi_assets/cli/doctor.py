@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from taxi_assets.cli.activity import activity, while_waiting
 from taxi_assets.settings import Settings
 
 
@@ -33,12 +34,13 @@ def doctor(*, as_json: bool, alert: bool) -> None:
 
     Exit codes: 0 success, 1 at least one error.
     """
-    from taxi_assets.cli.doctor_view import print_finding, print_findings_json
-    from taxi_assets.operations.diagnosis import Verdict, examine
+    with activity("Starting Dagster"):
+        from taxi_assets.cli.doctor_view import print_finding, print_findings_json
+        from taxi_assets.operations.diagnosis import Verdict, examine
 
     findings = []
     try:
-        for finding in examine(Settings.load(), alert=alert):
+        for finding in while_waiting("Checking", examine(Settings.load(), alert=alert)):
             findings.append(finding)
             if not as_json:
                 print_finding(finding)

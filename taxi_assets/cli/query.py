@@ -2,6 +2,7 @@
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.settings import Settings
 
 
@@ -33,5 +34,6 @@ def query(sql: str, *, postgres: bool, as_csv: bool, as_json: bool, unsafe: bool
     if any("\udc80" <= letter <= "\udcff" for letter in sql):  # how Python represents bytes that are not UTF-8
         raise click.BadParameter("The query is not valid UTF-8.", param_hint="SQL")
     settings = Settings.load()
-    result = open_postgres(settings).query(sql) if postgres else open_warehouse(settings).query(sql, unsafe=unsafe)
+    with activity("Running the query"):
+        result = open_postgres(settings).query(sql) if postgres else open_warehouse(settings).query(sql, unsafe=unsafe)
     (print_csv if as_csv else print_json if as_json else print_result)(result)

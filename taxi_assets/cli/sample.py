@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.cli.options import each_month, months_option, optional_colors_option
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
@@ -30,7 +31,9 @@ def sample(folder: Path, colors: tuple[str, ...], months: str, rows: int, seed: 
       TAXI_SOURCE_URL=samples taxi materialize --color yellow --months 2021-01
     """
     for month in each_month(colors or COLORS, months):
-        click.echo(f"{month}: {rows:,} rows in {publish_sample(folder, month, rows, seed)}")
+        with activity(f"Generating {month}"):
+            path = publish_sample(folder, month, rows, seed)
+        click.echo(f"{month}: {rows:,} rows in {path}")
 
 
 def publish_sample(folder: Path, month: TripMonth, rows: int, seed: int) -> Path:

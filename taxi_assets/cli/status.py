@@ -2,6 +2,7 @@
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.settings import Settings
 
 
@@ -33,17 +34,18 @@ def status(*, as_json: bool) -> None:
       taxi status
       taxi status --json
     """
-    from taxi_assets.cli.status_view import print_status, print_status_json
-    from taxi_assets.instance.opening import may_run_here
-    from taxi_assets.instance.partition_status import read_history
-    from taxi_assets.instance.processes import fail_dead_runs
-    from taxi_assets.operations.adoption import open_upgraded
+    with activity("Reading the history of runs"):
+        from taxi_assets.cli.status_view import print_status, print_status_json
+        from taxi_assets.instance.opening import may_run_here
+        from taxi_assets.instance.partition_status import read_history
+        from taxi_assets.instance.processes import fail_dead_runs
+        from taxi_assets.operations.adoption import open_upgraded
 
-    settings = Settings.load()
-    with open_upgraded(settings) as instance:
-        fail_dead_runs(instance)
-        months = read_history(instance, settings)
-        here = may_run_here(instance)
+        settings = Settings.load()
+        with open_upgraded(settings) as instance:
+            fail_dead_runs(instance)
+            months = read_history(instance, settings)
+            here = may_run_here(instance)
     if as_json:
         print_status_json(months)
     else:

@@ -2,6 +2,7 @@
 
 import click
 
+from taxi_assets.cli.activity import activity
 from taxi_assets.settings import Settings
 
 
@@ -12,7 +13,8 @@ def stop() -> None:
     The server keeps running after the command that started it, so that the next command does not have to wait. A
     command that needs it starts it again. A server in TAXI_POSTGRES_URL is not affected.
     """
-    from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
+    with activity("Stopping Postgres"):
+        from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 
-    stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
+        stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
     click.echo("Postgres is stopped" if stopped else "Postgres was not running")

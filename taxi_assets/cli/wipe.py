@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
+from taxi_assets.cli.activity import activity, while_waiting
 from taxi_assets.cli.options import colors_option, each_month, months_option
 from taxi_assets.graph import STORES
 from taxi_assets.settings import Settings
@@ -49,14 +51,17 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
     Exit codes: 0 success, also if there is nothing to delete; 1 something was not deleted, or you answered no; 2
     invalid arguments, or no terminal to confirm on and no --yes.
     """
-    from taxi_assets.instance.processes import fail_dead_runs
-    from taxi_assets.operations.adoption import open_upgraded
-    from taxi_assets.operations.wipe import Wiper
-
     settings = Settings.load()
-    with open_upgraded(settings) as instance:
-        fail_dead_runs(instance)
-        if not _wipe(Wiper(settings, instance), each_month(colors, months, settings), stores or STORES, yes=yes):
+    with ExitStack() as stack:
+        with activity("Starting Dagster"):
+            from taxi_assets.instance.processes import fail_dead_runs
+            from taxi_assets.operations.adoption import open_upgraded
+            from taxi_assets.operations.wipe import Wiper
+
+            listed = each_month(colors, months, settings)
+            instance = stack.enter_context(open_upgraded(settings))
+            fail_dead_runs(instance)
+        if not _wipe(Wiper(settings, instance), listed, stores or STORES, yes=yes):
             sys.exit(1)
 
 
@@ -64,7 +69,7 @@ def _wipe(wiper: "Wiper", months: list[TripMonth], stores: Sequence[str], *, yes
     """List what exists, ask for confirmation, and delete it. Return whether everything was deleted."""
     from taxi_assets.cli.wipe_view import print_stored
 
-    stored = print_stored(wiper.find(months, stores))
+    stored = print_stored(while_waiting("Looking for the months", wiper.find(months, stores)))
     found = {entry.month for entry in stored if entry.items or entry.error}
     for month in months:
         if month not in found:
@@ -75,7 +80,7 @@ def _wipe(wiper: "Wiper", months: list[TripMonth], stores: Sequence[str], *, yes
         if not _confirm(yes=yes):
             click.echo("Nothing was deleted.")
             return False
-    removed = print_stored(wiper.remove(stored), done="deleted  ")
+    removed = print_stored(while_waiting("Deleting", wiper.remove(stored)), done="deleted  ")
     return not any(entry.error for entry in (*stored, *removed))
 
 

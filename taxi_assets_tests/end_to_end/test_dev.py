@@ -114,6 +114,16 @@ def test_a_home_has_one_daemon(dev: Dev) -> None:
     assert "[dev-already-running]" in done.stderr
 
 
+def test_the_start_ends_with_the_address(dev: Dev) -> None:
+    """When the UI and the daemon have started, the last line has the address of the UI and how to stop it."""
+
+    def last_line() -> str:
+        return (dev.folder / "dev.log").read_text().splitlines()[-1]
+
+    _until(lambda: f"http://127.0.0.1:{dev.port}" in last_line() and "Ctrl-C" in last_line(), "the address")
+    assert "Serving dagster-webserver" in (dev.folder / "dev.log").read_text()
+
+
 def test_the_ui_shows_the_partition_with_metadata_and_checks(query: Query) -> None:
     """A month that `taxi materialize` loaded is a partition of its color's assets, with metadata and checks."""
     node = query(PARTITION)["assetNodeOrError"]
