@@ -566,6 +566,16 @@ class SourceUnreachable(
     """The source's server did not respond, reported a temporary error, or closed the connection early."""
 
 
+class SourceHostNotFound(
+    StoreError,
+    slug="source-host-not-found",
+    group="The source and its files",
+    remedy="Check the network and the proxy of this machine, and the spelling of the host in TAXI_SOURCE_URL. Then run "
+    "the command again.",
+):
+    """The name of the source's host has no address. Either the name is wrong, or this machine is offline."""
+
+
 class SourceRejected(
     StoreError,
     slug="source-rejected",
@@ -749,6 +759,16 @@ class PostgresUnreachable(
     "container itself, not the host.",
 ):
     """The PostgreSQL server does not respond, is starting or stopping, or has too many connections."""
+
+
+class PostgresHostNotFound(
+    StoreError,
+    slug="postgres-host-not-found",
+    group="PostgreSQL",
+    remedy="Check the spelling of the host in TAXI_POSTGRES_URL, and the network of this machine. Then run the command "
+    "again.",
+):
+    """The name of the PostgreSQL server's host has no address."""
 
 
 class PostgresLoginFailed(

@@ -120,6 +120,8 @@ def _look_up(settings: Settings, months: Sequence[TripMonth], assets: Sequence[s
     if "raw_trips" not in assets:
         return dict.fromkeys(months, _NOT_CHECKED)
     source = open_source(settings)
+    if months:
+        source.require_host()
 
     def look_up(month: TripMonth) -> _Lookup:
         try:

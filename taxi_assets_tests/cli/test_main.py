@@ -15,7 +15,11 @@ from taxi_assets import errors
 from taxi_assets.cli.main import taxi
 from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.operations.runs import RunSpec
+from taxi_assets.stores.source.download import Version
+from taxi_assets.stores.source.months import SourceVersion
 from taxi_assets.tlc.trips import TripMonth
+from taxi_assets_tests.months import publish
+from taxi_assets_tests.network import fail_to_resolve
 from taxi_assets_tests.program import run_here as run
 
 pytestmark = pytest.mark.usefixtures("command_home")
@@ -527,3 +531,72 @@ def test_links_in_notifications_lead_to_the_ui(
     monkeypatch.setattr("taxi_assets.stores.ports.require_free_port", lambda *_, **__: None)  # not all have IPv6
     run(monkeypatch, "dev", "--host", host, "--port", str(port))
     assert started[0]["TAXI_UI_URL"] == url.format(port=port)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "materialize --months 2020",
+        "materialize --months 2020 --dry-run",
+        "backfill --months 2020",
+        "backfill --months 2020 --dry-run --json",
+    ],
+)
+def test_a_source_whose_host_has_no_address_is_one_quick_error(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The host is looked up once, before any request and any run, and the error has its name."""
+    names = fail_to_resolve(monkeypatch)
+    monkeypatch.setenv("TAXI_SOURCE_URL", "https://nowhere.invalid/files")
+    assert run(monkeypatch, *command.split()) == 1
+    message = capsys.readouterr().err
+    assert '"nowhere.invalid"' in message
+    assert "[source-host-not-found]" in message
+    assert names == ["nowhere.invalid"]
+
+
+def test_a_dry_run_of_materialize_loads_nothing(
+    command_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`taxi materialize --dry-run` shows the months that would be loaded, and the others with the reason."""
+    publish(tmp_path / "source", TripMonth("green", "2020-01"), 5)
+    publish(tmp_path / "source", TripMonth("fhv", "2020-02"), 5)
+    monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
+    assert (
+        run(monkeypatch, *["materialize", "--color", "green,fhv", "--year", "2020", "--month", "1,2", "--dry-run"]) == 0
+    )
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("2 partitions, 2 runs, ")
+    assert printed[0].endswith(" MB:")
+    assert printed[1:3] == ["  green 2020-01", "  fhv 2020-02"]
+    assert "not published" in " ".join(printed[3:])
+    assert not (command_home / "raw").exists()
+    assert run(monkeypatch, "status", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_dry_run_of_an_invalid_selection_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options of a dry run are checked like those of a load."""
+    assert run(monkeypatch, *["materialize", "--months", "2020-01", "--select", "nothing", "--dry-run"]) == 2
+    assert "[invalid-selection]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["raw", "clean", "lake", "warehouse", "postgres"])
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+def test_assets_have_short_names(
+    command: str,
+    name: str,
+    requested: list[tuple[list[str], Sequence[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`--select lake` is `--select lake_trips`, for each asset."""
+    if name == "raw":
+        monkeypatch.setattr("taxi_assets.stores.source.months.Source.current_version", lambda *_: _VERSION)
+        monkeypatch.setattr("taxi_assets.stores.source.months.Source.require_host", lambda _: None)
+    assert run(monkeypatch, command, "--color", "green", "--months", "2020-03", "--select", name) == 0
+    assert requested == [(["green 2020-03"], (f"{name}_trips",))]
+
+
+_VERSION = SourceVersion(Version('"v1"'), 7)

@@ -23,6 +23,7 @@ from taxi_assets.errors import (
     PostgresConnectionLost,
     PostgresDiskFull,
     PostgresError,
+    PostgresHostNotFound,
     PostgresLoginFailed,
     PostgresPrivilege,
     PostgresReadOnly,
@@ -246,9 +247,8 @@ class PostgresStore:
         try:
             return engine.raw_connection()
         except psycopg2.Error as error:
-            kind = PostgresUnreachable if is_transient_failure(error) else PostgresLoginFailed
             host, port, user, database = (part or "default" for part in target(engine.url))
-            raise kind(
+            raise _connection_error(error, host)(
                 f'Cannot connect to the PostgreSQL database "{database}" at host "{host}", port {port}, as user '
                 f'"{user}": {_reason(error)}.',
                 **facts,
@@ -395,6 +395,17 @@ def is_transient_failure(error: "psycopg2.Error") -> bool:
     if "FATAL:" in message:  # sent by the server
         return bool(_TEMPORARILY_REJECTED.search(message))
     return isinstance(error, psycopg2.OperationalError) and not _PERMANENTLY_REJECTED.search(message)
+
+
+def _connection_error(error: "psycopg2.Error", host: str) -> type[StoreError]:
+    """Return the class of the error of a failed attempt to connect to a host."""
+    # A name without a dot can be that of a container, which has no address while it restarts.
+    if "." in host and _HAS_NO_ADDRESS.search(str(error)):
+        return PostgresHostNotFound
+    return PostgresUnreachable if is_transient_failure(error) else PostgresLoginFailed
+
+
+_HAS_NO_ADDRESS = re.compile("could not translate host name .*: (?!Temporary failure)")
 
 
 def _reason(error: "psycopg2.Error") -> str:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from taxi_assets.errors import (
     SourceAddressInvalid,
+    SourceHostNotFound,
     SourceRateLimited,
     SourceRejected,
     SourceTlsError,
     SourceUnreachable,
 )
-from taxi_assets.stores.network import describe_network_error
+from taxi_assets.stores.network import describe_network_error, find_resolution_error, has_no_address
 from taxi_assets.stores.sizes import format_size
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ class Download:
                     self._store(chunk)
         except (requests.RequestException, HTTPError) as error:
             _raise_if_permanent(self.address, error)
+            # A transfer that breaks off because the network is down continues when it is up again.
+            if not self.bytes:
+                _raise_if_not_resolved(self.address, error)
             raise _TransientError(describe_network_error(error)) from error
         if self._length is not None and self.bytes != self._length:
             raise _TransientError("the server sent only a part of the requested range")
@@ -252,6 +256,7 @@ def _request_start(address: str) -> FileInfo:
             return FileInfo(size, _version(response.headers), response.raw.read(_START_BYTES, decode_content=False))
     except (requests.RequestException, HTTPError) as error:
         _raise_if_permanent(address, error)
+        _raise_if_not_resolved(address, error)
         raise _TransientError(describe_network_error(error)) from error
 
 
@@ -342,6 +347,17 @@ def _raise_if_permanent(address: str, error: Exception) -> None:
         raise SourceTlsError(f"No secure connection to {address} is possible: {reason}.", address=address) from error
     if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # requests raises ValueErrors for invalid URLs
         raise SourceAddressInvalid(f"{address} cannot be requested: {reason}.", address=address) from error
+
+
+def _raise_if_not_resolved(address: str, error: Exception) -> None:
+    """Raise StoreError if the host has no address. It is only transient if the name server did not answer.
+
+    There are no further attempts: the resolver has already made some, and a step is retried after a longer delay.
+    """
+    cause = find_resolution_error(error)
+    if cause:
+        kind = SourceHostNotFound if has_no_address(cause) else SourceUnreachable
+        raise kind(f"{address} cannot be read: {describe_network_error(error)}.", address=address) from error
 
 
 def _number(text: str) -> int | None:

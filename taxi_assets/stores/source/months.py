@@ -19,11 +19,13 @@ from taxi_assets.errors import (
     InvalidSourceUrl,
     NotPublished,
     SourceFolderMissing,
+    SourceHostNotFound,
     SourceRejected,
     SourceUnreadable,
     StoreError,
 )
 from taxi_assets.stores.files.staging import StagedFile, local_path
+from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
 from taxi_assets.tlc.raw import require_csv_start
@@ -147,6 +149,11 @@ class Source:
         require_csv_start(file.start, self.suffix, address)
         return SourceVersion(file.version, file.size)
 
+    def require_host(self) -> None:
+        """Raise SourceHostNotFound if the server's name has no address. It takes a few seconds at most."""
+        if local_path(self._template) is None and (why := why_host_not_found(self.url)):
+            raise SourceHostNotFound(f"The source {self.url} cannot be reached: {why}.", address=self.url)
+
     def probe(self, loaded: Iterable[TripMonth] = ()) -> str:
         """Return what the source has, as text: all months of a folder, or a month that a server has.
 
@@ -159,6 +166,7 @@ class Source:
         if (path := local_path(self._template)) is not None:
             _require_folder(self._template)
             return _list_folder(path)
+        self.require_host()
         rejected: SourceRejected | None = None
         months = [*sorted(loaded, key=lambda month: month.month)[-1:], *self.expected]
         for month in months:

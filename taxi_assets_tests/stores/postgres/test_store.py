@@ -29,10 +29,12 @@ from taxi_assets.errors import (
     InvalidPostgresUrl,
     PostgresConnectionLost,
     PostgresError,
+    PostgresHostNotFound,
     PostgresLoginFailed,
     PostgresPrivilege,
     PostgresUnreachable,
     StoreBusy,
+    StoreError,
     StoreUnreachable,
     TableLocked,
 )
@@ -845,9 +847,32 @@ def test_socket_folder(store: PostgresStore, tmp_path: Path) -> None:
     assert "Permission denied" in str(denied.value)
 
 
-def test_host_name_that_does_not_exist() -> None:
-    """A host name that cannot be resolved is a transient error, because the network may be down."""
-    with pytest.raises(PostgresUnreachable) as error:
+@pytest.mark.parametrize(
+    ("host", "reason", "expected"),
+    [
+        ("db.example.org", "Name or service not known", PostgresHostNotFound),
+        ("db.example.org", "Temporary failure in name resolution", PostgresUnreachable),
+        ("postgres", "Name or service not known", PostgresUnreachable),
+    ],
+)
+def test_host_name_that_does_not_exist(
+    host: str, reason: str, expected: type[StoreError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without an address is a permanent error, unless the name is that of a container, which may restart."""
+
+    def connect(*_: object, **__: object) -> None:
+        raise psycopg2.OperationalError(f'could not translate host name "{host}" to address: {reason}\n')
+
+    monkeypatch.setattr(psycopg2, "connect", connect)
+    with pytest.raises(expected) as error:
+        PostgresStore(f"postgresql://ann@{host}/trips").probe()
+    assert type(error.value) is expected
+    assert f'could not translate host name "{host}"' in str(error.value)
+
+
+def test_host_name_of_libpq() -> None:
+    """The error of the installed libpq is recognized."""
+    with pytest.raises((PostgresHostNotFound, PostgresUnreachable)) as error:
         PostgresStore("postgresql://ann@nowhere.invalid/trips", connect_timeout_s=5).probe()
     assert "could not translate host name" in str(error.value)
 

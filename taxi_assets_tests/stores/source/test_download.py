@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
 from taxi_assets.errors import (
     SourceAddressInvalid,
+    SourceHostNotFound,
     SourceRateLimited,
     SourceRejected,
     SourceTlsError,
     SourceUnreachable,
 )
 from taxi_assets.stores.source import download as download_module
-from taxi_assets.stores.source.download import TRIES, Download, NotFound, Version
+from taxi_assets.stores.source.download import TRIES, Download, NotFound, Version, request_version
+from taxi_assets_tests.network import fail_to_resolve
 from taxi_assets_tests.web_server import Reply, WebServer
 
 BODY = bytes(range(256)) * 40
@@ -291,23 +293,53 @@ def test_log_progress_and_retries(
     assert re.search(r"1 of 5 .*IncompleteRead.* 1\.0 MB of 3\.0 MB.* \d s", warning)
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("http://127.0.0.1:1/file", "Connection refused"),
-        ("http://nowhere.invalid/file", "Failed to resolve 'nowhere.invalid'"),
-    ],
-)
-def test_unreachable(
-    url: str, reason: str, file: BinaryIO, delays: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A refused connection and an unknown host are retried, then reported with the URL and the reason."""
+def test_unreachable(file: BinaryIO, delays: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection is retried, then reported with the URL and the reason."""
     monkeypatch.setenv("NO_PROXY", "*")
+    url = "http://127.0.0.1:1/file"
     with pytest.raises(SourceUnreachable) as caught:
         Download(url, file).fetch()
     assert caught.value.facts == {"address": url, "tries": TRIES, "bytes": 0}
-    assert reason in str(caught.value)
+    assert "Connection refused" in str(caught.value)
     assert len(delays) == TRIES - 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(socket.EAI_NONAME, SourceHostNotFound), (socket.EAI_AGAIN, SourceUnreachable)]
+)
+def test_a_host_without_address_is_not_retried(
+    code: int,
+    expected: type[Exception],
+    file: BinaryIO,
+    delays: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host without an address is a permanent error. If no name server answers, only the step is retried."""
+    fail_to_resolve(monkeypatch, code)
+    url = "http://nowhere.invalid/file"
+    for request in (Download(url, file).fetch, lambda: request_version(url, tries=3)):
+        with pytest.raises(expected) as caught:
+            request()
+        assert type(caught.value) is expected
+        assert "'nowhere.invalid'" in str(caught.value)
+    assert delays == []
+
+
+def test_a_transfer_continues_when_the_host_is_found_again(
+    web: WebServer, file: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the network fails during a transfer, the host has no address for a while. The stored part is kept."""
+    resolve, names = socket.getaddrinfo, iter(["found", "not found", "found"])
+
+    def getaddrinfo(*args: Any, **options: Any) -> Any:
+        if next(names) == "not found":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    download = _fetch(web, file, Reply(BODY, headers=TAG, cut_at=5000), Reply(BODY, headers=TAG))
+    assert _content(file) == BODY
+    assert (download.tries, download.resumed) == (3, 1)
 
 
 def test_tls_error(web: WebServer, file: BinaryIO, delays: list[float]) -> None:
