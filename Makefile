@@ -6,19 +6,32 @@ BIN := .venv/bin
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
-# This stamp file exists only if the whole installation succeeded.
-.venv/installed: pyproject.toml constraints.txt
-	@rm -f $@
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required, but this is $$($(PYTHON) --version). Run: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@echo "Creating .venv and installing packages into it. The first time, this takes about a minute."
+	@$(PYTHON) -m venv .venv
+
+PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
+
+# On a terminal, show the last line of pip's output. Its errors go to stderr.
+SHOW_LAST = while IFS= read -r line; do [ ! -t 1 ] || printf '\r\033[K%.78s' "$$line"; done; [ ! -t 1 ] || printf '\r\033[K'
+
+# These stamp files exist only if the whole installation succeeded: of the program, and of what development needs too.
+.venv/program: pyproject.toml constraints.txt | .venv/bin/pip
+	@rm -f $@
+	@{ $(PIP_INSTALL) . && touch $@; } | { $(SHOW_LAST); }
+	@test -e $@
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
+	@rm -f $@
+	@{ $(PIP_INSTALL) '.[dev]' && touch .venv/program $@; } | { $(SHOW_LAST); }
+	@test -e $@
 
 .PHONY: install
 install: .venv/installed ## Create the virtual environment .venv and install everything
 
 .PHONY: demo
-demo: install ## Load sample months through the whole pipeline; needs no network or account
+demo: .venv/program ## Load sample months through the whole pipeline; needs no network or account
 	@$(BIN)/taxi demo
 
 # One process more than there are cores, because some tests mostly wait for the daemon.
