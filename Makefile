@@ -11,7 +11,7 @@ help: ## List the targets
 	@echo "Creating .venv and installing packages into it. The first time, this takes about a minute."
 	@$(PYTHON) -m venv .venv
 
-PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
+PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable
 
 # On a terminal, show the last line of pip's output. Its errors go to stderr.
 SHOW_LAST = while IFS= read -r line; do [ ! -t 1 ] || printf '\r\033[K%.78s' "$$line"; done; [ ! -t 1 ] || printf '\r\033[K'
