@@ -11,21 +11,25 @@ help: ## List the targets
 	@echo "Creating .venv and installing packages into it. The first time, this takes about a minute."
 	@$(PYTHON) -m venv .venv
 
-PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable
-
-# On a terminal, show the last line of pip's output. Its errors go to stderr.
-SHOW_LAST = while IFS= read -r line; do [ ! -t 1 ] || printf '\r\033[K%.78s' "$$line"; done; [ ! -t 1 ] || printf '\r\033[K'
+# On a terminal, show the number of installed packages and what pip does. The errors of pip go to stderr.
+define PIP_INSTALL
+@rm -f $@
+@: > .venv/pip.log; \
+if [ -t 1 ]; then while kill -0 $$$$ 2> /dev/null; do \
+  printf '\r\033[K%d packages. %.60s' $$(ls -d .venv/lib/*/site-packages/*.dist-info | wc -l) "$$(tail -n 1 .venv/pip.log)"; \
+  sleep 0.5; done & fi; \
+$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' > .venv/pip.log; \
+status=$$?; [ -z "$$!" ] || { kill $$!; printf '\r\033[K'; }; exit $$status
+endef
 
 # These stamp files exist only if the whole installation succeeded: of the program, and of what development needs too.
 .venv/program: pyproject.toml constraints.txt | .venv/bin/pip
-	@rm -f $@
-	@{ $(PIP_INSTALL) . && touch $@; } | { $(SHOW_LAST); }
-	@test -e $@
+	$(call PIP_INSTALL,.)
+	@touch $@
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	@rm -f $@
-	@{ $(PIP_INSTALL) '.[dev]' && touch .venv/program $@; } | { $(SHOW_LAST); }
-	@test -e $@
+	$(call PIP_INSTALL,.[dev])
+	@touch .venv/program $@
 
 .PHONY: install
 install: .venv/installed ## Create the virtual environment .venv and install everything
