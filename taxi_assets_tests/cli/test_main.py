@@ -17,7 +17,7 @@ from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.operations.runs import RunSpec
 from taxi_assets.stores.source.download import Version
 from taxi_assets.stores.source.months import SourceVersion
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, parse_months
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.network import fail_to_resolve
 from taxi_assets_tests.program import run_here as run
@@ -179,6 +179,11 @@ REPEATED_MONTHS = [
     (["--months=2020-05", "--months=2020-03,2020-04"], {"green 2020-03", "green 2020-04", "green 2020-05"}),
     (["--months", "2020-03..2020-04", "--months", "2020-04..2020-05"], {f"green 2020-0{n}" for n in (3, 4, 5)}),
     (["--months", "2020-03", "--months", "2020-3", "--months", "2021-01"], {"green 2020-03", "green 2021-01"}),
+    (["--months", "2020-03, 2020-05"], {"green 2020-03", "green 2020-05"}),
+    (["--month", "2020-03", "--months", "2020-5"], {"green 2020-03", "green 2020-05"}),
+    (["--year", "2020", "--month", "3", "--month", "05"], {"green 2020-03", "green 2020-05"}),
+    (["--year", "2019..2020", "--month", "3"], {"green 2019-03", "green 2020-03"}),
+    (["--year", "2019", "--year", "2020"], {f"green {month}" for month in parse_months("2019..2020")}),
 ]
 
 
@@ -214,6 +219,28 @@ def test_repeated_months_add_up_in_wipe_and_sample(
     capsys.readouterr()
     assert run(monkeypatch, "wipe", "--color", "green", "--yes", *arguments) == 0
     assert set(capsys.readouterr().out.splitlines()) == {f"{month}  not stored" for month in months}
+
+
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+def test_all_colors_are_loaded_where_none_is_given(
+    command: str, requested: list[tuple[list[str], Sequence[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--color`, a month of each color is loaded."""
+    assert run(monkeypatch, command, "--months", "2020-03", "--select", "clean") == 0
+    [(listed, _)] = requested
+    assert listed == ["yellow 2020-03", "green 2020-03", "fhv 2020-03"]
+
+
+def test_sample_generates_all_colors_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `--color`, a month of each color is generated."""
+    assert run(monkeypatch, "sample", str(tmp_path / "source"), "--months", "2020-03", "--rows", "1") == 0
+    assert {path.parent.name for path in (tmp_path / "source").rglob("*.csv.gz")} == {"yellow", "green", "fhv"}
+
+
+def test_wipe_needs_a_color(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without `--color`, nothing is deleted."""
+    assert run(monkeypatch, "wipe", "--months", "2020-03", "--yes") == 2
+    assert "--color" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["materialize", "backfill"])
