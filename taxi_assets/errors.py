@@ -438,7 +438,7 @@ class NothingLoaded(
     TaxiAssetsError,
     slug="nothing-loaded",
     group="The data of a month",
-    remedy="Load a month first, for example: taxi materialize --color yellow --months 2021-01",
+    remedy="Load a month first, for example: taxi materialize --color {color} --months 2021-01",
 ):
     """The warehouse or the table in a query does not exist yet."""
 
@@ -540,10 +540,18 @@ class IncompatibleTable(
 class BadQuery(
     StoreError,
     slug="bad-query",
-    remedy="Fix the query, which may only read data. The tables are yellow_taxi_trips, green_taxi_trips and "
-    "fhv_taxi_trips. A table exists once a month of its color has been loaded.",
+    remedy="Fix the query, which may only read data.",
 ):
     """The SQL of a query is invalid, or would change data."""
+
+
+class UnknownTable(
+    BadQuery,
+    slug="unknown-table",
+    remedy="Fix the name of the table. The tables of trips are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips. "
+    "Each exists once a month of its color has been loaded.",
+):
+    """A query names a table that does not exist."""
 
 
 class NotificationFailed(

@@ -294,6 +294,10 @@ class GoogleServer:
     def _get_table(self, _: Request, project: str, dataset: str, table: str) -> Json:
         return _find(self.tables, f"{project}.{dataset}.{table}", "Table")
 
+    def _list_tables(self, _: Request, project: str, dataset: str) -> Json:
+        _find(self.datasets, f"{project}.{dataset}", "Dataset")
+        return {"tables": [table for name, table in self.tables.items() if name.startswith(f"{project}.{dataset}.")]}
+
     def _create_table(self, request: Request, project: str, dataset: str) -> Json:
         location = _find(self.datasets, f"{project}.{dataset}", "Dataset")["location"]
         name = f"{project}.{dataset}.{request.json['tableReference']['tableId']}"
@@ -374,12 +378,13 @@ class GoogleServer:
         return {**job, "status": {"state": "DONE"}, "statistics": {"query": {"statementType": kind}}}
 
     def _query(self, request: Request, project: str) -> Json:
-        """Return the row count of a month, the result of every query."""
+        """Return the row count of a table, or of the month in the parameters: the result of every query."""
         name = re.search(r"`([\w.-]+)`", request.json["query"])
         assert name is not None
         _find(self.tables, name[1], "Table")
-        month = request.json["queryParameters"][0]["parameterValue"]["value"]
-        rows = self.rows.get(f"{name[1]}${month[:7].replace('-', '')}", 0)
+        months = [found["parameterValue"]["value"][:7] for found in request.json.get("queryParameters", ())]
+        partition = f"{name[1]}${''.join(months).replace('-', '')}"
+        rows = sum(count for stored, count in self.rows.items() if stored.startswith(partition))
         return {
             "jobComplete": True,
             "jobReference": {"projectId": project, "jobId": "query", "location": "US"},
@@ -401,6 +406,7 @@ class GoogleServer:
         ("GET", f"{_BIGQUERY}/datasets/([^/]+)", _get_dataset),
         ("POST", f"{_BIGQUERY}/datasets", _create_dataset),
         ("GET", f"{_TABLES}/([^/]+)", _get_table),
+        ("GET", _TABLES, _list_tables),
         ("POST", _TABLES, _create_table),
         ("PATCH", f"{_TABLES}/([^/]+)", _patch_table),
         ("DELETE", f"{_TABLES}/([^/]+)", _delete_table),

@@ -1,19 +1,26 @@
 """`taxi status`: the status of each month."""
 
+from collections.abc import Callable
+
 import click
 
 from taxi_assets.cli.activity import activity
+from taxi_assets.cli.options import each_month, optional_colors_option, optional_months_option
 from taxi_assets.settings import Settings
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @click.command()
+@optional_colors_option
+@optional_months_option
+@click.option("--verbose", is_flag=True, help="Show each month on a line, and the whole error of each failed month.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
     help="Print a JSON list with an object for each month, with its row counts by asset.",
 )
-def status(*, as_json: bool) -> None:
+def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool) -> None:
     """Show which months are loaded, stale or failed, with row counts.
 
     The table has a row for each month and a column for each color, with the row count in the warehouse. A month that is
@@ -27,11 +34,17 @@ def status(*, as_json: bool) -> None:
       running   a run is in progress
       queued    a run is queued, or a backfill will create it
 
-    Below the table are the totals, the reasons for failures, and the commands that load these months again.
+    More than 24 months are a table with a row for each year and a letter for each month: + for loaded, or the first
+    letter of another status.
+
+    Below the table are the totals, the reasons for failures, and the commands that load these months again. A reason
+    that several months share is shown once.
 
     \b
     Examples:
       taxi status
+      taxi status --color green --months 2020
+      taxi status --months 2020-03..2020-07 --verbose
       taxi status --json
     """
     with activity("Reading the history of runs"):
@@ -42,11 +55,23 @@ def status(*, as_json: bool) -> None:
         from taxi_assets.operations.adoption import open_upgraded
 
         settings = Settings.load()
+        is_selected = _selection(colors, months, settings)
         with open_upgraded(settings) as instance:
             fail_dead_runs(instance)
-            months = read_history(instance, settings)
+            history = read_history(instance, settings)
             here = may_run_here(instance)
+    selected = [status for status in history if is_selected(status.month)]
     if as_json:
-        print_status_json(months)
+        print_status_json(selected)
+    elif history and not selected:
+        click.echo("None of these months has been loaded. To see the months that have been: taxi status")
     else:
-        print_status(months, "materialize" if here else "backfill")
+        print_status(selected, "materialize" if here else "backfill", verbose=verbose)
+
+
+def _selection(colors: tuple[str, ...], months: str, settings: Settings) -> Callable[[TripMonth], bool]:
+    """Return whether --color and --months select a month. Without an option, every month. Raises UnknownMonth."""
+    if not months:
+        return lambda month: not colors or month.color in colors
+    listed = frozenset(each_month(colors or COLORS, months, settings))
+    return lambda month: month in listed

@@ -1,83 +1,42 @@
-"""Tables that commands print at the end, such as query results and summaries: rich tables, CSV or JSON."""
+"""Tables that commands print at the end, such as summaries.
 
-import csv
-import json
-import math
+Not here: query results (`result_view`), and the status of months (`status_view`).
+"""
+
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from taxi_assets.cli.board import Board, Line, State
-from taxi_assets.errors import printable
-from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.cli.causes import Failed, by_cause, format_selections
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def print_result(result: QueryResult) -> None:
-    """Print a query result as a table, with nulls as empty cells and numbers aligned right."""
-    from rich.text import Text
+CAUSES_SHOWN = 10
+"""Maximum number of different errors to show, so that they fit on a screen."""
 
-    table = plain_table()
-    for number, name in enumerate(result.columns):
-        numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in result.rows)
-        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
-    for row in result.rows:
-        # Wrap values in Text, because rich interprets plain strings as markup.
-        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
-    open_console().print(table)
-
-
-def print_csv(result: QueryResult) -> None:
-    """Print a query result as CSV with a header, with all characters of the values."""
-    writer = csv.writer(_Lines(), lineterminator="\r\n")
-    writer.writerow(result.columns)
-    writer.writerows(result.rows)
-
-
-class _Lines:
-    """Standard output for a CSV writer, which quotes a carriage return in a value only if its lines end with one."""
-
-    def write(self, line: str) -> None:
-        sys.stdout.write(line.removesuffix("\r\n") + "\n")
-
-
-def print_json(result: QueryResult) -> None:
-    """Print a query result as a JSON list of objects. Values without a JSON type, such as NaN, become strings."""
-    rows = [dict(zip(result.columns, map(_json_value, row), strict=True)) for row in result.rows]
-    print(json.dumps(rows, default=str, indent=1))
-
-
-def _json_value(value: object) -> object:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-_FAILURES_SHOWN = 10
-"""Maximum number of errors in a summary, because an error that all months share would fill many screens."""
+_MONTHS_SHOWN = 24
+"""Maximum number of months to show on lines of their own."""
 
 
 def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -> None:
-    """Print the row counts of each asset and the duration of each month, then the errors of failed months.
+    """Print the row counts of each asset and the durations of months, then why months failed, once for each cause.
 
-    `again` are commands that rerun the failed months. `traces` adds the full traceback of each error. The errors come
-    last, so that a long list of months does not scroll them off the screen.
+    More than 24 months are added up by color. `again` are commands that rerun the failed months. `traces` adds the full
+    traceback of each error. The errors come last, so that a long list of months does not scroll them off the screen.
     """
     console = open_console()
-    table = plain_table("month", "", *(asset.removesuffix("_trips") for asset in board.assets), "seconds")
-    for line in board.lines.values():
-        rows = (f"{line.rows[asset]:,}" if asset in line.rows else "" for asset in board.assets)
-        seconds = f"{line.seconds:.1f}" if line.seconds else ""
-        style = "red" if line.state is State.failed else ""
-        table.add_row(str(line.month), str(line.state), *rows, seconds, style=style)
-    if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum > console.width:
-        table.padding = (0, 0)
-    console.print(table)
-    for line in board.failed[:_FAILURES_SHOWN]:
-        _print_failure(console, line, traces=traces)
-    if (more := len(board.failed) - _FAILURES_SHOWN) > 0:
-        console.print(f"and {more} more failed. See all errors with: taxi status --json")
+    absent = [line.month for line in board.lines.values() if line.state is State.not_published]
+    lines = [line for line in board.lines.values() if line.state is not State.not_published]
+    if lines:
+        is_long = len(lines) > _MONTHS_SHOWN
+        console.print(_color_table(board.assets, lines) if is_long else _month_table(console, board.assets, lines))
+    _print_causes(console, board, traces=traces)
+    if absent:
+        console.print(f"{State.not_published}: {format_selections(absent)}", soft_wrap=True)
     print_tally(console, len(board.lines), board.tally(), f", in {board.elapsed:.1f} s")
     if again and board.unfinished:
         console.print("To load the months that are not loaded:")
@@ -85,16 +44,58 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
             console.print(f"  {command}", soft_wrap=True, markup=False)
 
 
-def _print_failure(console: "Console", line: Line, *, traces: bool) -> None:
+def _month_table(console: "Console", assets: Sequence[str], lines: Sequence[Line]) -> "Table":
+    """The row counts and the duration of each month. Assets between the first and the last may not fit."""
+    for start in range(1, len(assets) + 1):
+        shown = [*assets[:1], *assets[start:]]
+        table = plain_table("month", "", *(asset.removesuffix("_trips") for asset in shown), "seconds")
+        for line in lines:
+            style = "red" if line.state is State.failed else ""
+            table.add_row(str(line.month), str(line.state), *_totals(shown, [line]), style=style)
+        if not fits(console, table):
+            table.padding = (0, 0)
+        if fits(console, table):
+            break
+    return table
+
+
+def _color_table(assets: Sequence[str], lines: Sequence[Line]) -> "Table":
+    """The number of loaded months, the row counts and the duration of all months of each color, in a column each."""
+    colors = list(dict.fromkeys(line.month.color for line in lines))
+    columns = []
+    for color in colors:
+        these = [line for line in lines if line.month.color == color]
+        done = sum(line.state is State.done for line in these)
+        columns.append([f"{done} of {len(these)}", *_totals(assets, these)])
+    table = plain_table("", *colors)
+    names = ["months done", *(asset.removesuffix("_trips") for asset in assets), "seconds"]
+    for name, *cells in zip(names, *columns, strict=True):
+        table.add_row(name, *cells)
+    return table
+
+
+def _totals(assets: Sequence[str], lines: Sequence[Line]) -> list[str]:
+    """The total rows of each asset and the total seconds. What is not known is empty."""
+    counts = ([line.rows[asset] for line in lines if asset in line.rows] for asset in assets)
+    seconds = sum(line.seconds for line in lines)
+    return [*(f"{sum(rows):,}" if rows else "" for rows in counts), f"{seconds:,.1f}" if seconds else ""]
+
+
+def _print_causes(console: "Console", board: Board, *, traces: bool) -> None:
+    """Print why months failed: each cause with its months, its error, and the traceback of its first month."""
     from rich.padding import Padding
     from rich.text import Text
 
-    at = f" at {line.asset}" if line.asset else ""
-    console.print(Text(f"{line.month} failed{at}:", style="bold red"))
-    # With padding, wrapped lines stay indented under the month.
-    console.print(Padding(Text(line.error.strip()), (0, 0, 0, 2), expand=False))
-    if traces and line.trace:
-        console.print(Text(line.trace.rstrip(), style="dim"), soft_wrap=True)
+    causes = by_cause(Failed(line.month, line.asset, line.error) for line in board.failed)
+    for cause in causes[:CAUSES_SHOWN]:
+        console.print(Text(f"{cause.title}:", style="bold red"))
+        # With padding, wrapped lines stay indented under the months.
+        console.print(Padding(Text(cause.text), (0, 0, 0, 2), expand=False))
+        trace = board.lines[cause.first.month].trace
+        if traces and trace:
+            console.print(Text(trace.rstrip(), style="dim"), soft_wrap=True)
+    if rest := [failed.month for cause in causes[CAUSES_SHOWN:] for failed in cause.failed]:
+        console.print(f"and {len(rest)} more failed. To see all errors: taxi status --verbose")
 
 
 def print_tally(console: "Console", months: int, counts: Mapping[str, int], more: str = "") -> None:
@@ -116,7 +117,10 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 _ANY_WIDTH = 100_000
 
 _TEXT_HEADINGS = frozenset({"month", "", "asset", "location", "backfill", "status", "created (UTC)", "color", "months"})
-"""Headings of columns with text. The other columns contain numbers, which are never wrapped."""
+"""Headings of columns with text. The other columns contain numbers."""
+
+_WRAPPED_HEADINGS = frozenset({"location", "months"})
+"""Headings of columns with long texts, which may take several lines."""
 
 
 def plain_table(*headings: str, footer: bool = False) -> "Table":
@@ -126,9 +130,15 @@ def plain_table(*headings: str, footer: bool = False) -> "Table":
 
     table = Table(box=SIMPLE if footer else SIMPLE_HEAD, show_edge=False, pad_edge=False, show_footer=footer)
     for heading in headings:
-        is_text = heading in _TEXT_HEADINGS
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+        wrapped = heading in _WRAPPED_HEADINGS
+        justify: Literal["left", "right"] = "left" if heading in _TEXT_HEADINGS else "right"
+        table.add_column(heading, justify=justify, no_wrap=not wrapped, overflow="fold" if wrapped else "ellipsis")
     return table
+
+
+def fits(console: "Console", table: "Table") -> bool:
+    """Return whether the table is not wider than the console."""
+    return console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width
 
 
 def open_console() -> "Console":

@@ -31,7 +31,7 @@ from taxi_assets.stores.files.os_errors import describe_free_space, translate_os
 from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
-from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.summary import MonthSummary, no_rows
@@ -48,8 +48,12 @@ TYPES = {
     Kind.date: "DATE",
 }
 
-# By default, DuckDB downloads an extension if SQL or a file seems to need one.
-_READING: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
+# By default, DuckDB downloads an extension if SQL or a file seems to need one, and takes the name of a table that does
+# not exist for that of a variable of this program.
+_READING: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "python_enable_replacements": False,
+}
 
 # Memory does not grow with the month: each thread holds one row group, and no rows are buffered to keep their order.
 _LOADING = {
@@ -141,32 +145,34 @@ class DuckDBWarehouse:
             database.commit()
         return row_items(self._location(month), rows)
 
-    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:
+    def query(self, sql: str, *, unsafe: bool = False, limit: int | None = None) -> QueryResult:
         """Run one SELECT statement on a read-only connection and return its result.
 
         It can read files in the folder of the warehouse only. `unsafe` allows other files and other statements, except
-        changes of the database. Raises BadQuery for SQL that is invalid or not allowed, and NothingLoaded if the
-        database does not exist yet.
+        changes of the database. `limit` is the maximum number of rows to return. Raises BadQuery for SQL that is
+        invalid or not allowed, and NothingLoaded if the database or the table of a color does not exist yet.
         """
         import duckdb
 
         if not self._exists():
-            raise NothingLoaded(f'The warehouse "{self.path}" does not exist yet.', path=str(self.path))
+            raise NothingLoaded(
+                f'The warehouse "{self.path}" does not exist yet.', path=str(self.path), color=COLORS[0]
+            )
         with self._opened("run the query") as database:
             try:
                 if not unsafe:
                     _require_query(database, sql)
                     _confine(database, self.path.parent)
-                result = database.execute(sql)
-                rows = result.fetchall() if result else []  # DuckDB returns None for an empty statement
-                columns = [column[0] for column in database.description or []]
+                result = _fetch(database, sql, limit)
                 if not unsafe:
                     _require_confined(database, self.path.parent)
             except duckdb.PermissionException as error:
                 raise _left_folder(self.path.parent, _reason(error)) from error
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+                if missing := _MISSING_TABLE.search(str(error)):
+                    raise unknown_table(missing[1], _tables(database)) from error
                 raise BadQuery(f"DuckDB rejected the query: {error}", path=str(self.path)) from error
-            return QueryResult(columns, rows)
+            return result
 
     def probe(self) -> str:
         """Check that the database is writable, and return the status in one sentence. Raises StoreError.
@@ -215,6 +221,35 @@ class DuckDBWarehouse:
                 raise _failure(
                     error, self.path, f'In the warehouse "{self.path}", DuckDB could not {task}', **facts
                 ) from error
+
+
+def _fetch(database: "duckdb.DuckDBPyConnection", sql: str, limit: int | None) -> QueryResult:
+    """Run SQL and return its result. Rows beyond the limit are counted in batches, so that they use little memory."""
+    result = database.execute(sql)
+    if not result:  # DuckDB returns None for an empty statement
+        return QueryResult([], [])
+    columns = [column[0] for column in database.description or []]
+    if limit is None:
+        return QueryResult(columns, result.fetchall())
+    rows = result.fetchmany(limit)
+    total = len(rows)
+    while batch := result.fetchmany(_BATCH_ROWS):
+        total += len(batch)
+    return QueryResult(columns, rows, total)
+
+
+_BATCH_ROWS = 10_000
+
+_MISSING_TABLE = re.compile(r'Catalog Error: Table with name "?(.+?)"? does not exist')
+
+
+def _tables(database: "duckdb.DuckDBPyConnection") -> list[str]:
+    """Return the names of the tables and views, with the schema unless it is the default one."""
+    found = database.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal "
+        "UNION SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+    )
+    return [name if schema == "main" else f"{schema}.{name}" for schema, name in found.fetchall()]
 
 
 def _require_query(database: "duckdb.DuckDBPyConnection", sql: str) -> None:

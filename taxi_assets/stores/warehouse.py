@@ -50,11 +50,12 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:
+    def query(self, sql: str, *, unsafe: bool = False, limit: int | None = None) -> QueryResult:
         """Run one SELECT statement and return its result.
 
-        `unsafe` allows what the warehouse would otherwise refuse to protect the files of this machine. Raises BadQuery
-        for SQL that is invalid or not allowed, and NothingLoaded if nothing has been loaded yet.
+        `unsafe` allows what the warehouse would otherwise refuse to protect the files of this machine. `limit` is the
+        maximum number of rows to return; the others are only counted. Raises BadQuery for SQL that is invalid or not
+        allowed, and NothingLoaded if nothing has been loaded yet, or no month of the color whose table it names.
         """
         ...
 

@@ -327,7 +327,7 @@ def test_materialize_alert_has_no_effect(monkeypatch: pytest.MonkeyPatch, capsys
 def _break_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a bug to `taxi status`."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise KeyError("no such thing")
 
     monkeypatch.setattr("taxi_assets.cli.status_view.print_status", broken)

@@ -3,10 +3,16 @@
 import csv
 import io
 import json
+import os
+import pty
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from taxi_assets_tests.end_to_end.terminal import read_rest
+from taxi_assets_tests.program import BIN
 from taxi_assets_tests.program import run_here as run
 
 Output = pytest.CaptureFixture[str]
@@ -41,6 +47,64 @@ def test_formats(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) ->
     assert capsys.readouterr().out == "x,name\n0,a0\n1,a1\n2,a2\n"
     assert run(monkeypatch, "query", "--json", sql) == 0
     assert json.loads(capsys.readouterr().out) == [{"x": number, "name": f"a{number}"} for number in range(3)]
+
+
+@pytest.mark.parametrize("options", [(), ("--postgres",)], ids=["DuckDB", "Postgres"])
+def test_a_terminal(options: tuple[str, ...], home: Path, postgres_url: str) -> None:
+    """On a terminal, at most 1,000 rows are shown, in its width, followed by the number of all rows and the time."""
+    settings = {
+        "TAXI_HOME": str(home),
+        "TAXI_POSTGRES_URL": postgres_url,
+        "TERM": "dumb",
+        "COLUMNS": "60",
+        "LINES": "24",
+    }
+    sql = "SELECT x, 'name ' || x AS name, repeat('y', 200) AS y FROM generate_series(1, 1200) AS n(x)"
+    lines = _run_on_a_terminal(settings, "query", *options, sql)
+    assert max(map(len, lines)) <= 60
+    assert [line.split()[:3] for line in lines[2:1002]] == [
+        [f"{number:,}" if number > 999 else f"{number}", "name", f"{number}"] for number in range(1, 1001)
+    ]
+    footer = " ".join(lines[1002:])
+    assert re.match(r"The first 1,000 of 1,200 rows in [0-9.]+ s\. To get all rows: --csv or --json\.", footer)
+    assert footer.endswith("Long values are cut. To see all of them: --vertical or --csv.")
+    lines = _run_on_a_terminal(settings, "query", *options, "--csv", sql)
+    assert len(lines) == 1201
+
+
+def _run_on_a_terminal(settings: dict[str, str], *words: str) -> list[str]:
+    """Run `taxi` on a pseudoterminal and return the lines that it prints, without spaces at their ends."""
+    controller, terminal = pty.openpty()
+    command = [str(BIN / "taxi"), *words]
+    with subprocess.Popen(command, env={**os.environ, **settings}, stdout=terminal, stderr=subprocess.PIPE) as ran:
+        os.close(terminal)
+        printed = read_rest(controller)
+        _, errors = ran.communicate()
+    os.close(controller)
+    assert ran.returncode == 0, errors
+    return [line.rstrip() for line in printed.decode().splitlines()]
+
+
+def test_vertical(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """`--vertical` prints each value on a line of its own, also in a pipe."""
+    assert home.exists()
+    assert run(monkeypatch, "query", "--vertical", "SELECT x, NULL AS y FROM numbers ORDER BY 1 LIMIT 1") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["x", "0"], ["y", "NULL"]]
+
+
+@pytest.mark.parametrize("options", [(), ("--postgres",)], ids=["DuckDB", "Postgres"])
+def test_a_table_that_does_not_exist(
+    options: tuple[str, ...], home: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """An unknown table is an error with those that exist; for a color without months, with the command to load one."""
+    assert home.exists()
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    assert run(monkeypatch, "query", *options, "SELECT * FROM nowhere") == 1
+    assert "[unknown-table]" in capsys.readouterr().err
+    assert run(monkeypatch, "query", *options, "SELECT * FROM fhv_taxi_trips") == 1
+    printed = capsys.readouterr().err
+    assert "taxi materialize --color fhv --months 2021-01 [nothing-loaded]" in printed
+    assert ("Existing tables: numbers." in printed) == (not options)
 
 
 ESCAPES = "SELECT 'a' || chr(27) || '[31mred' AS x, 'b' || chr(7) || 'c' AS y"

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from taxi_assets.cli.status_view import print_status, print_status_json
 from taxi_assets.instance.partition_status import MonthStatus, PartitionStatus
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.cli.conftest import Terminal
 
 LOADED = {"raw_trips": 1_370_000, "clean_trips": 1_369_765, "lake_trips": 1_369_765, "warehouse_trips": 1_369_765}
 
@@ -97,20 +99,128 @@ def test_loaded_months_need_no_command(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.splitlines()[-1] == "1 month: 1 loaded"
 
 
-def test_only_the_first_of_many_failures_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 24 failures, the first 8 are listed, followed by the number of the others."""
+CORRUPT = 'The file "{month}.csv.gz" is truncated: its gzip data has no end. Replace the file. [corrupt-file]'
+
+
+def _years(*colors: str, years: range = range(2009, 2026)) -> list[MonthStatus]:
+    """Months of many years: those of 2019 failed with the same error, and one has each other status."""
+    statuses = {
+        "2020-02": PartitionStatus.stale,
+        "2020-03": PartitionStatus.partial,
+        "2025-11": PartitionStatus.running,
+        "2025-12": PartitionStatus.queued,
+    }
+    months = [f"{year}-{month:02d}" for year in years for month in range(1, 13)]
+    return [
+        _month(color, month, PartitionStatus.failed, failed_at="raw_trips", error=CORRUPT.format(month=month))
+        if month.startswith("2019")
+        else _month(color, month, statuses.get(month, PartitionStatus.loaded))
+        for color in colors
+        for month in months
+        if month != "2025-10"
+    ]
+
+
+def test_a_reason_of_several_months_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same error of many months is shown once with its months, and so are the months with the same assets."""
+    few = {"raw_trips": 7}
     print_status(
         [
-            _month("green", f"20{year}-{month:02d}", PartitionStatus.failed)
-            for year in (19, 20)
-            for month in range(1, 13)
+            *_years("fhv", "green", years=range(2019, 2020)),
+            _month("yellow", "2019-01", PartitionStatus.failed, failed_at="raw_trips", error="disk full"),
+            _month("yellow", "2019-02", PartitionStatus.partial, rows=few),
+            _month("yellow", "2019-03", PartitionStatus.partial, rows=few),
+        ],
+        "materialize",
+    )
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("To load them again:")
+    assert lines[at - 4 : at] == [
+        "27 months: 2 partial, 25 failed",
+        f"  fhv,green 2019-01..2019-12 failed at raw_trips: {CORRUPT.format(month='2019-01')}",
+        "  yellow 2019-01 failed at raw_trips: disk full",
+        "  yellow 2019-02..2019-03 partial: only raw_trips",
+    ]
+    assert lines[at + 1].endswith("taxi materialize --color fhv,green --months 2019-01..2019-12   failed")
+    assert lines[at + 2].endswith("taxi materialize --color yellow --months 2019-01   failed")
+
+
+def test_only_the_first_of_many_reasons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 12 different errors, the first 8 are listed, followed by the number of the others."""
+    print_status(
+        [
+            _month("green", f"2020-{number:02d}", PartitionStatus.failed, error=f"cause {chr(96 + number)}")
+            for number in range(1, 13)
         ],
         "materialize",
     )
     printed = capsys.readouterr().out
-    assert printed.count("green 20") == 8
-    assert "and 16 more failed" in printed
-    assert "--months 2019-01..2020-12" in printed
+    assert printed.count("cause ") == 8
+    assert "and 4 more reasons of failed months. To see all: taxi status --verbose" in printed
+    assert "--months 2020-01..2020-12" in printed
+
+
+def test_verbose_shows_each_month_and_its_whole_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `verbose`, many years have a row for each month, and each failed month has all lines of its error."""
+    months = _years("green")
+    months[0] = replace(months[0], status=PartitionStatus.failed, failed_at="lake_trips", error="first\nsecond")
+    print_status(months, "materialize", verbose=True)
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert sum(line.startswith("20") and "months:" not in line for line in lines) == len(months)
+    assert printed.count("[corrupt-file]") == 12
+    at = lines.index("green 2009-01 failed at lake_trips:")
+    assert [line.rstrip() for line in lines[at + 1 : at + 3]] == ["  first", "  second"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("colors", [("green",), ("yellow", "green"), COLORS])
+def test_many_years_are_a_line_each(colors: tuple[str, ...], width: int, terminal: Terminal) -> None:
+    """A year is a line with a letter for each month of each color and its rows. A legend explains the letters."""
+    screen = terminal(width, 24)
+    print_status(_years(*colors), "materialize")
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    at = next(at for at, line in enumerate(lines) if line.startswith("To load"))
+    assert max(map(cell_len, lines[:at])) <= width
+    assert lines[0].split() == list(colors)
+    assert "".join(lines[1].split()) == "year" + "JFMAMJJASOND" * len(colors) + "rows"
+    years = {line[:4]: "".join(line[4:].rpartition(" ")[0].split()) for line in lines[3:20]}
+    assert list(years) == [f"{year}" for year in range(2009, 2026)]
+    assert years["2018"] == "++++++++++++" * len(colors)
+    assert years["2019"] == "FFFFFFFFFFFF" * len(colors)
+    assert years["2020"] == "+SP+++++++++" * len(colors)
+    assert years["2025"] == "+++++++++.RQ" * len(colors)
+    rows = next(line for line in lines if line.startswith("2018")).split()[-1]
+    assert rows == f"{12 * 1_369_765 * len(colors):,}"
+    total = 203 * 1_369_765
+    assert next(line.split() for line in lines if line.startswith("rows")) == [
+        "rows",
+        *[f"{total:,}"] * len(colors),
+        f"{total * len(colors):,}",
+    ]
+    legend = "+ loaded   S stale   P partial   F failed   R running   Q queued   . not loaded"
+    assert legend.split() == " ".join(lines[22:24]).partition(f" {203 * len(colors)} months")[0].split()
+
+
+def test_a_long_reason_is_cut_before_its_slug(terminal: Terminal) -> None:
+    """On a terminal, a long reason is one line that ends with the slug. Its months are never cut."""
+    screen = terminal(80, 24)
+    print_status(_years("green", years=range(2019, 2020)), "materialize")
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    at = lines.index("  green 2019-01..2019-12 failed at raw_trips:")
+    assert lines[at + 1].startswith('    The file "2019-01.csv.gz" is truncated')
+    assert lines[at + 1].endswith("\u2026 [corrupt-file]")
+    assert len(lines[at + 1]) == 80
+
+
+def test_letters_have_the_colors_of_their_status(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal with colors, a failed month is red, and a loaded month is green."""
+    screen = terminal(100, 24)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    print_status(_years("green"), "materialize")
+    assert "\x1b[1;31mF\x1b[0m" in screen.getvalue()
+    assert "\x1b[32m+\x1b[0m" in screen.getvalue()
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

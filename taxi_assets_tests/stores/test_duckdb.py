@@ -29,6 +29,7 @@ from taxi_assets.errors import (
     ReadOnlyDisk,
     StoreBusy,
     TaxiAssetsError,
+    UnknownTable,
     WarehouseOpenElsewhere,
 )
 from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
@@ -398,7 +399,7 @@ def test_nothing_loaded_yet(warehouse: DuckDBWarehouse) -> None:
     assert warehouse.count(JANUARY) == 0
     with pytest.raises(NothingLoaded) as error:
         warehouse.query("SELECT 1")
-    assert error.value.facts == {"path": str(warehouse.path)}
+    assert error.value.facts == {"path": str(warehouse.path), "color": "yellow"}
     assert not warehouse.path.parent.exists()
 
 
@@ -415,6 +416,51 @@ def test_query(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     result = warehouse.query("SELECT file_month AS month, count(*) AS trips FROM yellow_taxi_trips GROUP BY 1")
     assert result.columns == ["month", "trips"]
     assert result.rows == [(JANUARY.first_day, 10)]
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize(("limit", "rows"), [(None, 25_000), (0, 0), (3, 3), (25_000, 25_000), (30_000, 25_000)])
+def test_limit_of_a_query(limit: int | None, rows: int, unsafe: bool, loaded: DuckDBWarehouse) -> None:  # noqa: FBT001
+    """With a limit, the first rows are returned, and all of them are counted."""
+    result = loaded.query("SELECT range FROM range(25_000)", unsafe=unsafe, limit=limit)
+    assert result.rows == [(number,) for number in range(rows)]
+    assert result.row_count == 25_000
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize(
+    ("sql", "seen", "hint"),
+    [
+        ("FROM nowhere", "nowhere", ""),
+        ("SELECT count(*) FROM yellow_tripdata", "yellow_tripdata", 'Did you mean "yellow_taxi_trips"? '),
+        ('FROM "two words"', "two words", ""),
+        ("FROM nowhere.nothing", "nowhere.nothing", ""),
+        ("DESCRIBE nowhere", "nowhere", ""),
+        ("FROM yellow", "yellow", 'Did you mean "yellow_taxi_trips"? '),
+        ("FROM database", "database", ""),
+    ],
+)
+def test_unknown_table(sql: str, seen: str, hint: str, unsafe: bool, loaded: DuckDBWarehouse) -> None:  # noqa: FBT001
+    """A query of a table that does not exist is an error with the tables and views that do, and the nearest one."""
+    import duckdb
+
+    with duckdb.connect(loaded.path) as database:
+        database.execute("CREATE VIEW a_view AS SELECT 1 AS x; CREATE SCHEMA other; CREATE TABLE other.t (x int)")
+    tables = "a_view, yellow_taxi_trips, other.t"
+    with pytest.raises(UnknownTable) as error:
+        loaded.query(sql, unsafe=unsafe)
+    assert error.value.facts == {"seen": seen, "expected": tables}
+    assert str(error.value) == f'The table "{seen}" does not exist. {hint}Existing tables: {tables}.'
+
+
+@pytest.mark.parametrize("name", ["green_taxi_trips", "GREEN_TAXI_TRIPS", "main.green_taxi_trips"])
+def test_table_of_a_color_without_a_month(name: str, loaded: DuckDBWarehouse) -> None:
+    """A query of the table of a color of which nothing is loaded names the color, whose months the remedy loads."""
+    with pytest.raises(NothingLoaded) as error:
+        loaded.query(f"FROM {name}")
+    assert error.value.facts["color"] == "green"
+    assert "Existing tables: yellow_taxi_trips." in str(error.value)
+    assert "taxi materialize --color green --months 2021-01" in error.value.explain()
 
 
 @pytest.fixture

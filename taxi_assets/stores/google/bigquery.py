@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taxi_assets.errors import (
@@ -45,11 +45,11 @@ from taxi_assets.stores.google.retry import (
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject
-from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary, no_rows
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -199,10 +199,17 @@ class BigQueryWarehouse:
             )
         return items
 
-    def query(self, sql: str, *, unsafe: bool = False) -> QueryResult:  # noqa: ARG002  # it cannot read local files
-        """Run a SELECT statement and return its result.
+    def query(
+        self,
+        sql: str,
+        *,
+        unsafe: bool = False,  # noqa: ARG002  # it cannot read local files
+        limit: int | None = None,
+    ) -> QueryResult:
+        """Run a SELECT statement and return its result, or its first `limit` rows.
 
-        Raises BadQuery for any other statement or invalid SQL, and NothingLoaded if a table does not exist.
+        Raises BadQuery for any other statement, invalid SQL or an unknown table, and NothingLoaded if the dataset or
+        the table of a color does not exist yet.
         """
         from google.api_core.exceptions import BadRequest, NotFound
 
@@ -212,11 +219,16 @@ class BigQueryWarehouse:
                 rows = self._run_query(sql)
             except NotFound as error:
                 text = describe_google_error(error)
-                raise NothingLoaded(f'BigQuery did not find the table or dataset: "{text}".', seen=text) from error
+                if missing := _MISSING_TABLE.search(text):
+                    raise unknown_table(missing[1], self._tables(self.retry_policy.brief()).listed()) from error
+                raise NothingLoaded(
+                    f'BigQuery did not find the dataset: "{text}".', seen=text, color=COLORS[0]
+                ) from error
             except BadRequest as error:
                 text = describe_google_error(error)
                 raise BadQuery(f'BigQuery rejected the query: "{text}".', seen=text) from error
-            return QueryResult([field.name for field in rows.schema], [row.values() for row in rows])
+            columns, first = [field.name for field in rows.schema], islice(rows, limit)
+            return QueryResult(columns, [row.values() for row in first], rows.total_rows)
 
     def probe(self) -> str:
         """Dry-run a query, create and delete a test table, and return the status in one sentence. Raises StoreError."""
@@ -454,6 +466,9 @@ def _failure(job: "bigquery.LoadJob") -> _Failure | None:
 
 _MAX_MESSAGES = 3
 """Maximum number of messages of a job to show: a bad column causes one message per file, row or worker."""
+
+_MISSING_TABLE = re.compile(r"Not found: Table [\w.:-]*?([\w-]+)(?:\s|$)")
+"""Google's message for a table that does not exist, such as `Not found: Table project:dataset.table was not ...`."""
 
 _ROW = re.compile(r"\b(?:row|line_number|line|position)\b[:\s]*(?:starting at position )?(\d+)", re.IGNORECASE)
 _COLUMN = re.compile(r"\b(?:column_name|column|field)\b:?\s*['\"`]?([A-Za-z_]\w*)['\"`]?", re.IGNORECASE)

@@ -199,6 +199,20 @@ class BigQueryTables:
                 f"{self.project}:{self.dataset}",
             )
 
+    def listed(self) -> list[str]:
+        """Return the names of the tables in the dataset. Empty if it does not exist, or if this account may not list.
+
+        Reading a table does not require the permission to list tables.
+        """
+        from google.api_core.exceptions import Forbidden, NotFound
+
+        try:
+            return sorted(
+                table.table_id for table in self.client.list_tables(self.reference(), **self._request_options())
+            )
+        except (Forbidden, NotFound):
+            return []
+
     def _request_options(self) -> dict[str, Any]:
         return request_options(self.retry_policy)
 

@@ -33,7 +33,7 @@ from taxi_assets.errors import (
     TableLocked,
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
-from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.schema import LAYOUTS, Kind
@@ -168,30 +168,31 @@ class PostgresStore:
             self._change_table(cursor, month, count_and_drop, failure)
         return row_items(f"public.{_partition(month)}", rows)
 
-    def query(self, sql: str) -> QueryResult:
-        """Run one statement in a read-only transaction and return its result.
+    def query(self, sql: str, *, limit: int | None = None) -> QueryResult:
+        """Run one statement in a read-only transaction and return its result, or its first `limit` rows.
 
-        Raises BadQuery for invalid SQL, and for SQL that is not one query. The server opens a cursor for the statement,
-        which it refuses for several statements: a COMMIT among them would end the read-only transaction.
+        Raises BadQuery for invalid SQL, and for SQL that is not one query, and NothingLoaded if the table of a color
+        does not exist yet. The server opens a cursor for the statement, which it refuses for several statements: a
+        COMMIT among them would end the read-only transaction.
         """
         import psycopg2
 
         with self._transaction("The query failed") as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
-            # All rows are fetched, so plan for all of them. By default, PostgreSQL plans a cursor for its first rows.
+            # All rows are read, so plan for all of them. By default, PostgreSQL plans a cursor for its first rows.
             cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
             cursor.execute("SELECT set_config('taxi.query', %s, true)", [sql])
             try:
                 cursor.execute(_OPEN_CURSOR)
-                cursor.execute("FETCH ALL FROM taxi_query")
+                return _fetch(cursor, limit)
             except psycopg2.OperationalError:  # an error of the server, not of the SQL
                 raise
             except psycopg2.Error as error:
+                if error.pgcode == _UNDEFINED_TABLE and (missing := _MISSING_TABLE.search(_message(error))):
+                    raise unknown_table(missing[1], _tables(cursor)) from error
                 expected = "Expected one query. " if error.pgcode == _INVALID_CURSOR else ""
                 text = _CURSOR_CONTEXT.split(_message(error))[0]
                 raise BadQuery(f"{expected}PostgreSQL rejected the query: {text}") from error
-            columns = [column.name for column in cursor.description or ()]
-            return QueryResult(columns, cursor.fetchall() if columns else [])
 
     def probe(self) -> str:
         """Create a test table, roll it back, and return the status in one sentence."""
@@ -369,6 +370,9 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _INVALID_CURSOR = "42P11"
 """The SQLSTATE of a cursor for several statements, or for a statement that is not a query."""
 
+_UNDEFINED_TABLE, _MISSING_TABLE = "42P01", re.compile('relation "(.+?)" does not exist')
+"""The SQLSTATE and the message for a table that does not exist. The SQLSTATE alone can also be about an alias."""
+
 _CONNECTION_LOST = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 """SQLSTATEs (or prefixes) for a connection, transaction or server that was ended for reasons outside the request."""
 
@@ -421,6 +425,28 @@ def _reason(error: "psycopg2.Error") -> str:
 
 def _message(error: Exception) -> str:
     return str(error).strip() or repr(error)
+
+
+def _fetch(cursor: "Cursor", limit: int | None) -> QueryResult:
+    """Read the rows of the open cursor. Rows beyond the limit are counted by the server."""
+    cursor.execute(f"FETCH {'ALL' if limit is None else limit} FROM taxi_query")
+    columns, total = [column.name for column in cursor.description or ()], cursor.rowcount
+    rows = cursor.fetchall() if columns else []
+    if limit is not None:
+        cursor.execute("MOVE ALL FROM taxi_query")
+        total += cursor.rowcount
+    return QueryResult(columns, rows, total)
+
+
+def _tables(cursor: "Cursor") -> list[str]:
+    """Return the tables and views on the search path, without partitions. Rolls back the failed transaction."""
+    cursor.connection.rollback()
+    cursor.execute(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition "
+        "AND pg_table_is_visible(oid) AND relnamespace NOT IN ('pg_catalog'::regnamespace, "
+        "'information_schema'::regnamespace) ORDER BY 1"
+    )
+    return [name for (name,) in cursor.fetchall()]
 
 
 def _new_table(month: TripMonth) -> str:

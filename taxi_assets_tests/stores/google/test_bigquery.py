@@ -29,6 +29,7 @@ from taxi_assets.errors import (
     StoreError,
     TablesExpire,
     TaxiAssetsError,
+    UnknownTable,
     WrongLocation,
 )
 from taxi_assets.stores.files.folder_lake import FolderLake
@@ -654,11 +655,53 @@ def test_query_with_syntax_error(warehouse: BigQueryWarehouse, google: GoogleSer
 
 
 def test_query_before_first_load(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
-    """A query of a table that does not exist raises NothingLoaded with Google's message."""
-    google.faults = [Fault("/queries", 404, "notFound", "Not found: Table x")]
+    """A query before the dataset exists raises NothingLoaded with Google's message."""
+    google.faults = [Fault("/queries", 404, "notFound", "Not found: Dataset nyc-trips:taxi was not found")]
     with pytest.raises(NothingLoaded) as caught:
         warehouse.query("SELECT * FROM green_taxi_trips")
-    assert caught.value.facts == {"seen": "404 Not found: Table x"}
+    assert caught.value.facts == {"seen": "404 Not found: Dataset nyc-trips:taxi was not found", "color": "yellow"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "facts"),
+    [
+        ("fhv_taxi_trips", NothingLoaded, {"seen": "fhv_taxi_trips", "color": "fhv"}),
+        ("green_tripdata", UnknownTable, {"seen": "green_tripdata", "expected": "green_taxi_trips"}),
+    ],
+)
+def test_query_of_a_table_that_does_not_exist(
+    name: str, kind: type[TaxiAssetsError], facts: Json, warehouse: BigQueryWarehouse, google: GoogleServer
+) -> None:
+    """A query of a table that does not exist is an error with the tables of the dataset."""
+    _create_table(google)
+    message = f"Not found: Table nyc-trips:taxi.{name} was not found in location US"
+    google.faults = [Fault("/jobs", 404, "notFound", message)]
+    with pytest.raises(kind) as caught:
+        warehouse.query(f"SELECT * FROM {name}")
+    assert caught.value.facts == facts
+    assert "Existing tables: green_taxi_trips." in str(caught.value)
+
+
+def test_query_without_permission_to_list_tables(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
+    """If this account cannot list the tables, the error for an unknown table does not name any."""
+    google.faults = [
+        Fault("/jobs", 404, "notFound", "Not found: Table nyc-trips:taxi.trips was not found in location US"),
+        Fault("/tables", 403, "accessDenied", "Access Denied: bigquery.tables.list"),
+    ]
+    with pytest.raises(UnknownTable) as caught:
+        warehouse.query("SELECT * FROM trips")
+    assert str(caught.value) == 'The table "trips" does not exist.'
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(None, [(5,)]), (1, [(5,)]), (0, [])])
+def test_limit_of_a_query(
+    limit: int | None, rows: list[tuple[int, ...]], warehouse: BigQueryWarehouse, google: GoogleServer
+) -> None:
+    """With a limit, the first rows are returned, and Google counts all of them."""
+    _create_table(google)
+    google.rows[PARTITION] = 5
+    result = warehouse.query(f"SELECT count(*) FROM `{TABLE}`", limit=limit)
+    assert (result.columns, result.rows, result.row_count) == (["f0_"], rows, 1)
 
 
 def test_probe(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:

@@ -27,6 +27,7 @@ from taxi_assets.errors import (
     IncompatibleTable,
     InputChanged,
     InvalidPostgresUrl,
+    NothingLoaded,
     PostgresConnectionLost,
     PostgresError,
     PostgresHostNotFound,
@@ -37,6 +38,7 @@ from taxi_assets.errors import (
     StoreError,
     StoreUnreachable,
     TableLocked,
+    UnknownTable,
 )
 from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.postgres.store import TYPES, PostgresStore, is_transient_failure, target
@@ -585,7 +587,8 @@ def test_columns_of_a_query(store: PostgresStore) -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("SELECT * FROM nothing", 'relation "nothing" does not exist\nLINE 1: SELECT * FROM nothing'),
+        ("SELECT x.y FROM pg_class", 'missing FROM-clause entry for table "x"\nLINE 1: SELECT x.y FROM pg_class'),
+        ("SELECT relnam FROM pg_class", 'HINT:  Perhaps you meant to reference the column "pg_class.relname"'),
         ("SELECT\n  oops", 'column "oops" does not exist\nLINE 2:   oops'),
         ("SELECT 1 / 0", "division by zero"),
         ("SELEC 1", 'syntax error at or near "SELEC"'),
@@ -600,6 +603,47 @@ def test_invalid_query(sql: str, message: str, store: PostgresStore) -> None:
         store.query(sql)
     assert message in str(error.value)
     assert not re.search("current_setting|PL/pgSQL|inline_code_block|taxi_query", str(error.value))
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(None, 25_000), (0, 0), (3, 3), (25_000, 25_000), (30_000, 25_000)])
+def test_limit_of_a_query(limit: int | None, rows: int, store: PostgresStore) -> None:
+    """With a limit, the first rows are returned, and all of them are counted."""
+    result = store.query("SELECT generate_series(1, 25000)", limit=limit)
+    assert result.rows == [(number,) for number in range(1, rows + 1)]
+    assert result.row_count == 25_000
+
+
+def test_an_error_beyond_the_limit(store: PostgresStore) -> None:
+    """A row beyond the limit that cannot be computed is an error of the query."""
+    with pytest.raises(BadQuery, match="division by zero"):
+        store.query("SELECT 1 / (5 - x) FROM generate_series(1, 10) AS x", limit=2)
+
+
+@pytest.mark.parametrize(
+    ("sql", "seen", "hint"),
+    [
+        ("SELECT * FROM nothing", "nothing", ""),
+        ("SELECT count(*) FROM yellow_tripdata", "yellow_tripdata", 'Did you mean "yellow_taxi_trips"? '),
+        ('TABLE "two words"', "two words", ""),
+        ("TABLE public.nothing", "public.nothing", ""),
+    ],
+)
+def test_unknown_table(sql: str, seen: str, hint: str, store: PostgresStore) -> None:
+    """A query of a table that does not exist is an error with those that do, without partitions, and the nearest."""
+    _load(store, JANUARY, 3, mark=1)
+    _run(store, "CREATE VIEW a_view AS SELECT 1 AS x")
+    with pytest.raises(UnknownTable) as error:
+        store.query(sql)
+    assert error.value.facts == {"seen": seen, "expected": "a_view, yellow_taxi_trips"}
+    assert hint in str(error.value)
+    assert _marks(store) == [(1, 3)]
+
+
+def test_table_of_a_color_without_a_month(store: PostgresStore) -> None:
+    """A query of the table of a color of which nothing is loaded names the color, whose months the remedy loads."""
+    with pytest.raises(NothingLoaded) as error:
+        store.query("SELECT * FROM fhv_taxi_trips")
+    assert error.value.facts == {"seen": "fhv_taxi_trips", "color": "fhv"}
 
 
 NOT_A_QUERY = [
