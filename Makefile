@@ -70,6 +70,19 @@ format: install ## Format the code and fix lint errors that can be fixed automat
 docs: install ## Generate the pages of commands, settings and troubleshooting
 	$(BIN)/python docs/generate.py
 
+# What `make site` and `make recording` need is installed only for them.
+.venv/site-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+	@touch $@
+
+.PHONY: site
+site: .venv/site-installed ## Build the documentation site in build/docs/site; a broken link is an error
+	$(BIN)/python docs/site.py
+
+.PHONY: recording
+recording: .venv/site-installed ## Record the terminal session of the README
+	$(BIN)/python docs/recording.py
+
 .PHONY: screenshots
 screenshots: install ## Take the screenshots for docs/ui.md with headless Chromium
 	$(BIN)/python docs/screenshots.py

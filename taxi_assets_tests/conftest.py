@@ -48,6 +48,7 @@ INTEGRATION = (
     "defs/test_unusable_files.py",
     "defs/test_assets.py::test_data_versions_depend_on_the_rules",
     "docs/test_pages.py::test_sessions",
+    "docs/test_query_page.py",
 )
 """Tests that need a daemon, a shell session, or many runs: `make test-all` and CI run them, `make test` does not."""
 

@@ -12,7 +12,9 @@ from taxi_assets_tests.program import BIN
 
 PROJECT = Path(__file__).parent.parent.parent
 README = PROJECT / "README.md"
-PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
+QUERY = PROJECT / "docs" / "query.md"
+PAGES = [README, CONTRIBUTING, *sorted((PROJECT / "docs").glob("*.md"))]
 
 Step = tuple[str, str]
 """A command and its expected output."""

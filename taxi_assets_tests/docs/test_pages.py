@@ -11,22 +11,24 @@ import pytest
 
 from taxi_assets.cli.main import taxi
 from taxi_assets.settings import PREFIX, Settings, setting_names
-from taxi_assets_tests.docs.pages import PAGES, PROJECT, README, name_of, run_session, session_of
+from taxi_assets_tests.docs.pages import PAGES, PROJECT, QUERY, name_of, run_session, session_of
 
-WITH_SESSIONS = [page for page in PAGES if page != README and session_of(page)]
+WITH_SESSIONS = [page for page in PAGES if page != QUERY and session_of(page)]
+"""The pages with sessions, except the one that queries the trips of `taxi demo`: `test_query_page` tests it."""
+
 PICTURES = sorted((PROJECT / "docs" / "images").glob("*.png"))
 
 PICTURE_BYTES = 200_000
 """Size limit of a picture, because every clone contains all versions of every picture."""
 
-GENERATED = ("commands.md", "settings.md", "troubleshooting.md")
+GENERATED = ("columns.md", "commands.md", "settings.md", "troubleshooting.md")
 
 TARGETS = re.findall(r"^([a-z-]+):.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 """The targets that `make help` describes."""
 
 
 def test_generated_pages_are_current() -> None:
-    """The pages of commands, settings and troubleshooting are those that `make docs` writes."""
+    """The pages of columns, commands, settings and troubleshooting are those that `make docs` writes."""
     words = [sys.executable, str(PROJECT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
