@@ -26,6 +26,8 @@ DAGSTER = str(Path(sys.executable).with_name("dagster"))
 HOME = Path("/tmp/taxi_home")  # noqa: S108
 FIRST, LAST, NOT_PUBLISHED = "2020-03", "2020-07", "2020-06"
 """The first and last partition in the pictures, and a month of fhv that the source does not have."""
+FAILED = "2020-03"
+"""The month of green whose first run fails, because a web page is in the place of its file."""
 
 SAMPLES = {"green": "2020-03..2020-07", "yellow": "2020-03..2020-04", "fhv": "2020-04"}
 """The sample months to generate if REAL_TRIPS does not name a folder of real months."""
@@ -73,21 +75,30 @@ def find_chromium() -> str:
 
 
 def run_months(environment: Mapping[str, str]) -> None:
-    """Run a job for a month that the source does not have, then load all other months.
+    """Run a job for a month that the source does not have, and one that fails, then load all other months.
 
     The months are real if REAL_TRIPS names their folder, laid out like the mirror. `taxi materialize` leaves out months
-    that are not published, so Dagster's own command runs the job.
+    that are not published, so Dagster's own command runs the jobs.
     """
     if "REAL_TRIPS" not in os.environ:
         for color, months in SAMPLES.items():
             words = [TAXI, "sample", str(HOME / "sample"), "--color", color, "--months", months, "--rows", "20000"]
             subprocess.run(words, env=environment, check=True)  # noqa: S603
     subprocess.run([TAXI, "status"], env=environment, check=True)  # noqa: S603  # creates the instance
-    tags = json.dumps({"dagster/partition": NOT_PUBLISHED})
-    words = [DAGSTER, "job", "execute", "-m", "taxi_assets.definitions", "-j", "load_fhv", "--tags", tags]
-    subprocess.run(words, env={**environment, "DAGSTER_HOME": str(HOME / "dagster")}, check=True)  # noqa: S603
+    run_job("load_fhv", NOT_PUBLISHED, environment)
+    page = HOME / "broken" / "green" / f"green_tripdata_{FAILED}.csv.gz"
+    page.parent.mkdir(parents=True)
+    page.write_text("<!DOCTYPE html><title>Sign in</title>")
+    run_job("load_green", FAILED, {**environment, "TAXI_SOURCE_URL": str(HOME / "broken")})
     words = [TAXI, "materialize", "--color", "all", "--months", f"{FIRST}..{LAST}"]
     subprocess.run(words, env=environment, check=True)  # noqa: S603
+
+
+def run_job(job: str, month: str, environment: Mapping[str, str]) -> None:
+    """Run a job for a month with Dagster's own command, which fails if the run does."""
+    tags = json.dumps({"dagster/partition": month})
+    words = [DAGSTER, "job", "execute", "-m", "taxi_assets.definitions", "-j", job, "--tags", tags]
+    subprocess.run(words, env={**environment, "DAGSTER_HOME": str(HOME / "dagster")}, check=False)  # noqa: S603
 
 
 def backfill(environment: Mapping[str, str]) -> None:
@@ -165,6 +176,7 @@ def pages(runs: Mapping[tuple[str, str], str]) -> dict[str, tuple[str, int, int]
         "partition": ("/assets/green/clean_trips?view=partitions&partition=2020-04", WIDTH, 1440),
         "checks": ("/assets/green/clean_trips?view=checks&checkDetail=rows_like_neighbors", WIDTH, 1180),
         "run": (f"/runs/{runs['load_green', '2020-04']}", WIDTH, 860),
+        "failed": (f"/runs/{runs['load_green', FAILED]}?logs=type%3ASTEP_FAILURE", WIDTH, 800),
         "not-published": ("/runs?q%5B0%5D=tag%3Ataxi%2Fresult%3Dnot_published", WIDTH, 420),
         "launchpad": (f"{LOCATION}/jobs/load_green/playground", WIDTH, 860),
         "backfills": ("/runs?view=backfills", WIDTH, 420),

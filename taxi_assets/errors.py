@@ -215,6 +215,17 @@ class NotAPartition(
     """
 
 
+class NoPartition(
+    TaxiAssetsError,
+    slug="no-partition",
+    group="Months and selections",
+    remedy="Select a partition in the Launchpad. In a terminal, run taxi materialize --color {color} --months 2020-04, "
+    """or add --tags '{{"dagster/partition": "2020-04"}}' to dagster job execute, """
+    "or add --partition 2020-04 to dg launch.",
+):
+    """A run that loads a month was started without a partition."""
+
+
 class BadSelection(
     TaxiAssetsError,
     slug="invalid-selection",

@@ -1,7 +1,7 @@
 """The five assets of each color: the compute functions and how they become Dagster asset definitions.
 
 A compute function gets the month of its partition, calls `tlc` and `stores` to do the work, and yields a
-MaterializeResult with the data version, checks, and metadata.
+MaterializeResult with the data version, checks, and metadata. Its docstring starts the description of its asset.
 
 Not here: the work itself (`tlc`, `stores`), publishing (`io_managers`), and the list of assets (`graph`).
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
+from inspect import getdoc
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -19,10 +20,11 @@ from pydantic import Field
 
 from taxi_assets.connections import is_bigquery, is_bucket
 from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
+from taxi_assets.defs.descriptions import describe_asset, location
 from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
 from taxi_assets.defs.newest import report_loaded
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults
-from taxi_assets.defs.retries import failure, retry_tags, retry_transient
+from taxi_assets.defs.retries import Failure, failure, retry_tags, retry_transient
 from taxi_assets.defs.source_trips import loaded_months, observe_fetched, observe_not_published
 from taxi_assets.errors import (
     DamagedFile,
@@ -111,9 +113,6 @@ def raw_trips(
 
     The file is downloaded again only if the source has a new version of it. If the source does not have the month,
     neither this asset nor its downstream assets are materialized.
-
-    **Source:** trip record data of the New York City Taxi and Limousine Commission (TLC). The data is public. The TLC
-    publishes one file per month, about two months after the month ends.
     """
     started, (month, _) = perf_counter(), _month(context)
     known = None if config.fresh else reusable_fetch(context.instance, month, source.address(month), home)
@@ -336,7 +335,11 @@ def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build
         kinds={build.kind},
         tags={"domain": "taxi_trips", "layer": asset.layer},
         owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
-        metadata={} if from_source else column_schema(LAYOUTS[color], build.convert_name),
+        description=describe_asset(settings, color, asset.name, getdoc(build.compute) or ""),
+        metadata={
+            **location(settings, color, asset.name),
+            **({} if from_source else column_schema(LAYOUTS[color], build.convert_name)),
+        },
         code_version=CODE_VERSIONS[asset.name],
         # The pool limits how many runs of a color run at the same time.
         pool=color,
@@ -374,7 +377,7 @@ def _require_passed(result: dg.AssetCheckResult) -> None:
     """
     if not result.passed and result.severity is dg.AssetCheckSeverity.ERROR:
         metadata: dict[str, RawMetadataValue] = {"error": StoreMismatch.slug, **result.metadata}
-        raise dg.Failure(result.description, metadata=metadata, allow_retries=False)
+        raise Failure(result.description, metadata=metadata, allow_retries=False)
 
 
 def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.AssetCheckResult]:

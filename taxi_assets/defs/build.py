@@ -11,6 +11,7 @@ import dagster as dg
 
 import taxi_assets
 from taxi_assets.defs.assets import build_assets
+from taxi_assets.defs.executor import build_executor
 from taxi_assets.defs.failed_runs import build_run_notifications
 from taxi_assets.defs.finished_backfills import build_backfill_notifications
 from taxi_assets.defs.jobs import build_jobs
@@ -35,7 +36,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=build_schedules(settings),
         # Without channels, the sensors would appear in the UI but do nothing.
         sensors=[build_run_notifications(), build_backfill_notifications()] if settings.alert_urls else [],
-        executor=dg.in_process_executor,
+        executor=build_executor(),
         resources=build_resources(settings),
     )
 

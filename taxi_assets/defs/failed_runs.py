@@ -22,6 +22,12 @@ from taxi_assets.notifications import Message
 INTERVAL_S = 10
 """The interval between sensor ticks, in seconds. A tick with nothing to report costs one or two queries."""
 
+WHEN = (
+    f"Ticks every {INTERVAL_S} seconds. By default, the sensor is on. It exists only if TAXI_ALERT_URLS is set. To "
+    "turn it off, use the switch in the UI."
+)
+"""The end of a sensor's description. The UI does not render Markdown there."""
+
 _LINES, _CHARACTERS = 5, 800
 """The maximum number of lines, and of characters in total, of an error in a message."""
 
@@ -69,7 +75,8 @@ def build_run_notifications() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         # Runs launched by Dagster's own commands do not have a code location.
         monitor_all_code_locations=True,
-        description="Notifies TAXI_ALERT_URLS of each run that failed, after its last retry.",
+        description="Notifies the channels in TAXI_ALERT_URLS of each run of this project that failed, after its last "
+        f"retry. {WHEN}",
     )
     def tick(context: dg.RunFailureSensorContext, notifications: dg.ResourceParam[NotificationsResource]) -> None:
         run = context.dagster_run

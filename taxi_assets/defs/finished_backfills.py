@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import dagster as dg
 
-from taxi_assets.defs.failed_runs import INTERVAL_S, first_lines, notify
+from taxi_assets.defs.failed_runs import INTERVAL_S, WHEN, first_lines, notify
 from taxi_assets.defs.resources import NotificationsResource
 from taxi_assets.instance._dagster import (
     BULK_ACTION_TERMINAL_STATUSES,
@@ -84,8 +84,9 @@ def build_backfill_notifications() -> dg.SensorDefinition:
         name="alert_finished_backfills",
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Notifies TAXI_ALERT_URLS of each finished backfill, with the outcome of each of its months. "
-        "Backfills that finished before the sensor was first evaluated are not reported.",
+        description="Notifies the channels in TAXI_ALERT_URLS of each finished backfill of this project, with the "
+        "outcome of each of its months. Backfills that finished before the sensor was first evaluated are not "
+        f"reported. {WHEN}",
     )
     def tick(
         context: dg.SensorEvaluationContext, notifications: dg.ResourceParam[NotificationsResource]

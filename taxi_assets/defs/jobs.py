@@ -36,5 +36,6 @@ def _job(settings: Settings, name: str, color: str) -> UnresolvedAssetJobDefinit
             "dagster/retry_strategy": "ALL_STEPS",
             **({REVISION_TAG: settings.revision} if settings.revision else {}),
         },
-        description=f"Loads a month of {color} trips: from the source to files, lake, warehouse and Postgres.",
+        description=f"Loads a month of {color} trips: from the source to files, lake, warehouse and Postgres. To start "
+        "it, click Materialize all and select months.",
     )

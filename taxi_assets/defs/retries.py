@@ -31,6 +31,27 @@ def retry_tags(settings: Settings) -> dict[str, str]:
     return {_TIMES_TAG: str(settings.retries), _DELAY_TAG: f"{settings.retry_delay_s:g}"}
 
 
+class Failure(dg.Failure):
+    """The failure of a step or of a run. Dagster shows its description first, then its metadata and the traceback."""
+
+    # Python puts the module before the name of an exception, and so would the UI, except for built-in ones.
+    __module__ = "builtins"
+
+
+class RetryRequested(dg.RetryRequested):
+    """A request to retry a step. Dagster shows its message first, then the traceback of its cause."""
+
+    __module__ = "builtins"
+
+    def __init__(self, policy: dg.RetryPolicy, failed: int, error: TaxiAssetsError) -> None:
+        """Request the retry after the attempt number `failed`, which the error ended."""
+        delay_s = round(policy.calculate_delay(failed), 1)
+        super().__init__(policy.max_retries, delay_s)
+        # Dagster displays the message of this exception but does not set one.
+        reason = str(error).partition("\n")[0]
+        self.args = (f"retry {failed} of {policy.max_retries} in {delay_s:.0f} s: {reason}",)
+
+
 @contextmanager
 def retry_transient(step: dg.StepExecutionContext | None) -> Iterator[None]:
     """Convert a transient error into a request to retry the step after a delay.
@@ -45,11 +66,7 @@ def retry_transient(step: dg.StepExecutionContext | None) -> Iterator[None]:
         policy, failed = _policy(step.op.tags), step.previous_attempt_count + 1
         if failed > policy.max_retries:
             raise
-        delay_s = round(policy.calculate_delay(failed), 1)
-        request = dg.RetryRequested(policy.max_retries, delay_s)
-        # Dagster displays the message of this exception but does not set one.
-        request.args = (f"retry {failed} of {policy.max_retries} in {delay_s:.0f} s",)
-        raise request from error
+        raise RetryRequested(policy, failed, error) from error
 
 
 @contextmanager
@@ -67,9 +84,9 @@ def translate_errors(step: dg.StepExecutionContext | None) -> Iterator[None]:
         raise failure(error) from error
 
 
-def failure(error: TaxiAssetsError) -> dg.Failure:
-    """Return the failure of a step: the explanation of the error, with its slug and facts as metadata."""
-    return dg.Failure(error.explain(), metadata={"error": error.slug, **error.facts}, allow_retries=False)
+def failure(error: TaxiAssetsError) -> Failure:
+    """Return the failure of a step or run: the explanation of the error, with its slug and facts as metadata."""
+    return Failure(error.explain(), metadata={"error": error.slug, **error.facts}, allow_retries=False)
 
 
 def _policy(tags: Mapping[str, str]) -> dg.RetryPolicy:

@@ -64,8 +64,7 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
         default_status=(
             dg.DefaultScheduleStatus.RUNNING if settings.schedules == "on" else dg.DefaultScheduleStatus.STOPPED
         ),
-        description=f"Checks the source for the last {settings.lookback_months} months of {color}. Requests a run of "
-        "each month that is published and not loaded, or that was published again.",
+        description=_describe(settings, color),
     )
     def tick(
         context: dg.ScheduleEvaluationContext,
@@ -82,6 +81,17 @@ def _schedule(color: str, settings: Settings) -> dg.ScheduleDefinition:
             raise
 
     return tick
+
+
+def _describe(settings: Settings, color: str) -> str:
+    """Return what a color's schedule does, when, and which settings change that, in plain text: the UI shows it so."""
+    months = "month" if settings.lookback_months == 1 else f"{settings.lookback_months} months"
+    return (
+        f"Checks the source for the last {months} of {color} (TAXI_LOOKBACK_MONTHS), and requests a run of each month "
+        "that is published and not loaded, or that was published again. Skips months that are queued or running. Ticks "
+        f"at {settings.schedule_cron} (TAXI_SCHEDULE_CRON), New York time. By default, the schedule is "
+        f"{settings.schedules} (TAXI_SCHEDULES). The switch in the UI takes precedence over this setting."
+    )
 
 
 def _requests(

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from taxi_assets.defs.retries import retry_tags, retry_transient
+from taxi_assets.defs.descriptions import describe_asset, location
+from taxi_assets.defs.retries import retry_tags, translate_errors
 from taxi_assets.errors import BadFile, NotPublished, SourceRejected
 from taxi_assets.graph import SOURCE_TRIPS
 from taxi_assets.instance._dagster import (
@@ -24,6 +25,11 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source, SourceVersion
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
+_CONTENTS = (
+    "What the source has published. Observe it to check the source for new versions of each loaded month and of the "
+    "last `TAXI_LOOKBACK_MONTHS`. A month that was published again makes `raw_trips` stale."
+)
+
 
 def build_source_trips(settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the asset `source_trips` of each color under these settings."""
@@ -39,7 +45,7 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
         )
         versions: dict[str, str | dg.DataVersion] = {}
         claim_run(context.instance, context.run)
-        with retry_transient(context.get_step_execution_context()):
+        with translate_errors(context.get_step_execution_context()):
             for month in months:
                 published = read_source(source, month)
                 if isinstance(published, SourceVersion):
@@ -62,8 +68,8 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
             group_name=color,
             op_tags=retry_tags(settings),
             tags={"domain": "taxi_trips", "layer": "source", "dagster/kind/csv": ""},
-            description="What the source has published. Observe it to check the source for new versions of each loaded "
-            "month and of the last TAXI_LOOKBACK_MONTHS. A month that was published again makes raw_trips stale.",
+            description=describe_asset(settings, color, SOURCE_TRIPS, _CONTENTS),
+            metadata=location(settings, color, SOURCE_TRIPS),
         )(source_trips)
         return create_external_asset_from_source_asset(observable)
 

@@ -25,7 +25,10 @@ from dagster._core.execution.backfill import (
     BulkActionStatus,
     PartitionBackfill,
 )
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemotePartitionSetOrigin,
@@ -64,11 +67,14 @@ __all__ = [
     "BackfillDaemon",
     "BulkActionStatus",
     "BulkActionsFilter",
+    "ExecutionPlan",
     "InMemoryJob",
+    "InProcessExecutor",
     "JobFailureData",
     "LoadableTargetOrigin",
     "ManagedGrpcPythonEnvCodeLocationOrigin",
     "PartitionBackfill",
+    "PlanOrchestrationContext",
     "RawMetadataValue",
     "RemotePartitionSetOrigin",
     "RemoteRepositoryOrigin",

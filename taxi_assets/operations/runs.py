@@ -237,5 +237,4 @@ _LOGGED = {logging.INFO: Progress.progress, logging.WARNING: Progress.attempt_fa
 
 def _explain_retry(request: SerializableErrorInfo | None) -> str:
     """Describe in one line when and why a step will be retried."""
-    when = request.message.partition(": ")[2].strip() if request else ""
-    return f"{when}: {explain(request).partition(chr(10))[0]}"
+    return request.message.partition(": ")[2].strip() if request else ""

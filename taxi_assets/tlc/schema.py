@@ -48,12 +48,15 @@ class Column:
 class Layout:
     """The columns of a color's files since 2019, and the roles of columns that checks and rules use.
 
+    `trips` says in full sentences which trips the files contain.
+
     The roles are column names. `pickup` and `dropoff` are the times when a trip starts and ends, and `zones` are the
     taxi zones of its start and end. `passengers` is the number of passengers, and `total` is the total charge in US
     dollars; both are None for a color that does not report them.
     """
 
     color: str
+    trips: str
     columns: tuple[Column, ...]
     pickup: str
     dropoff: str
@@ -229,6 +232,7 @@ def _metered(*names: str, pickup: str, dropoff: str) -> tuple[Column, ...]:
 
 _YELLOW = Layout(
     color="yellow",
+    trips="Trips of yellow taxis, which may be hailed anywhere in the city.",
     columns=_metered(
         *(
             "VendorID",
@@ -252,6 +256,7 @@ _YELLOW = Layout(
 
 _GREEN = Layout(
     color="green",
+    trips="Trips of green taxis, which may be hailed in northern Manhattan and in the other boroughs.",
     columns=_metered(
         *(
             "VendorID",
@@ -276,6 +281,8 @@ _GREEN = Layout(
 
 _FHV = Layout(
     color="fhv",
+    trips="Trips of for-hire vehicles (fhv) that a base dispatched. Trips of high-volume services, such as Uber and "
+    "Lyft, are in other files since February 2019.",
     columns=(
         Column(
             "dispatching_base_num",

@@ -62,6 +62,12 @@ class Installation:
         assert record.asset_materialization
         return {name: entry.value for name, entry in record.asset_materialization.metadata.items()}
 
+    def shown_errors(self, run_id: str) -> list[str]:
+        """Return what the UI shows first of each failed step of a run, before the metadata and the traceback."""
+        entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        failures = [entry.dagster_event.step_failure_data for entry in entries if entry.dagster_event]
+        return [failure.error.message.rstrip() for failure in failures if failure.error]
+
 
 OLD = TripMonth("fhv", "2019-01")
 """The only month of a new source. A source without any month is an error."""

@@ -325,6 +325,7 @@ def test_store_checks_show_the_compared_figures(
         assert fact in end.error
     failure = installation.failures(end.run_id)[asset]
     assert figures(failure.metadata) == {"error": StoreMismatch.slug, **figures(failed.metadata)}
+    assert installation.shown_errors(end.run_id) == [f"Failure: {failed.description}"]
     assert failed.metadata["total_amount"].value == totals
     assert str(summary.last_pickup) in str(failed.metadata["last_pickup"].value)
     assert f"{summary.nulls['trip_type'] + 3} in the store, expected {summary.nulls['trip_type']}" == str(

@@ -231,6 +231,9 @@ def test_without_channels_there_are_no_sensors(tmp_path: Path, monkeypatch: pyte
     repository = build_definitions(Settings.load()).get_repository_def()
     sensors = {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
     assert sensors == {"alert_failed_runs": "RUNNING", "alert_finished_backfills": "RUNNING"}
+    for sensor in repository.sensor_defs:
+        for fact in ("TAXI_ALERT_URLS", "every 10 seconds", "By default, the sensor is on"):
+            assert fact in (sensor.description or "")
     with disable_dagster_warnings():
         displayed = str(RepositorySnap.from_def(repository).resources)
     assert "TAXI_ALERT_URLS" in displayed

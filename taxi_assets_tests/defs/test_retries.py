@@ -60,7 +60,12 @@ class MonthInstallation(Installation):
 
     def count_retries(self, run_id: str) -> int:
         """Return the number of retries in the events of a run."""
-        return len(self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+        return len(self.shown_retries(run_id))
+
+    def shown_retries(self, run_id: str) -> list[str]:
+        """Return what the UI shows first of each retry in the events of a run."""
+        entries = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        return [entry.dagster_event.step_retry_data.error.message for entry in entries if entry.dagster_event]
 
 
 @pytest.fixture
@@ -111,12 +116,15 @@ def test_a_database_becomes_available(installation: MonthInstallation, postgres_
 def test_a_web_server_becomes_available(
     installation: MonthInstallation, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If all attempts of a download fail with a transient error, the step is retried."""
+    """If all attempts of a download fail with a transient error, the step is retried. Its event gives the reason."""
     monkeypatch.setattr(download, "TRIES", 1)
     monkeypatch.setenv("TAXI_SOURCE_URL", web.url)
     web.replies[f"/green/{MONTH.stem}.csv.gz"] = [Reply(status=503), Reply(installation.raw.read_bytes())]
     events = installation.run_month("raw_trips")
-    assert [event.asset for event in _retries(events)] == ["raw_trips"]
+    [retry] = _retries(events)
+    assert retry.asset == "raw_trips"
+    assert "503" in retry.detail
+    assert installation.shown_retries(retry.run_id) == [f"RetryRequested: {retry.detail}\n"]
     assert events[-1].what is Progress.done, events[-1].error
 
 
@@ -200,13 +208,17 @@ def test_permanent_errors_are_not_retried(
     installation: MonthInstallation,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error that a retry cannot resolve fails the run at its asset in the first attempt."""
+    """An error that a retry cannot resolve fails the run at its asset in the first attempt.
+
+    The event of the failure starts with the error and its remedy, not with a traceback.
+    """
     monkeypatch.setenv("TAXI_POSTGRES_URL", os.environ["TAXI_POSTGRES_URL"])  # a fault may change it
     fault(installation)
     end = installation.run_month()[-1]
     assert (end.what, end.asset) == (Progress.failed, asset)
     assert end.error.endswith(f"[{slug}]")
     assert installation.count_retries(end.run_id) == 0
+    assert installation.shown_errors(end.run_id) == [f"Failure: {end.error}"]
 
 
 def test_an_unpublished_month_is_not_retried(installation: MonthInstallation) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -306,6 +307,18 @@ def test_schedules_are_stopped_by_default(setting: str, status: str, monkeypatch
         assert schedule.execution_timezone == "America/New_York"
         assert schedule.default_status.value == status
         assert schedule.job_name == schedule.name
+
+
+def test_schedules_are_described(tmp_path: Path) -> None:
+    """The description of a schedule has its months, its time and its default status, each with its setting."""
+    settings = Settings(home=tmp_path, lookback_months=3, schedule_cron="30 6 2 * *", schedules="on")
+    for schedule in build_definitions(settings).get_repository_def().schedule_defs:
+        for fact in (
+            f"last 3 months of {schedule.name.removeprefix('load_')} (TAXI_LOOKBACK_MONTHS)",
+            "30 6 2 * * (TAXI_SCHEDULE_CRON), New York time",
+            "on (TAXI_SCHEDULES)",
+        ):
+            assert fact in (schedule.description or "")
 
 
 def test_an_invalid_cron_expression(monkeypatch: pytest.MonkeyPatch) -> None:

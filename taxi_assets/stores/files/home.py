@@ -52,6 +52,10 @@ class Home:
         """Return the path of a month's raw file. Raises MissingUpstream if it does not exist."""
         return _require(self._raw(month), month, "raw_trips")
 
+    def raw_files(self, color: str) -> Path:
+        """Return the pattern that matches the raw files of a color."""
+        return self.folder / "raw" / color / f"*{self.raw_suffix}"
+
     def raw_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the raw files of a month, with any suffix, as stored items."""
         with translate_os_errors(self._raw(month)):
@@ -90,6 +94,10 @@ class Home:
     def find_clean(self, month: TripMonth) -> Path:
         """Return the path of a month's clean file. Raises MissingUpstream if it does not exist."""
         return _require(self._clean(month), month, "clean_trips")
+
+    def clean_files(self, color: str) -> Path:
+        """Return the pattern that matches the clean files of a color."""
+        return self.folder / "clean" / color / "*.parquet"
 
     def find_rejected(self, month: TripMonth) -> Path | None:
         """Return the path of the rejected lines of a month's clean file, or None if no lines were rejected.

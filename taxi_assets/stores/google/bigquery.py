@@ -447,6 +447,12 @@ def split_url(url: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def console_link(project: str, dataset: str, table: str) -> str:
+    """Return the Google Cloud console URL of a table."""
+    place = f"!1m5!1m4!4m3!1s{project}!2s{dataset}!3s{table}"
+    return f"https://console.cloud.google.com/bigquery?project={project}&ws={place}"
+
+
 def _is_load(job: object, uri: str, partition: "bigquery.TableReference") -> "TypeGuard[bigquery.LoadJob]":
     """Whether a job loads this object into this partition: other software in the project may have used its ID."""
     from google.cloud.bigquery import LoadJob
