@@ -371,6 +371,17 @@ class NotPublished(
     """The source has no file for this color and month. A run of such a month loads nothing and does not fail."""
 
 
+class OtherName(
+    NotPublished,
+    slug="other-file-name",
+    remedy="If that is the file of the month, read it with: export TAXI_SOURCE_URL={template}",
+):
+    """The source folder does not have the file of the month under the expected name, but has a similar file.
+
+    The remedy shows the value of TAXI_SOURCE_URL with which that file is read.
+    """
+
+
 class BadHeader(
     BadInput, slug="bad-header", remedy="Check the file at the source: it may belong to another color or year."
 ):
@@ -386,10 +397,68 @@ class BadFile(
 class NotACsv(
     BadFile,
     slug="not-a-csv",
-    remedy="Check what {address} contains, and whether it requires a login. If the files of the source are not "
-    "compressed, set TAXI_SOURCE_URL to a URL with {{color}} and {{month}} that ends in .csv.",
+    remedy="Check what {address} contains, and whether it requires a login.",
 ):
-    """The file is a web page, such as a login form, has another format, or is not compressed as its name says."""
+    """The file is a web page, such as a login form, or has another format that is not a CSV."""
+
+
+class WrongSuffix(
+    NotACsv,
+    slug="wrong-suffix",
+    remedy="If all files of the source are like this one, rename them so that they end in {suffix}, and set "
+    "TAXI_SOURCE_URL to a template that ends in {suffix}. Otherwise replace this file with the output of: {command}",
+):
+    """The file is a CSV whose name ends in .gz although it is not compressed, or the other way around."""
+
+
+class CompressedTwice(
+    NotACsv,
+    slug="compressed-twice",
+    remedy="Replace the file with the output of: {command}",
+):
+    """The file is compressed with gzip twice."""
+
+
+class WrongPacking(
+    NotACsv,
+    slug="wrong-packing",
+    remedy="Replace the file with the CSV that it contains. To extract it, run: {command}",
+):
+    """The file is an archive, such as tar or zip, or is not compressed with gzip."""
+
+
+class ParquetSource(
+    NotACsv,
+    slug="parquet-file",
+    remedy="Use the CSV file of the month. To create one with pandas, run: "
+    """python -c 'import pandas; pandas.read_parquet("{file}").to_csv("fixed.csv.gz", index=False)'""",
+):
+    """The file is a Parquet file. Only CSV files are read."""
+
+
+class SpreadsheetFile(
+    NotACsv,
+    slug="spreadsheet-file",
+    remedy="Use the original CSV file. A spreadsheet program changes the form of dates, and drops rows after row "
+    "1,048,576.",
+):
+    """The file is a workbook of Excel or of another spreadsheet program."""
+
+
+class WrongEncoding(
+    NotACsv,
+    slug="wrong-encoding",
+    remedy="Replace the file with the output of: {command}",
+):
+    """The file is a text in UTF-16 or UTF-32. PowerShell and Excel write such files."""
+
+
+class WrongLineEndings(
+    BadFile,
+    slug="wrong-line-endings",
+    remedy="Replace the file with the output of: {command}",
+):
+    """The lines of the file end in carriage returns without line feeds, as on classic Mac OS."""
 
 
 class CorruptFile(BadFile, slug="corrupt-file", remedy="Replace the file at the source, then load the month again."):
@@ -408,6 +477,30 @@ class TooManyRejects(
     """More rows were rejected than TAXI_REJECT_LIMIT allows. The month was not published."""
 
 
+class ManyInvalidRows(
+    TooManyRejects,
+    slug="many-invalid-rows",
+    remedy="The rows do not have the form of the TLC's files. Compare the rejected row with a file of another month, "
+    "and replace the file at the source.",
+):
+    """So many rows are invalid that something is wrong with the file. The month was not published.
+
+    A higher TAXI_REJECT_LIMIT would load only a part of the month.
+    """
+
+
+class WrongTimestamps(
+    ManyInvalidRows,
+    slug="wrong-timestamps",
+    remedy="Write timestamps as YYYY-MM-DD HH:MM:SS. In a spreadsheet program, set the format of these columns to "
+    "yyyy-mm-dd hh:mm:ss before you save. With pandas: to_csv(NEW, index=False, date_format='%Y-%m-%d %H:%M:%S')",
+):
+    """Timestamps in the file have another form than in the TLC's files. The month was not published.
+
+    For example, Excel replaces them when it saves a CSV.
+    """
+
+
 class NoValidRows(
     TooManyRejects,
     slug="no-valid-rows",
@@ -422,6 +515,34 @@ class WrongMonth(
     remedy="Replace the file at the source. If the file is correct, raise TAXI_OUTSIDE_MONTH_LIMIT.",
 ):
     """Most trips of the file start outside its month, so it is probably the file of another month."""
+
+
+class WrongDelimiter(
+    BadHeader,
+    slug="wrong-delimiter",
+    remedy="Write the file with commas, for example with pandas: "
+    "pandas.read_csv(OLD, sep={delimiter}, dtype=str).to_csv(NEW, index=False)",
+):
+    """The values of the file are separated by semicolons, tabs or vertical bars instead of commas.
+
+    In many languages, Excel separates the values of a CSV with semicolons.
+    """
+
+
+class SeparatorLine(
+    BadHeader,
+    slug="separator-line",
+    remedy="Delete the first line of the file, and separate the values with commas.",
+):
+    """The first line of the file is an instruction for Excel, such as `sep=;`, instead of the header."""
+
+
+class MissingHeader(
+    BadHeader,
+    slug="missing-header",
+    remedy="If the columns are in this order, add this line at the start of the file: {expected}",
+):
+    """The first line of the file is not a header with the names of the columns, but data."""
 
 
 class UnnamedColumn(
@@ -646,6 +767,17 @@ class EmptySource(
     "sample months in a folder, run: taxi sample FOLDER --color COLOR --months MONTHS",
 ):
     """The source has no month: the folder is empty, or the server has none of the months that it should have."""
+
+
+class OtherLayout(
+    EmptySource,
+    slug="other-source-layout",
+    remedy="To read files with such names, run: export TAXI_SOURCE_URL={template}",
+):
+    """No file in the source folder has the expected name, but similar files exist.
+
+    The remedy shows the value of TAXI_SOURCE_URL with which they are read.
+    """
 
 
 class SourceUnreadable(

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
@@ -41,8 +42,9 @@ class Settings(BaseSettings):
     source_url: str = Field(
         default=MIRROR_URL,
         description="Source of the monthly files: a folder, or a file://, http:// or https:// URL of a folder, with "
-        "files named {color}/{color}_tripdata_{month}.csv.gz. For other file names, use a URL with {color} and "
-        "{month}.",
+        "files named {color}/{color}_tripdata_{month}.csv.gz. For other names, use a template that ends in .csv.gz or "
+        ".csv, with {color} and {month} (such as 2020-04), or with {color}, {year} and {month:02} (04). {month:d} is "
+        "the month without a leading zero (4). {Color} and {COLOR} are the color with capital letters.",
     )
     lake_url: str = Field(
         default="",
@@ -221,7 +223,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         """Make relative paths absolute, so that they stay valid if the working directory changes."""
-        home = self.home.expanduser().absolute()
+        home = _expand(self.home)
         places = {
             "home": home,
             "source_url": _absolute(self.source_url),
@@ -233,13 +235,20 @@ class Settings(BaseSettings):
         return self
 
 
+def _expand(path: Path) -> Path:
+    """Return an absolute path. Like a shell, keep the `~` of a user who does not exist."""
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return path.absolute()
+
+
 def _absolute(url: str) -> str:
-    return url if "://" in url else str(Path(url).expanduser().absolute())
+    return url if "://" in url else str(_expand(Path(url)))
 
 
 def _absolute_duckdb(url: str) -> str:
     scheme, slashes, path = url.partition(":///")
-    return f"{scheme}:///{Path(path).expanduser().absolute()}" if scheme == "duckdb" and slashes else url
+    return f"{scheme}:///{_expand(Path(path))}" if scheme == "duckdb" and slashes else url
 
 
 def setting_names() -> list[str]:

@@ -49,6 +49,15 @@ def test_resolve_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert settings.warehouse_url == f"duckdb:///{tmp_path}/tables.duckdb"
 
 
+def test_home_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell, `~` is the home of the user, and stays as it is if there is no such user."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = Settings(source_url="~/{color}/{month}.csv", lake_url="~nobody-has-this-name/lake")
+    assert settings.source_url == "/home/me/{color}/{month}.csv"
+    assert settings.lake_url == f"{tmp_path}/~nobody-has-this-name/lake"
+
+
 def test_environment_takes_precedence_over_dotenv(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value in `.env` is used only if the environment has none."""
     dotenv.write_text("TAXI_FIRST_MONTH=2020-01\nTAXI_REJECT_LIMIT=0.5\n")

@@ -36,6 +36,8 @@ def print_plan(plan: Plan, order: str = ", newest month first") -> None:
         for why, these in by_reason(plan.left_out):
             for color, months in months_by_color(these).items():
                 console.print(f"  {color} {format_months(months)}: {why}", soft_wrap=True, markup=False)
+    for hint in plan.hints:
+        console.print(hint, soft_wrap=True, markup=False, highlight=False)
 
 
 def print_plan_json(plan: Plan, backfill_ids: Sequence[str]) -> None:

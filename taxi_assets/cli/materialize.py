@@ -122,6 +122,8 @@ def run_and_show(  # noqa: PLR0913  # as the command
         from taxi_assets.operations.workers import run_months
     for reason, left_out in by_reason(plan.left_out):
         click.echo(f"{reason}: {format_by_color(left_out)}")
+    for hint in plan.hints:
+        click.echo(hint)
     months = list(plan.wanted)
     board, spec = Board(months, assets), RunSpec(assets, fresh, overwrite)
     if not months:

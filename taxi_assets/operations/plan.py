@@ -3,10 +3,11 @@
 Not here: running them (`runs`), and submitting them (`backfills`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from shlex import quote
 from typing import TypeAlias
 
 import dagster as dg
@@ -18,7 +19,7 @@ from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition, why_not_a
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.download import Version
 from taxi_assets.stores.source.months import SourceVersion
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, format_by_color
 
 _Lookup: TypeAlias = SourceVersion | BadFile | SourceRejected | SourceUnreachable | None
 """The published file of a month, None if it is not published, or an error if that is not known."""
@@ -40,11 +41,12 @@ class Plan:
     """The months to load and the months to skip.
 
     `wanted` maps each month, in load order, to its size at the source in bytes, or None if the size is not known.
-    `left_out` maps each skipped month to the reason.
+    `left_out` maps each skipped month to the reason. `hints` are sentences about files with other names than expected.
     """
 
     wanted: dict[TripMonth, int | None] = field(default_factory=dict)
     left_out: dict[TripMonth, str] = field(default_factory=dict)
+    hints: list[str] = field(default_factory=list)
 
 
 def plan_backfill(
@@ -67,6 +69,7 @@ def plan_backfill(
             possible.append(month)
     found = _look_up(settings, possible, assets)
     _require_source(settings, found, [month for month, history in histories.items() if "raw_trips" in history.rows])
+    plan.hints.extend(_find_similar(settings, found))
     for month, published in found.items():
         if isinstance(published, SourceUnreachable):
             raise published
@@ -94,6 +97,7 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
     if unreachable and len(unreachable) == len(found):
         raise unreachable[0]
     _require_source(settings, found)
+    plan.hints.extend(_find_similar(settings, found))
     for month, published in found.items():
         if isinstance(published, BadFile | SourceUnreachable):
             plan.wanted[month] = None
@@ -113,6 +117,19 @@ def _add(plan: Plan, month: TripMonth, published: SourceVersion | BadFile | Sour
         plan.wanted[month] = published.bytes
     else:
         plan.left_out[month] = why_not_available(published)
+
+
+def _find_similar(settings: Settings, found: Mapping[TripMonth, _Lookup]) -> Iterator[str]:
+    """Yield a hint for each group of missing months that the source seems to have under other names."""
+    missing = sorted(month for month, published in found.items() if published is None)
+    similar = open_source(settings).find_similar() if missing else {}
+    groups: dict[str, list[TripMonth]] = {}
+    for month in missing:
+        if month in similar:
+            groups.setdefault(similar[month].template, []).append(month)
+    for template, months in groups.items():
+        remedy = f"To read files with such names, run: export TAXI_SOURCE_URL={quote(template)}" if template else ""
+        yield f"{format_by_color(months)}: {similar[months[0]]} {remedy}".rstrip()
 
 
 def _look_up(settings: Settings, months: Sequence[TripMonth], assets: Sequence[str]) -> dict[TripMonth, _Lookup]:

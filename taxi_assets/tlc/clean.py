@@ -4,10 +4,11 @@ Dates outside the month, negative fares and implausible distances are valid data
 Not here: parsing (`parse`), the passenger rules (`rules`), and where files are stored.
 """
 
-import re
+import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from io import BytesIO
@@ -15,12 +16,22 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import CountMismatch, EmptyFile, NoValidRows, TooManyRejects, WrongMonth
+from taxi_assets.errors import (
+    CountMismatch,
+    EmptyFile,
+    ManyInvalidRows,
+    NoValidRows,
+    TooManyRejects,
+    WrongMonth,
+    WrongTimestamps,
+)
+from taxi_assets.tlc.dialects import DELIMITERS
+from taxi_assets.tlc.forms import explain_value, has_other_form
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
 from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
 from taxi_assets.tlc.rejects import Reject, RejectFile
-from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets.tlc.versions import clean_version
 
@@ -167,28 +178,48 @@ class _Cleaning:
         self._first_reject = self._first_reject or rejects[0]
         report.raw_rows = self._raw_rows.result()
         if report.rejected_share > self._limits.rejected:
-            reasons = "".join(f"\n  {count:,} x {reason}" for reason, count in report.rejected.most_common(_REASONS))
-            # A higher limit helps only if there are other rows.
-            kind = TooManyRejects if self._has_valid_rows or self._find_valid_row() else NoValidRows
-            raise kind(
-                f"{self._month} has too many rejected rows: at least {report.rejected_rows:,} of {report.raw_rows:,}. "
-                f"The maximum share is {self._limits.rejected}. Most common reasons:{reasons}\n"
-                f"First rejected row: {self._first_reject}{_explain_timestamp(self._first_reject)}",
-                **self._month.facts,
-                raw_rows=report.raw_rows,
-                rejected_rows=report.rejected_rows,
-                rejected_share=report.rejected_share,
-                reject_limit=self._limits.rejected,
-            )
+            raise self._too_many_rejects(self._first_reject)
 
-    def _find_valid_row(self) -> bool:
-        """Whether one of several lines in each part of the file is valid. All lines would take too long."""
-        for text in read_blocks(self._raw):
+    def _too_many_rejects(self, first: Reject) -> TooManyRejects:
+        """Return the error of a file with too many rejects. It offers a higher limit only if few rows are invalid."""
+        report, limit = self.report, self._limits.rejected
+        share = self._estimate_invalid_share()
+        reasons = report.rejected.most_common(_REASONS)
+        listed = "".join(f"\n  {count:,} x {reason}" for reason, count in reasons)
+        is_partial = share > _FEW and report.rejected_rows < report.raw_rows
+        estimated = f"\nA sample suggests that {share:.0%} of the rows are invalid." if is_partial else ""
+        names = self._parser.names
+        explained = _explain(first, names, self._layout)
+        if share <= _FEW:
+            kind = TooManyRejects
+        elif reasons[0][0].endswith(" is not a timestamp") and has_other_form(_rejected_value(first, names)[1]):
+            kind = WrongTimestamps
+        else:
+            kind = ManyInvalidRows if share < 1 or self._has_valid_rows else NoValidRows
+        return kind(
+            f"{self._month} has too many rejected rows: at least {report.rejected_rows:,} of {report.raw_rows:,}. "
+            f"The maximum share is {limit}. Most common reasons:{listed}{estimated}\n"
+            f"First rejected row: {first}{explained}",
+            **self._month.facts,
+            raw_rows=report.raw_rows,
+            rejected_rows=report.rejected_rows,
+            rejected_share=report.rejected_share,
+            reject_limit=limit,
+        )
+
+    def _estimate_invalid_share(self) -> float:
+        """Estimate the share of invalid rows from several lines in each part of the file. All would take too long."""
+        rows = invalid_rows = 0.0
+        for text in _split_header(self._raw, self._raw.name)[2]:
             lines = text.split(b"\n")
-            for line in lines[:: len(lines) // _PROBED + 1]:
-                if any(rows.num_rows for rows, _ in self._parser.parse(line, 1)):
-                    return True
-        return False
+            sample = b"\n".join(lines[:: len(lines) // _SAMPLED + 1])
+            valid = invalid = 0
+            for table, rejects in self._parser.parse(sample, 1):
+                valid, invalid = valid + table.num_rows, invalid + len(rejects)
+            if valid + invalid:
+                rows += len(lines)
+                invalid_rows += len(lines) * invalid / (valid + invalid)
+        return invalid_rows / rows if rows else 0.0
 
     def finish(self) -> CleanReport:
         """Return the report after all tables are written. Raises CountMismatch and WrongMonth."""
@@ -228,28 +259,32 @@ class _Cleaning:
 _REASONS = 5
 """Maximum number of reasons in a message."""
 
-_PROBED = 50
+_SAMPLED = 50
 """Lines in each part of a file to parse alone."""
 
-_SPREADSHEET_DATE = re.compile(
-    r"""
-    \d{1,2} [/.-] \d{1,2} [/.-] (\d{4}|\d{2}) (\ .*)?  # 4/1/2020 0:12, 01.04.20 00:12
-    | \d{4} [/.] \d{1,2} [/.] \d{1,2} (\ .*)?         # 2020/4/1 0:12
-    | \d{1,2} : \d{2} \. \d                          # 12:34.0, only minutes and seconds
-    """,
-    re.VERBOSE,
-)
-"""The forms in which spreadsheet programs save timestamps, depending on the language of the computer."""
+_FEW = 0.05
+"""The share of invalid rows up to which a month without them may be useful."""
 
 
-def _explain_timestamp(reject: Reject) -> str:
-    """Return the expected form of timestamps if that is why a row was rejected, and what the other form suggests."""
-    if "timestamp" not in reject.reason:
-        return ""
-    fields = (field.strip(' "') for field in reject.text.split(","))
-    found = next(filter(_SPREADSHEET_DATE.fullmatch, fields), None)
-    suspected = f' A date such as "{found}" suggests that a spreadsheet program saved the file.' if found else ""
-    return f'\nExpected timestamps such as "2020-04-01 00:12:00".{suspected}'
+def _rejected_value(reject: Reject, names: Sequence[str]) -> tuple[str, str]:
+    """Return the column for whose value a row was rejected, and the value; two empty strings for another reason."""
+    name, _, _ = reject.reason.partition(" is not ")
+    fields: list[str] = []
+    with suppress(csv.Error):
+        fields.extend(*csv.reader([reject.text]))
+    known = name in names and len(fields) == len(names)
+    return (name, fields[names.index(name)]) if known else ("", "")
+
+
+def _explain(reject: Reject, names: Sequence[str], layout: Layout) -> str:
+    """Return a line about the form of the row or value for which a row was rejected; or ""."""
+    name, value = _rejected_value(reject, names)
+    if name:
+        kind = next(column.kind for column in layout.columns if column.name == name)
+        explained = explain_value(kind, value)
+        return f"\n{explained}" if explained else ""
+    delimiter = next((each for each in DELIMITERS if reject.text.count(each) == len(names) - 1), "")
+    return f"\nThe delimiter of the row seems to be {delimiter!r}. Expected commas." if delimiter else ""
 
 
 def _count_months(pickups: "pa.ChunkedArray") -> dict[int, int]:

@@ -59,6 +59,11 @@ class LineParser:
 
         self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The canonical column names, in the order of the file."""
+        return self._names
+
     def _csv_types(self) -> "dict[str, pa.DataType]":
         import pyarrow as pa
 

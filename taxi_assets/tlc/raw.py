@@ -6,15 +6,14 @@ line breaks, so every line is a record of its own, even after an unclosed quote.
 """
 
 import re
-from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
-from taxi_assets.errors import BadFile, CorruptFile, EmptyFile, NotACsv
+from taxi_assets.errors import BadFile, CorruptFile, EmptyFile
+from taxi_assets.tlc.formats import START_BYTES, require_csv_start, require_csv_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,40 +29,6 @@ LONGEST_LINE = 1 << 20
 
 READ_BYTES = 1 << 20
 """Bytes to read at a time when rows are only counted."""
-
-_GZIP = b"\x1f\x8b"
-
-_TEXT_FORMATS = {
-    b"<!doctype html": "an HTML page",
-    b"<html": "an HTML page",
-    b"<?xml": "an XML document",
-    b"<": "HTML or XML",
-    b"{": "JSON",
-    b"[": "JSON",
-    b"version https://git-lfs": "a Git LFS pointer to the file",
-}
-"""Text formats that arrive instead of a CSV, by their first characters in lowercase. The first match wins."""
-
-_BINARY_FORMATS = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "a zip file",
-    _GZIP: "a gzip file",
-    b"BZh": "a bzip2 file",
-    b"\xfd7zXZ": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x04\x22\x4d\x18": "an lz4 file",
-    b"7z\xbc\xaf": "a 7z archive",
-}
-"""Binary formats that arrive instead of a CSV, by their first bytes."""
-
-_TAR, _TAR_AT = b"ustar", 257
-"""What identifies a tar archive, and its offset in bytes."""
-
-_START_BYTES = _TAR_AT + len(_TAR)
-"""Bytes at the start of a file to inspect."""
-
-_SHOWN = 64
-"""Bytes at the start of a file to show in messages."""
 
 _LINE_FEED, _CARRIAGE_RETURN, _COMMA, _QUOTE = b'\n\r,"'
 
@@ -186,64 +151,16 @@ def _open(path: Path, name: str) -> Iterator[BinaryIO]:
 
     try:
         with igzip.open(path, "rb") if ".gz" in path.suffixes else path.open("rb") as file:  # type: ignore[no-untyped-call]
-            _reject_other_formats(file, name)
+            start = file.read(START_BYTES)
+            file.seek(0)
+            if ".gz" in path.suffixes:
+                require_csv_text(start, name, packed=True, unpacked=True)
+            else:
+                require_csv_start(start, ".csv", name)
             yield cast("BinaryIO", file)
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
         with path.open("rb") as compressed:
-            require_csv_start(compressed.read(_START_BYTES), ".csv.gz", name)
+            require_csv_start(compressed.read(START_BYTES), ".csv.gz", name)
         if isinstance(error, EOFError):
             raise CorruptFile(f"The file {name} is truncated: its gzip data has no end.", address=name) from error
         raise CorruptFile(f"The file {name} is not a valid gzip file: {error}.", address=name) from error
-
-
-def require_csv_start(start: bytes, suffix: str, name: str) -> None:
-    """Raise NotACsv if the first bytes of a file do not match its suffix.
-
-    `name` is the path or address of the file in messages.
-    """
-    if ".gz" not in suffix:
-        _reject_other_formats(BytesIO(start), name)
-    elif not _GZIP.startswith(start[: len(_GZIP)]):
-        _reject_other_formats(BytesIO(start), name)
-        # A comma in prose, such as that of an error page, is followed by a space.
-        is_csv = "," in (seen := _printable_line(start)) and ", " not in seen
-        raise _not_a_csv(name, "is a CSV that is not compressed" if is_csv else "is not a gzip file", start)
-
-
-def _reject_other_formats(file: BinaryIO, name: str) -> None:
-    """Raise NotACsv for a format that arrives instead of a CSV, such as a web page or JSON. Rewind the file."""
-    start = file.read(_START_BYTES)
-    file.seek(0)
-    if kind := _recognize(start):
-        raise _not_a_csv(name, f"contains {kind}, not a CSV", start, format=kind)
-
-
-def _recognize(start: bytes) -> str:
-    """Return the format of a file that starts with these bytes; empty for CSVs and unknown formats."""
-    if start[_TAR_AT:].startswith(_TAR):
-        return "a tar archive"
-    line = _first_line(start).lower()
-    found = [kind for prefix, kind in _BINARY_FORMATS.items() if start.startswith(prefix)]
-    found += [kind for prefix, kind in _TEXT_FORMATS.items() if line.startswith(prefix)]
-    return found[0] if found else ""
-
-
-def _not_a_csv(name: str, problem: str, start: bytes, **facts: str) -> NotACsv:
-    """Return an error that shows the start of the file if it is printable text."""
-    seen = _printable_line(start)
-    shown = f" It starts with {seen!r}." if seen else ""
-    return NotACsv(f"The file {name} {problem}.{shown}", address=name, **facts, **({"seen": seen} if seen else {}))
-
-
-def _first_line(start: bytes) -> bytes:
-    return start[:_SHOWN].removeprefix(BOM_UTF8).lstrip().partition(b"\n")[0].rstrip()
-
-
-def _printable_line(start: bytes) -> str:
-    """Return the start of the first line as text; empty if it is not printable."""
-    try:
-        # The last character may be incomplete.
-        line = getincrementaldecoder("utf-8")().decode(_first_line(start))
-    except UnicodeDecodeError:
-        return ""
-    return line if line.replace("\t", " ").isprintable() else ""

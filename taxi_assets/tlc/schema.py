@@ -11,7 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from taxi_assets.errors import BadHeader, UnnamedColumn
+from taxi_assets.errors import BadHeader, MissingHeader, SeparatorLine, UnnamedColumn, WrongDelimiter
+from taxi_assets.tlc.dialects import find_delimiter, find_delimiter_of_data, find_separator_line
 from taxi_assets.tlc.eras import ERAS, Era, normalize, strip_quotes
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Layout:
 
         Matching ignores letter case and surrounding spaces and quotes, because the TLC's spelling varies by year.
         Raises BadHeader, with the differences, if a column is missing, unknown or duplicated. If the columns are those
-        of another color or period, the message says which.
+        of another color or period, the message says which. If the line is not a header with commas, the error says so.
         """
         canonical = {name.lower(): name for name in self.names}
         found = normalize(header)
@@ -108,6 +109,8 @@ class Layout:
             raise self._unnamed_column(header, found)
         differences = {"missing": missing, "unknown": unknown, "duplicated": duplicated}
         if any(differences.values()):
+            if _KNOWN_NAMES.isdisjoint(found):
+                self._reject_other_dialects(",".join(header))
             raise self._bad_header(header, differences, _recognize(found))
         return tuple(canonical[name] for name in found)
 
@@ -122,6 +125,32 @@ class Layout:
             seen=seen,
         )
 
+    def _reject_other_dialects(self, line: str) -> None:
+        """Raise a kind of BadHeader if the line is not a header, or has another delimiter than commas."""
+        facts = {"color": self.color, "seen": _shorten(line.replace("\t", "\\t")), "expected": ",".join(self.names)}
+        seen = f'Seen: "{facts["seen"]}".'
+        if delimiter := find_separator_line(line):
+            raise SeparatorLine(
+                f"The first line of the file only tells Excel the delimiter, {delimiter!r}. Expected the header. "
+                f"{seen}",
+                **facts,
+                delimiter=delimiter,
+            )
+        if delimiter := find_delimiter(line, _KNOWN_NAMES):
+            raise WrongDelimiter(
+                f"The delimiter of the file is {delimiter!r}. Expected commas. {seen}",
+                **facts,
+                delimiter=repr(delimiter),
+            )
+        if delimiter := find_delimiter_of_data(line):
+            also = "" if delimiter == "," else f" The delimiter seems to be {delimiter!r}. Expected commas."
+            raise MissingHeader(
+                f"The file has no header: its first line does not have the names of columns. Expected those of "
+                f"{self.color} trips. {seen}{also}",
+                **facts,
+                delimiter=delimiter,
+            )
+
     def _bad_header(self, header: Sequence[str], differences: Mapping[str, list[str]], era: Era | None) -> BadHeader:
         ours = f"columns of {self.color} trips since 2019"
         problem = f"has the columns of {era}. Expected the {ours}" if era else f"does not have the {ours}"
@@ -129,12 +158,19 @@ class Layout:
         listed, seen = "; ".join(f"{kind}: {names}" for kind, names in facts.items()), _shorten(",".join(header))
         facts |= {"era": str(era)} if era else {}
         return BadHeader(
-            f'The header {problem}. Differences: {_shorten(listed)}. Seen: "{seen}".',
+            f'The header {problem}. Differences: {_shorten(listed)}. Seen: "{seen}".{_suspect_index(differences)}',
             color=self.color,
             seen=seen,
             expected=",".join(self.names),
             **facts,
         )
+
+
+def _suspect_index(differences: Mapping[str, Sequence[str]]) -> str:
+    """Return a sentence about the name that pandas gives an index if that is the only unknown column; or ""."""
+    unknown = differences["unknown"]
+    is_index = len(unknown) == 1 and unknown[0].lower() in ("index", "level_0") and not differences["missing"]
+    return f' A column "{unknown[0]}" suggests that pandas wrote its index: use index=False.' if is_index else ""
 
 
 def _is_unnamed(name: str) -> bool:
@@ -310,3 +346,10 @@ _FHV = Layout(
 )
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV)})
+
+_KNOWN_NAMES = frozenset(
+    name
+    for names in (*(layout.names for layout in LAYOUTS.values()), *(era.names for era in ERAS))
+    for name in normalize(names)
+)
+"""The names of the columns of all colors since 2009, in lowercase."""

@@ -46,6 +46,13 @@ def test_an_empty_plan_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_a_plan_ends_with_its_hints(capsys: pytest.CaptureFixture[str]) -> None:
+    """A hint is a line of its own, so that its command can be copied."""
+    hint = "fhv 2020-03: a file. To read it, run: export TAXI_SOURCE_URL='/data/[1]/{color}_{month}.csv'" + "x" * 100
+    print_plan(Plan({}, {FHV[1]: "not published"}, [hint]))
+    assert capsys.readouterr().out.splitlines()[-1] == hint
+
+
 def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON lists each month as color and month, the reasons, the total size and the ID of each backfill."""
     print_plan_json(PLAN, ["abc", "def"])

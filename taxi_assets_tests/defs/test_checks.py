@@ -258,7 +258,7 @@ def _reject_lines(path: Path, lines: int) -> None:
 
 def test_too_many_rejects_fail_verified(installation: StoreInstallation) -> None:
     """If too many rows are rejected, `verified` fails with the row counts, the share, and the limit."""
-    _reject_lines(installation.publish(MARCH, 100), 10)
+    _reject_lines(installation.publish(MARCH, 100), 3)
     run_id = installation.run(MARCH)[-1].run_id
     verified = installation.check("clean_trips", VERIFIED, MARCH)
     assert not verified.passed

@@ -228,8 +228,8 @@ def test_backfills_are_canceled_and_resumed(installation: DaemonInstallation, mo
             assert months == set(listed[len(listed) - len(months) :])
 
         printed = installation.run(*command, "--missing", "--wait", status=1)
-        for month in broken:
-            assert f"{month} failed at raw_trips:" in printed
+        assert "green 2020-05,2020-07 failed at raw_trips:" in printed
+        assert "yellow 2020-06 failed at raw_trips:" in printed
         assert "3 failed" in printed
         second = installation.newest_backfills(len(colors))
         assert f"taxi backfill resume {' '.join(second)}\n" in printed

@@ -72,6 +72,27 @@ def test_a_month_with_another_file_is_left_out(installation: FolderInstallation,
     assert "HTML" in plan.left_out[month]
 
 
+def test_months_under_other_names(installation: FolderInstallation) -> None:
+    """A plan has one hint for the months that a template reads, with the template ready to paste."""
+    published, second, third, absent = _months("green", "2020-01..2020-04")
+    installation.publish(published, second, third)
+    (installation.source / "Green").mkdir()
+    for month in (second, third):
+        path = installation.source / "green" / f"{month.stem}.csv.gz"
+        path.rename(installation.source / "Green" / path.name)
+    months = [published, second, third, absent]
+    for plan in (installation.plan(months), plan_months(installation.settings, months, TRIP_ASSETS)):
+        assert list(plan.wanted) == [published]
+        assert plan.left_out == dict.fromkeys(months[1:], "not published")
+        [hint] = plan.hints
+        assert hint.startswith("green 2020-02..2020-03: ")
+        assert f'"{installation.source}/Green/{second.stem}.csv.gz"' in hint
+        template = f"{installation.source}/{{Color}}/{{color}}_tripdata_{{month}}.csv.gz"
+        assert hint.endswith(f"export TAXI_SOURCE_URL='{template}'")
+    installation.publish(second, third)
+    assert installation.plan(months).hints == []
+
+
 @pytest.mark.parametrize("kind", [SourceFolderMissing, EmptySource])
 def test_a_missing_or_empty_folder_is_an_error(kind: type[Exception], installation: FolderInstallation) -> None:
     """If the source folder does not exist or has no month, no month counts as not published."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,20 @@ from taxi_assets.errors import (
     CorruptFile,
     CountMismatch,
     EmptyFile,
+    ManyInvalidRows,
+    MissingHeader,
     NotACsv,
     NoValidRows,
+    SeparatorLine,
     TaxiAssetsError,
     TooManyRejects,
     UnnamedColumn,
+    WrongDelimiter,
+    WrongEncoding,
+    WrongLineEndings,
     WrongMonth,
+    WrongPacking,
+    WrongTimestamps,
 )
 from taxi_assets.tlc import clean
 from taxi_assets.tlc.clean import CleanLimits, CleanReport, clean_month, inspect_raw
@@ -377,12 +386,11 @@ class TestLimit:
         bad = [_line(fare_amount="x"), b"a,b", b"c,d", b"e,f"]
         with pytest.raises(TooManyRejects) as error:
             Cleaned(tmp_path, _text(GOOD["yellow"], b"", *bad, GOOD["yellow"]), limit=0.5)
-        first, *reasons, line = str(error.value).splitlines()
+        first, *reasons, sample, line = str(error.value).splitlines()
         assert first.startswith("yellow 2021-01 ")
         assert "4 of 6" in first
         assert "0.5" in first
-        assert "TAXI_REJECT_LIMIT" not in str(error.value)
-        assert "TAXI_REJECT_LIMIT" in error.value.explain()
+        assert "67%" in sample
         assert reasons == ["  3 x 2 fields instead of 18", "  1 x fare_amount is not a decimal number"]
         assert line.endswith(f"line 4: fare_amount is not a decimal number: {bad[0].decode()!r}")
 
@@ -539,39 +547,26 @@ def _spreadsheet(date: str) -> bytes:
 class TestSpreadsheetDates:
     """Files whose dates a spreadsheet program changed."""
 
-    @pytest.mark.parametrize(
-        "date",
-        [
-            *("4/1/2020 0:12", "04/01/2020 00:12:33", "4/1/20 0:12", "4/1/2020 12:12:00 AM", "4/1/2020"),
-            *("01.04.2020 00:12", "1.4.20 0:12", "01-04-2020 00:12", "1/4/2020 0:12", "2020/4/1 0:12", "12:33.0"),
-        ],
-    )
-    def test_explain_the_expected_form(self, tmp_path: Path, date: str) -> None:
-        """If no row is valid, the error shows the date, the expected form and the cause, not how to raise the limit."""
-        with pytest.raises(NoValidRows) as error:
-            Cleaned(tmp_path, _text(*[_spreadsheet(date)] * 20, color="green"), "green", limit=0.01)
-        *_, last = str(error.value).splitlines()
-        assert f'"{date}"' in last
-        assert '"2020-04-01 00:12:00"' in last
-        assert "spreadsheet" in last
-        assert "TAXI_REJECT_LIMIT" not in error.value.explain()
-        assert error.value.explain().endswith("[no-valid-rows]")
-
+    @pytest.mark.parametrize("date", ["4/1/2020 0:12", "01.04.2020 00:12", "12:33.0", "43922.00833"])
     @pytest.mark.parametrize("quote", [b"", b'"'])
-    def test_explain_quoted_dates(self, tmp_path: Path, quote: bytes) -> None:
-        """Quotes around the fields do not matter."""
-        line = quote + _spreadsheet("4/1/2020 0:12").replace(b",", quote + b"," + quote) + quote
-        with pytest.raises(NoValidRows) as error:
-            Cleaned(tmp_path, _text(line, color="green"), "green", limit=0.01)
-        assert '"4/1/2020 0:12"' in str(error.value).splitlines()[-1]
+    def test_explain_the_expected_form(self, tmp_path: Path, date: str, quote: bytes) -> None:
+        """If no row is valid, the error shows the date, the expected form and the cause, not how to raise the limit."""
+        line = quote + _spreadsheet(date).replace(b",", quote + b"," + quote) + quote
+        with pytest.raises(WrongTimestamps) as error:
+            Cleaned(tmp_path, _text(*[line] * 20, color="green"), "green", limit=0.01)
+        *_, last = str(error.value).splitlines()
+        for expected in (f'"{date}"', '"2020-04-01 00:12:00"', "YYYY-MM-DD HH:MM:SS", "spreadsheet"):
+            assert expected in last
+        assert "TAXI_REJECT_LIMIT" not in error.value.explain()
+        assert error.value.explain().endswith("[wrong-timestamps]")
 
-    @pytest.mark.parametrize("date", ["noon", "2020-04-01 24:00:00", "43922.00833", "1585699953", "20200401 001233"])
+    @pytest.mark.parametrize("date", ["noon", "2020-04-01T24:00:00Z", "1585699953", "20200401 001233"])
     def test_explain_other_forms(self, tmp_path: Path, date: str) -> None:
-        """For any other invalid timestamp, the error shows the expected form and no cause."""
-        with pytest.raises(NoValidRows) as error:
+        """For any other invalid timestamp, the error shows the expected form and no spreadsheet program."""
+        with pytest.raises(WrongTimestamps) as error:
             Cleaned(tmp_path, _text(_spreadsheet(date), color="green"), "green", limit=0.01)
         assert '"2020-04-01 00:12:00"' in str(error.value)
-        assert "spreadsheet" not in str(error.value)
+        assert "spreadsheet program, such as Excel" not in str(error.value)
 
     def test_a_reject_for_another_reason_is_not_explained(self, tmp_path: Path) -> None:
         """The form of timestamps is not shown if they are valid."""
@@ -579,11 +574,31 @@ class TestSpreadsheetDates:
             Cleaned(tmp_path, _text(_line("green", VendorID="4/1/2020"), color="green"), "green", limit=0.01)
         assert "2020-04-01" not in str(error.value)
 
+    def test_another_delimiter_of_the_rows_is_explained(self, tmp_path: Path) -> None:
+        """If only the header has commas, the error shows the delimiter of the rows."""
+        with pytest.raises(NoValidRows) as error:
+            Cleaned(tmp_path, _text(*[GOOD["yellow"].replace(b",", b";")] * 9), limit=0.01)
+        assert "';'. Expected commas" in str(error.value)
+
+    def test_a_decimal_comma_is_explained(self, tmp_path: Path) -> None:
+        """The error of numbers with a decimal comma shows the expected form."""
+        with pytest.raises(NoValidRows) as error:
+            Cleaned(tmp_path, _text(_line(fare_amount='"10,5"')), limit=0.01)
+        assert '"10,5" has a comma' in str(error.value)
+
     @pytest.mark.parametrize("valid", ["first", "last", "between"])
     def test_some_valid_rows(self, tmp_path: Path, valid: str) -> None:
-        """If some rows are valid, the error shows the expected form, and how to load the month without the others."""
+        """If many rows have dates in another form, a higher limit is no remedy, wherever the valid rows are."""
         bad, good = [_spreadsheet("4/1/2020 0:12")] * 3, [GOOD["green"]] * 2
         lines = {"first": [*good, *bad], "last": [*bad, *good], "between": [*bad, *good, *bad]}[valid]
+        with pytest.raises(WrongTimestamps) as error:
+            Cleaned(tmp_path, _text(*lines, color="green"), "green", limit=0.01)
+        assert '"4/1/2020 0:12"' in str(error.value)
+        assert "TAXI_REJECT_LIMIT" not in error.value.explain()
+
+    def test_a_few_dates_in_another_form(self, tmp_path: Path) -> None:
+        """If few rows have dates in another form, the error shows the expected form, and how to raise the limit."""
+        lines = [*[GOOD["green"]] * 40, _spreadsheet("4/1/2020 0:12")]
         with pytest.raises(TooManyRejects) as error:
             Cleaned(tmp_path, _text(*lines, color="green"), "green", limit=0.01)
         assert error.type is TooManyRejects
@@ -618,8 +633,23 @@ class TestValidRows:
         lines = [*[b"bad"] * before, *[GOOD["yellow"]] * 2_000, *[b"bad"] * after]
         with pytest.raises(TooManyRejects) as error:
             Cleaned(tmp_path, _text(*lines), limit=0.01)
-        assert error.type is TooManyRejects
+        assert error.type is ManyInvalidRows
         assert int(error.value.facts["rejected_rows"]) < before
+        assert "TAXI_REJECT_LIMIT" not in error.value.explain()
+
+    @pytest.mark.parametrize("block_bytes", [50_000, 1 << 20])
+    @pytest.mark.parametrize(("bad", "kind"), [(110, TooManyRejects), (2_000, ManyInvalidRows)])
+    def test_a_higher_limit_is_offered_for_few_rejects(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int, kind: type[TooManyRejects], block_bytes: int
+    ) -> None:
+        """A share of 2 % is few, and 29 % is not, wherever the invalid rows are."""
+        _in_blocks(monkeypatch, block_bytes)
+        parts = [[b"bad"] * bad, [GOOD["yellow"]] * 5_000]
+        for lines in (parts, parts[::-1]):
+            with pytest.raises(TooManyRejects) as error:
+                Cleaned(tmp_path, _text(*chain(*lines)), limit=0.01)
+            assert error.type is kind
+            assert ("TAXI_REJECT_LIMIT" in error.value.explain()) == (kind is TooManyRejects)
 
 
 class TestInvalidFiles:
@@ -640,9 +670,12 @@ class TestInvalidFiles:
             (HEADERS["yellow"] + b",\n" + GOOD["yellow"] + b",", UnnamedColumn, {"color": "yellow", "column": 19}),
             (EMPTY + b"\n" + EMPTY_QUOTED, EmptyFile, {}),
             (b"<!DOCTYPE html>\n<html>\n", NotACsv, {"format": "an HTML page", "seen": "<!DOCTYPE html>"}),
-            (_text(*DOZEN).replace(b"\r\n", b"\r"), BadHeader, {"color": "yellow"}),
-            (_text(*DOZEN).decode().encode("utf-16"), BadHeader, {"color": "yellow"}),
-            (b"PK\x03\x04\0\0" * 1_000, NotACsv, {"format": "a zip file"}),
+            (_text(*DOZEN).replace(b"\n", b"\r"), WrongLineEndings, {}),
+            (_text(*DOZEN).decode().encode("utf-16"), WrongEncoding, {"encoding": "UTF-16"}),
+            (_text(*DOZEN).replace(b",", b";"), WrongDelimiter, {"color": "yellow", "delimiter": "';'"}),
+            (b"sep=,\n" + _text(*DOZEN), SeparatorLine, {"color": "yellow", "delimiter": ","}),
+            (b"\n".join(DOZEN), MissingHeader, {"color": "yellow", "expected": HEADERS["yellow"].decode()}),
+            (b"PK\x03\x04\0\0" * 1_000, WrongPacking, {"format": "a zip file"}),
             (b"x" * (LONGEST_LINE + 1), BadFile, {"longest_line": LONGEST_LINE}),
         ],
     )

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from taxi_assets.errors import BadHeader, UnnamedColumn
+from taxi_assets.errors import BadHeader, MissingHeader, SeparatorLine, UnnamedColumn, WrongDelimiter, printable
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Kind, Layout
 
 YELLOW, GREEN, FHV = LAYOUTS["yellow"], LAYOUTS["green"], LAYOUTS["fhv"]
@@ -232,6 +232,77 @@ def test_an_unnamed_column_is_not_the_only_difference(header: list[str]) -> None
         FHV.map_header(header)
     assert error.type is BadHeader
     assert _differences(error.value)
+
+
+@pytest.mark.parametrize("name", ["index", "level_0"])
+def test_a_named_index_is_suspected(name: str) -> None:
+    """The error of a column with the name that pandas gives an index says how to write the file without it."""
+    for header, suspected in (
+        ([name, *FHV.names], True),
+        ([name, *FHV.names[1:]], False),
+        ([name, "x", *FHV.names], False),
+    ):
+        with pytest.raises(BadHeader) as error:
+            FHV.map_header(header)
+        assert ("index=False" in str(error.value)) == suspected
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_reject_another_delimiter(layout: Layout, delimiter: str, quote: str) -> None:
+    """A header of any color with another delimiter has its own error, with the delimiter and a remedy."""
+    line = delimiter.join(f"{quote}{name}{quote}" for name in layout.names)
+    for expected in LAYOUTS.values():
+        with pytest.raises(WrongDelimiter) as error:
+            expected.map_header(line.split(","))
+        assert error.value.facts["delimiter"] == repr(delimiter)
+        assert f"sep={delimiter!r}" in error.value.explain()
+        assert error.value.explain().isprintable()
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize(
+    ("line", "delimiter"),
+    [("sep=;", ";"), ("SEP=;\r", ";"), ('"sep=;"', ";"), ("sep=,", ","), ("sep=\t", "\t"), ("sep=;,,,", ";")],
+)
+def test_reject_a_separator_line(layout: Layout, line: str, delimiter: str) -> None:
+    """A first line that tells Excel the delimiter has its own error."""
+    with pytest.raises(SeparatorLine) as error:
+        layout.map_header(line.split(","))
+    assert error.value.facts["delimiter"] == printable(delimiter)
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize(
+    ("line", "delimiter"),
+    [
+        ("2,2020-04-01 00:44:02,2020-04-01 00:52:23,N,1,42,41,1,1.68,8,0.5", ","),
+        ("B00021,4/1/2020 0:03,4/1/2020 0:10,,,,B00021", ","),
+        ('"1","2020-04-01 00:44:02","x"', ","),
+        ("2;01.04.2020 00:44;01.04.2020 00:52;N", ";"),
+        ("2\t2020-04-01 00:44:02\t2020-04-01 00:52:23", "\t"),
+        ("0,1,2,3,4,5,6", ","),
+        (",0,1,2", ","),
+    ],
+)
+def test_reject_a_file_without_a_header(layout: Layout, line: str, delimiter: str) -> None:
+    """A first line of dates or numbers has its own error, with the header to add."""
+    with pytest.raises(MissingHeader) as error:
+        layout.map_header(line.split(","))
+    assert error.value.facts["delimiter"] == delimiter
+    assert error.value.explain().endswith(f"{HEADERS[layout.color]} [missing-header]")
+    assert (repr(delimiter) in str(error.value)) == (delimiter != ",")
+
+
+@pytest.mark.parametrize(
+    "line", ["a;b;c", "New York taxi trips|April 2020", "name\tvalue\tnote", "VendorID;1", ",,,", "x,1,2"]
+)
+def test_reject_other_text(line: str) -> None:
+    """A first line without known names, dates or numbers only is not mistaken for a file of trips."""
+    with pytest.raises(BadHeader) as error:
+        GREEN.map_header(line.split(","))
+    assert error.type is BadHeader
 
 
 def test_license_numbers() -> None:

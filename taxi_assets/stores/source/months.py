@@ -1,23 +1,27 @@
 """The source of raw files: a folder or web server with the TLC's files, by default a mirror of them on GitHub.
 
 Here: the path or URL of a month's file, and an exact copy of the file with its size and hash.
-Not here: HTTP downloads (see `download`), where the raw file is stored, and its content.
+Not here: the placeholders in a URL (`template`), files with other names (`similar`), HTTP downloads (`download`), where
+the raw file is stored, and its content.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from email.utils import formatdate
 from functools import partial
-from glob import escape
 from hashlib import sha256
 from os import fstat, stat_result
 from pathlib import Path
+from shlex import quote
 
 from taxi_assets.errors import (
     EmptySource,
     InvalidSourceUrl,
     NotPublished,
+    OtherLayout,
+    OtherName,
     SourceFolderMissing,
     SourceHostNotFound,
     SourceRejected,
@@ -28,7 +32,9 @@ from taxi_assets.stores.files.staging import StagedFile, local_path
 from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
-from taxi_assets.tlc.raw import require_csv_start
+from taxi_assets.stores.source.similar import SimilarFile, find_similar, list_folders, recognize
+from taxi_assets.stores.source.template import LAYOUT, SUFFIXES, Template, has_placeholder
+from taxi_assets.tlc.formats import require_csv_start
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
@@ -36,16 +42,10 @@ MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
 _FIRST_MONTH, _MIRROR_LAST_MONTH = "2019-01", "2021-07"
 """The first month whose files have the columns that this project reads, and the mirror's last month, as `YYYY-MM`."""
 
-LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
-SUFFIXES = (".csv.gz", ".csv")
-
 _VERSION_TRIES = 3
 """Maximum number of attempts of `current_version`. It is low because callers check several months in a short time."""
 
-_EXPECTED = (
-    f"Expected a folder or a file://, http:// or https:// URL that contains {LAYOUT}, or a template with {{color}} and "
-    f"{{month}} that ends in {' or '.join(SUFFIXES)}."
-)
+_EXPECTED = f"Expected a folder or a file://, http:// or https:// URL that contains {LAYOUT}, or a template."
 
 
 @dataclass(frozen=True)
@@ -88,29 +88,21 @@ class Source:
     """The raw files of all months, at `url`.
 
     `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, or a complete
-    template with `{color}` and `{month}`. `expected` are months of which the source must have at least one. Raises
+    template with placeholders. `expected` are months of which the source must have at least one. Raises
     SettingsError for any other URL.
     """
 
     def __init__(self, url: str = MIRROR_URL, expected: Sequence[TripMonth] = ()) -> None:
         self.url = url
         self.expected = expected
-        named = [name for name in ("{color}", "{month}") if name in url]
-        self._template = url if named else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}"
         if local_path(url) is None:
             _require_web_url(url)
-        if len(named) == 1:
-            raise InvalidSourceUrl(
-                f"The URL of the source contains {named[0]}, but not the other placeholder. {_EXPECTED}", seen=named[0]
-            )
-        if not self._template.endswith(SUFFIXES):
-            name = Path(url).name
-            raise InvalidSourceUrl(f'The URL of the source ends in "{name}". {_EXPECTED}', seen=name)
+        self._template = Template(url if has_placeholder(url) else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}")
 
     @property
     def suffix(self) -> str:
         """The suffix of all files: `.csv.gz` or `.csv`."""
-        return next(suffix for suffix in SUFFIXES if self._template.endswith(suffix))
+        return self._template.suffix
 
     def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # all colors have the same span so far
         """Return the first and last month of a color at the source, as `YYYY-MM`; the last is None if it is open."""
@@ -118,7 +110,12 @@ class Source:
 
     def address(self, month: TripMonth) -> str:
         """Return the path or URL of the month's file."""
-        return self._template.replace("{color}", month.color).replace("{month}", month.month)
+        return self._template.fill(month)
+
+    def find_similar(self) -> dict[TripMonth, SimilarFile]:
+        """Return files that seem to be months under other names than expected; none if the source is a server."""
+        folder = local_path(self._template.folder)
+        return find_similar(folder) if folder else {}
 
     def fetch(self, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
         """Copy the month's file to `staged`, byte for byte. Memory use does not grow with the size of the file.
@@ -131,7 +128,12 @@ class Source:
         if path is None:
             return _download(month, address, staged, known)
         _require_folder(self._template)
-        return _copy(month, path, staged, known)
+        try:
+            return _copy(month, path, staged, known)
+        except NotPublished as error:
+            if similar := self.find_similar().get(month):
+                raise _other_name(error, similar) from error
+            raise
 
     def current_version(self, month: TripMonth) -> SourceVersion | None:
         """Return the current version of a month, or None if it is not published. Does not fetch the file.
@@ -151,7 +153,7 @@ class Source:
 
     def require_host(self) -> None:
         """Raise SourceHostNotFound if the server's name has no address. It takes a few seconds at most."""
-        if local_path(self._template) is None and (why := why_host_not_found(self.url)):
+        if local_path(self._template.text) is None and (why := why_host_not_found(self.url)):
             raise SourceHostNotFound(f"The source {self.url} cannot be reached: {why}.", address=self.url)
 
     def probe(self, loaded: Iterable[TripMonth] = ()) -> str:
@@ -163,9 +165,11 @@ class Source:
         Raises EmptySource in that case, BadFile if a server sends something other than a CSV file, and StoreError if
         the source is not accessible or rejects the requests.
         """
-        if (path := local_path(self._template)) is not None:
+        if (path := local_path(self._template.text)) is not None:
             _require_folder(self._template)
-            return _list_folder(path)
+            if listed := _list_folder(Template(str(path))):
+                return listed
+            raise _empty_folder(path, self.find_similar())
         self.require_host()
         rejected: SourceRejected | None = None
         months = [*sorted(loaded, key=lambda month: month.month)[-1:], *self.expected]
@@ -201,23 +205,52 @@ def _file_version(month: TripMonth, path: Path) -> SourceVersion | None:
     return SourceVersion(_version(status), status.st_size)
 
 
-def _require_folder(template: str) -> None:
+def _require_folder(template: Template) -> None:
     """Raise SourceFolderMissing if the folder does not exist. Its months may be published nevertheless."""
-    folder = local_path(template.partition("{")[0].rpartition("/")[0] or "/")
-    if folder and not folder.is_dir():
-        raise SourceFolderMissing(f'The source folder "{folder}" does not exist.', path=str(folder))
+    folder = local_path(template.folder)
+    if folder is None or folder.is_dir():
+        return
+    if not folder.exists():
+        raise SourceFolderMissing(f'The source folder "{folder}" does not exist.{_nearest(folder)}', path=str(folder))
+    message = f'The source "{folder}" is a file. Expected a folder, or a template that ends in {" or ".join(SUFFIXES)}.'
+    recognized = recognize(folder.parent, folder)
+    if recognized and recognized[1].template:
+        raise OtherLayout(message, **_facts(recognized[1]))
+    raise SourceFolderMissing(message, path=str(folder))
 
 
-def _list_folder(template: Path) -> str:
-    """Return the number of months per color as text. Raises EmptySource if there are none."""
-    found = Counter(
-        color
-        for color in COLORS
-        for _ in _glob(escape(str(template)).replace("{color}", color).replace("{month}", "????-??"))
-    )
-    if not found:
-        raise EmptySource(f'The source has no months: no file matches "{template}".', path=str(template))
-    return ", ".join(f"{count} {color}" for color, count in found.items()) + " months"
+def _nearest(missing: Path) -> str:
+    """Return a hint with a folder that has almost the same path, for example in another letter case; or ""."""
+    names = {name.lower(): name for name in list_folders(missing.parent)}
+    nearest = get_close_matches(missing.name.lower(), names, n=1, cutoff=0.7)
+    return f' Did you mean "{missing.parent / names[nearest[0]]}"?' if nearest else ""
+
+
+def _list_folder(template: Template) -> str:
+    """Return the number of months per color as text; empty if there are none."""
+    paths = {color: _glob(template.glob(TripMonth(color, _FIRST_MONTH))) for color in COLORS}
+    found = Counter(color for color in COLORS for path in paths[color] if template.read(str(path), color))
+    return ", ".join(f"{count} {color}" for color, count in found.items()) + " months" if found else ""
+
+
+def _empty_folder(template: Path, similar: Mapping[TripMonth, SimilarFile]) -> EmptySource:
+    """Return an error that names a similar file, preferably one that can be read."""
+    message, facts = f'The source has no months: no file matches "{template}".', {"path": str(template)}
+    file = next(iter(sorted(similar.values(), key=lambda file: not file.template)), None)
+    if file is None:
+        return EmptySource(message, **facts)
+    kind = OtherLayout if file.template else EmptySource
+    return kind(f"{message} {file}", **facts, **_facts(file))
+
+
+def _other_name(error: NotPublished, similar: SimilarFile) -> NotPublished:
+    kind = OtherName if similar.template else NotPublished
+    return kind(f"{error} {similar}", **error.facts, **_facts(similar))
+
+
+def _facts(file: SimilarFile) -> dict[str, str]:
+    """Return the facts of an error about a similar file. The template is quoted for a shell."""
+    return {"found": str(file.path)} | ({"template": quote(file.template)} if file.template else {})
 
 
 def _require_web_url(url: str) -> None:

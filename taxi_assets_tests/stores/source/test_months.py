@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import shlex
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,8 @@ from taxi_assets.errors import (
     InvalidFileUrl,
     InvalidSourceUrl,
     NotPublished,
+    OtherLayout,
+    OtherName,
     SourceFolderMissing,
     SourceRejected,
     SourceUnreachable,
@@ -57,6 +60,9 @@ def _write(path: Path, content: bytes = BODY) -> Path:
         ("file:///data/source", f"file:///data/source/{NAME}", ".csv.gz"),
         ("http://host/{month}/{color}.csv", "http://host/2020-04/green.csv", ".csv"),
         ("/data/{color}-{month}.csv.gz", "/data/green-2020-04.csv.gz", ".csv.gz"),
+        ("https://host/{year}/{month:02}/{color}.csv", "https://host/2020/04/green.csv", ".csv"),
+        ("/data/{Color}/{COLOR}_{year}_{month:d}.CSV.GZ", "/data/Green/GREEN_2020_4.CSV.GZ", ".csv.gz"),
+        ("file:///a%20b/{year}{month:02d}{color}.csv", "file:///a%20b/202004green.csv", ".csv"),
     ],
 )
 def test_address(url: str, address: str, suffix: str) -> None:
@@ -75,6 +81,13 @@ def test_address(url: str, address: str, suffix: str) -> None:
         ("https://host/{color}.csv.gz", "{color}"),
         ("https://host/{month}.csv.gz", "{month}"),
         ("https://host/{color}-{month}.parquet", "{color}-{month}.parquet"),
+        ("/data/{month}/{color}/", "{color}"),
+        ("/data/{color}/{year}.csv", "{color}, {year}"),
+        ("/data/{color}/{month:02}.csv", "{color}, {month:02}"),
+        ("/data/{year}/{month:02}.csv", "{month:02}, {year}"),
+        ("/data/{color}_{mm}_{year}.csv", "{mm}"),
+        ("/data/{}_{month}.csv", "{}"),
+        ("/data/{color}_{month:2}.csv", "{month:2}"),
     ],
 )
 def test_invalid_url(url: str, seen: str) -> None:
@@ -83,6 +96,19 @@ def test_invalid_url(url: str, seen: str) -> None:
         Source(url)
     assert caught.value.facts == {"seen": seen}
     assert seen in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("{colour}", "{color}"), ("{MONTH}", "{month}"), ("{Year}", "{year}"), ("{x}", "")]
+)
+def test_unknown_placeholder(name: str, meant: str) -> None:
+    """An unknown placeholder is an error that lists the known ones, and suggests the nearest."""
+    with pytest.raises(InvalidSourceUrl) as caught:
+        Source(f"/data/{{color}}-{{month}}-{name}.csv")
+    assert caught.value.facts == {"seen": name}
+    for known in ("{color}", "{month}", "{year}", "{month:02}", "{month:d}"):
+        assert known in str(caught.value)
+    assert (f"Did you mean {meant}?" in str(caught.value)) == bool(meant)
 
 
 def test_relative_file_url() -> None:
@@ -222,6 +248,19 @@ def test_probe_folder(tmp_path: Path) -> None:
         assert Source(form).probe() == "2 green, 1 fhv months"
 
 
+@pytest.mark.parametrize(
+    "template", ["{year}/{month:02}/{color}.csv", "{Color} {year}-{month:d}.csv", "{color}{month}.csv"]
+)
+def test_probe_folder_with_a_template(tmp_path: Path, template: str) -> None:
+    """The probe counts only files whose path is that of a month under the template."""
+    source = Source(f"{tmp_path}/[1] {template}")
+    for month in ("2020-04", "2020-11"):
+        _write(Path(source.address(TripMonth("green", month))))
+    for name in ("[1] 2020/13/green.csv", "[1] Green 2020-04.csv", "[1] Green 2020-x.csv", "[1] green2020_04.csv"):
+        _write(tmp_path / name)
+    assert source.probe() == "2 green months"
+
+
 def test_probe_server(web: WebServer) -> None:
     """The probe of a server returns the first expected month that it has and its size, without fetching it."""
     source = Source(web.url, [TripMonth("yellow", "2019-01"), MONTH])
@@ -261,6 +300,7 @@ def test_current_version_in_folder(tmp_path: Path, staged: StagedFile) -> None:
     with pytest.raises(SourceFolderMissing) as caught:
         Source(f"{tmp_path}/missing").current_version(MONTH)
     assert caught.value.facts == {"path": f"{tmp_path}/missing"}
+    assert "Did you mean" not in str(caught.value)
     source = Source(str(tmp_path))
     assert source.current_version(MONTH) is None
     path = _write(tmp_path / NAME)
@@ -272,6 +312,53 @@ def test_current_version_in_folder(tmp_path: Path, staged: StagedFile) -> None:
     assert second
     assert second.fingerprint != first.fingerprint
     assert Source(f"file://{tmp_path}/{{color}}/{{color}}_tripdata_{{month}}.csv.gz").current_version(MONTH) == second
+
+
+def test_missing_folder_with_a_similar_name(tmp_path: Path) -> None:
+    """The error of a folder that does not exist names one with almost the same name."""
+    (tmp_path / "Source").mkdir()
+    with pytest.raises(SourceFolderMissing) as caught:
+        Source(f"{tmp_path}/source/{{color}}-{{month}}.csv").current_version(MONTH)
+    assert f'Did you mean "{tmp_path}/Source"?' in str(caught.value)
+
+
+def test_a_file_as_the_source(tmp_path: Path) -> None:
+    """If the source is a file, the error shows the template for it, unless it is not that of a month."""
+    with pytest.raises(OtherLayout) as caught:
+        Source(str(_write(tmp_path / "my_green_2020-04.csv.gz"))).probe()
+    assert f"export TAXI_SOURCE_URL='{tmp_path}/my_{{color}}_{{month}}.csv.gz'" in caught.value.explain()
+    with pytest.raises(SourceFolderMissing):
+        Source(str(_write(tmp_path / "notes.txt"))).probe()
+
+
+def test_not_published_under_the_expected_name(tmp_path: Path, staged: StagedFile) -> None:
+    """The error of a missing file names a similar file and the template for it, ready to paste."""
+    similar = _write(tmp_path / "it's" / "Green" / "green_tripdata_2020-04.csv.gz")
+    source = Source(str(tmp_path / "it's"))
+    with pytest.raises(OtherName) as caught:
+        source.fetch(MONTH, staged)
+    assert caught.value.facts["found"] == str(similar)
+    assert shlex.split(caught.value.explain().rpartition("export ")[2])[0] == (
+        f"TAXI_SOURCE_URL={tmp_path}/it's/{{Color}}/{{color}}_tripdata_{{month}}.csv.gz"
+    )
+    with pytest.raises(OtherLayout) as empty:
+        source.probe()
+    assert empty.value.facts["template"] == caught.value.facts["template"]
+
+
+def test_not_published_in_a_format_that_is_read(tmp_path: Path, staged: StagedFile) -> None:
+    """A similar file in a format that is not read is named, without a template."""
+    similar = _write(tmp_path / "green" / "green_tripdata_2020-04.parquet")
+    for read, kind in (
+        (lambda: Source(str(tmp_path)).fetch(MONTH, staged), NotPublished),
+        (Source(str(tmp_path)).probe, EmptySource),
+    ):
+        with pytest.raises(kind) as caught:
+            read()
+        assert caught.type is kind
+        assert caught.value.facts["found"] == str(similar)
+        assert ".csv.gz and .csv" in str(caught.value)
+        assert "export" not in caught.value.explain()
 
 
 @pytest.mark.parametrize("headers", [{"ETag": '"v1"'}, {"Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"}, {}])
