@@ -5,6 +5,7 @@ With `--check` it writes nothing; the exit code shows whether the pages are curr
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,8 +213,8 @@ def default_of(field: FieldInfo) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text for a table cell."""
-    return text.replace("|", "\\|")
+    """Text for a table cell or a paragraph, in which `:MM:` is no emoji."""
+    return re.sub(r":(?=\w+:)", "&#58;", text.replace("|", "\\|"))
 
 
 if __name__ == "__main__":

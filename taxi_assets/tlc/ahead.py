@@ -1,13 +1,13 @@
 """Prefetch: one thread produces the next item while the caller uses the current one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
     """Yield the items in order, and produce each in a background thread while the caller uses the previous one.
 
     At most two items are in memory. An exception in the background thread is raised here.

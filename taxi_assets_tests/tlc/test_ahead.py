@@ -89,7 +89,7 @@ def test_end_the_thread_when_closed_early() -> None:
 
     items = read_ahead(produce())
     assert next(items) == 0
-    items.close()  # type: ignore[attr-defined]  # an iterator that is a generator
+    items.close()
     assert not _threads()
     assert len(produced) <= 2
 

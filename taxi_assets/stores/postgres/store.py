@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -506,16 +506,17 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]")
     constraint = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
     cursor.execute(f"CREATE TABLE public.{_new_table(month)} ({', '.join(_columns(month))}, {constraint})")
     source = _CopySource(tables, LAYOUTS[month.color].arrow_schema())
-    try:
-        # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the new
-        # one, never an empty month.
-        cursor.copy_expert(
-            f"COPY public.{_new_table(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES
-        )
-    except psycopg2.Error:
-        if source.error is not None:
-            raise source.error from None
-        raise
+    with closing(source):
+        try:
+            # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the
+            # new one, never an empty month.
+            cursor.copy_expert(
+                f"COPY public.{_new_table(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES
+            )
+        except psycopg2.Error:
+            if source.error is not None:
+                raise source.error from None
+            raise
 
 
 class _CopySource:
@@ -536,15 +537,20 @@ class _CopySource:
             self.error = error
             raise
 
+    def close(self) -> None:
+        """End the thread that reads the tables, which the traceback of an error would keep alive."""
+        self._messages.close()
+
 
 def _encoded(tables: "Iterable[pa.Table]", schema: "pa.Schema") -> Iterator[bytes]:
     from pgpq import ArrowToPostgresBinaryEncoder
 
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header()
-    for table in read_ahead(tables):
-        for batch in table.select(schema.names).to_batches(_ROWS_PER_BATCH):
-            yield encoder.write_batch(batch)
+    with closing(read_ahead(tables)) as prefetched:
+        for table in prefetched:
+            for batch in table.select(schema.names).to_batches(_ROWS_PER_BATCH):
+                yield encoder.write_batch(batch)
     yield encoder.finish()
 
 

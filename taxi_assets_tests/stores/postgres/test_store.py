@@ -754,7 +754,10 @@ def test_engine(store: PostgresStore) -> None:
 
 
 def test_lost_connection(store: PostgresStore) -> None:
-    """If the server closes the connection of a load, the error is transient, and the old month stays."""
+    """If the server closes the connection of a load, the error is transient, and the old month stays.
+
+    The thread that reads the tables ends, although the error is kept.
+    """
     _load(store, JANUARY, 3, mark=1)
     with _another(store) as other:
 
@@ -770,6 +773,7 @@ def test_lost_connection(store: PostgresStore) -> None:
         with pytest.raises(PostgresConnectionLost) as error:
             store.replace_month(JANUARY, tables(), 40_000)
         assert error.value.facts == JANUARY.facts
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
         assert _marks(other) == [(1, 3)]
 
 
