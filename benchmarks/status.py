@@ -28,7 +28,7 @@ def create_history(home: Path, runs: int) -> None:
     """Report `runs` materializations of every month in all assets, with as much metadata as real ones have."""
     with open_instance(home) as instance:
         for month in MONTHS * runs:
-            metadata = {"dagster/partition_row_count": 500, **column_schema(LAYOUTS[month.color])}
+            metadata = {"dagster/partition_row_count": 500, **column_schema(LAYOUTS[month.color].table_columns)}
             for name in TRIP_ASSETS:
                 key = asset_key(month.color, name)
                 event = dg.AssetMaterialization(key, metadata=metadata, partition=month.month)

@@ -19,7 +19,8 @@ from taxi_assets.cli.main import taxi
 from taxi_assets.errors import BUG, TaxiAssetsError
 from taxi_assets.settings import PREFIX, Settings
 from taxi_assets.stores.duckdb import TYPES
-from taxi_assets.tlc.schema import LAYOUTS, ZONES, Layout
+from taxi_assets.tlc.eras import ERAS, PAYMENTS, STORED, VENDORS, Era
+from taxi_assets.tlc.schema import LAYOUTS, VENDOR_ID, ZONES, Layout
 
 DOCS = Path(__file__).parent
 WIDTH = 88
@@ -30,15 +31,35 @@ COLUMNS = f"""\
 
 This page explains every column of the tables. The names and meanings are those of the data dictionaries of New York City's Taxi
 and Limousine Commission (TLC). The types are those of DuckDB. In Postgres, the names are in lowercase.
-All columns except the pickup time and `file_month` can be empty.
+All columns except the pickup time and `file_month` can be empty. A column that the file of a month does not have is empty for the
+whole month: see [files of all years](#files-of-all-years).
 
-The order is that of the TLC's files, with `file_month` at the end. For how values are read from the files, see
-[assets](assets.md#how-lines-become-rows).
+The order is that of the TLC's current files, followed by the columns that only earlier files have. In tables, the columns that
+release 0.1 did not have come after `file_month`, so that a table that it created and a new table have the same order. In Parquet
+files, `file_month` is last. For how values are read from the files, see [assets](assets.md#how-rows-are-read).
 
 ## Taxi zones
 
 Columns such as `PULocationID` contain the number of a taxi zone, from {ZONES.start} to {ZONES[-1]}. 264 means unknown, and 265
 outside the city. The TLC publishes the names of the zones in its *taxi zone lookup table*, which taxi_assets does not load.
+"""
+
+ERAS_INTRODUCTION = """\
+## Files of all years
+
+The TLC changed the columns of its files several times. The columns of a file decide which row of these tables applies to it, not
+its month, its format or the order of its columns. A file with any other columns is an error that names them: `bad-header`.
+
+An empty column is a column of the table that the file does not have. Its values are missing. Letter case and spaces around names
+do not matter.
+"""
+
+CODES_INTRODUCTION = """\
+### Codes for text
+
+In yellow files until 2014 (Parquet of 2009 and 2010, CSVs of 2009 to 2014), some codes are text. The text is replaced by the code
+that today's files use. Letter case does not matter. The text of the vendor is also in the column `vendor_name`, because the third
+vendor, DDS, has no code: its `VendorID` is missing.
 """
 
 COMMANDS = """\
@@ -143,14 +164,43 @@ def is_current(page: Path, text: str) -> bool:
 
 
 def columns_page() -> str:
-    """A table for each color with the name, type and meaning of every column."""
-    return "\n\n".join([NOTE, COLUMNS.rstrip(), *map(columns_table, LAYOUTS.values())]) + "\n"
+    """A table for each color with the name, type and meaning of every column, and one with the columns of its files."""
+    files = [ERAS_INTRODUCTION.rstrip(), *map(eras_table, LAYOUTS.values()), CODES_INTRODUCTION.rstrip(), codes_table()]
+    return "\n\n".join([NOTE, COLUMNS.rstrip(), *map(columns_table, LAYOUTS.values()), *files]) + "\n"
 
 
 def columns_table(layout: Layout) -> str:
     """A heading with the name of a color's table, and a row for each of its columns."""
     rows = [f"| `{column.name}` | {TYPES[column.kind]} | {column.meaning} |" for column in layout.table_columns]
     return "\n".join([f"## {layout.color}_taxi_trips", "", "| column | type | meaning |", "|---|---|---|", *rows])
+
+
+def eras_table(layout: Layout) -> str:
+    """A heading with a color, and a row for each period of its files."""
+    rows = [era_row(layout, era) for era in ERAS if era.color == layout.color]
+    header = ["| files | columns | other names in the file | empty columns of the table |", "|---|---|---|---|"]
+    return "\n".join([f"### Files of {layout.color}", "", *header, *rows])
+
+
+def era_row(layout: Layout, era: Era) -> str:
+    """A row with the columns that have other names in the files of a period, and those that its files do not have."""
+    if era.refused:
+        return f"| {era.period} | {len(era.names)} | **not loaded.** {era.refused} | |"
+    renamed = [f"`{name}` is `{era.renamed[name.lower()]}`" for name in era.names if name.lower() in era.renamed]
+    found = {era.renamed.get(name.lower(), name).lower() for name in era.names}
+    vendors = {VENDOR_ID.lower()} if era.vendors else set()
+    empty = [f"`{name}`" for name in layout.names if name.lower() not in found | vendors]
+    return f"| {era.period} | {len(era.names)} | {', '.join(renamed)} | {', '.join(empty)} |"
+
+
+def codes_table() -> str:
+    """A row for each code that text in a file is replaced by."""
+    rows = []
+    for name, codes in ((VENDOR_ID, VENDORS), ("payment_type", PAYMENTS), ("store_and_fwd_flag", STORED)):
+        for code in dict.fromkeys(codes.values()):
+            texts = ", ".join(f"`{text}`" for text, value in codes.items() if value == code)
+            rows.append(f"| `{name}` | {texts} | `{code}` |")
+    return "\n".join(["| column | text in the file | code |", "|---|---|---|", *rows])
 
 
 def commands_page() -> str:

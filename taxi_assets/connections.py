@@ -24,7 +24,7 @@ from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.stores.postgres.store import open_postgres as open_postgres_at
 from taxi_assets.stores.source.months import Source
 from taxi_assets.stores.warehouse import Warehouse
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def open_source(settings: Settings) -> Source:
     """Open the source of the raw files. Raises SettingsError."""
     source = Source(settings.source_url)
-    firsts = [TripMonth(color, settings.first_month or source.span(color)[0]) for color in COLORS]
+    firsts = [TripMonth(color, settings.first_month or source.span(color)[0]) for color in source.colors]
     return Source(settings.source_url, firsts)
 
 

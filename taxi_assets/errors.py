@@ -200,7 +200,7 @@ class UnknownMonth(
     """The value is not a month, a year, or a range of months."""
 
 
-class UnknownColor(UnknownMonth, slug="unknown-color", remedy="Use yellow, green, fhv, or all."):
+class UnknownColor(UnknownMonth, slug="unknown-color", remedy="Use yellow, green, fhv, fhvhv, or all."):
     """The value is not a color of taxi trips."""
 
 
@@ -391,7 +391,7 @@ class BadHeader(
 class BadFile(
     BadInput, slug="bad-file", remedy="Replace the file at the source with a valid CSV, then load the month again."
 ):
-    """The file is not a CSV with one row per line."""
+    """The name of the file is that of a CSV, but it does not have one row per line."""
 
 
 class NotACsv(
@@ -399,7 +399,7 @@ class NotACsv(
     slug="not-a-csv",
     remedy="Check what {address} contains, and whether it requires a login.",
 ):
-    """The file is a web page, such as a login form, or has another format that is not a CSV."""
+    """The name of the file is that of a CSV, but it is a web page, such as a login form, or has another format."""
 
 
 class WrongSuffix(
@@ -430,10 +430,9 @@ class WrongPacking(
 class ParquetSource(
     NotACsv,
     slug="parquet-file",
-    remedy="Use the CSV file of the month. To create one with pandas, run: "
-    """python -c 'import pandas; pandas.read_parquet("{file}").to_csv("fixed.csv.gz", index=False)'""",
+    remedy="If all files of the source are Parquet files, let their names and TAXI_SOURCE_URL end in .parquet.",
 ):
-    """The file is a Parquet file. Only CSV files are read."""
+    """The name of the file is that of a CSV, but it is a Parquet file."""
 
 
 class SpreadsheetFile(
@@ -461,8 +460,25 @@ class WrongLineEndings(
     """The lines of the file end in carriage returns without line feeds, as on classic Mac OS."""
 
 
+class NotParquet(
+    BadFile,
+    slug="not-parquet",
+    remedy="Check what {address} contains, and whether it requires a login. The suffix in TAXI_SOURCE_URL says which "
+    "format the files of the source have: .parquet, .csv or .csv.gz.",
+):
+    """The name of the file ends in .parquet, but it is a web page, such as a login form, or has another format."""
+
+
+class BadColumnType(
+    BadFile,
+    slug="bad-column-type",
+    remedy="Check the file at the source: it may belong to another color, or another program may have written it.",
+):
+    """A column of a Parquet file has a type whose values cannot be converted to those of the column."""
+
+
 class CorruptFile(BadFile, slug="corrupt-file", remedy="Replace the file at the source, then load the month again."):
-    """The compressed file is damaged or truncated."""
+    """The file is damaged or truncated."""
 
 
 class EmptyFile(BadFile, slug="empty-file", remedy="Check the file at the source, or load the month again later."):
@@ -680,8 +696,8 @@ class BadQuery(
 class UnknownTable(
     BadQuery,
     slug="unknown-table",
-    remedy="Fix the name of the table. The tables of trips are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips. "
-    "Each exists once a month of its color has been loaded.",
+    remedy="Fix the name of the table. The tables of trips are yellow_taxi_trips, green_taxi_trips, fhv_taxi_trips and "
+    "fhvhv_taxi_trips. Each exists once a month of its color has been loaded.",
 ):
     """A query names a table that does not exist."""
 
@@ -723,6 +739,16 @@ class SourceRejected(
     remedy="Open the address in a browser to see what the server says: it may require a login or limit requests.",
 ):
     """The source's server rejected the request, and a retry would not help."""
+
+
+class SourceForbidden(
+    StoreError,
+    slug="source-forbidden",
+    group="The source and its files",
+    remedy="Wait a few minutes, then run the command again with fewer workers. Check whether the proxy or the network "
+    "of this machine is blocked, and whether {address} opens in a browser.",
+):
+    """The source's server rejects all requests, also for months that it has."""
 
 
 class SourceRateLimited(

@@ -1,6 +1,7 @@
 """The monthly partitions of each color, with keys in the form `YYYY-MM`.
 
-A color has a partition for each month that its source has, or could have published by now.
+A color has a partition for each month that its source has, or could have published by now. A color that the source
+does not have at all, such as fhvhv at the mirror, has none.
 """
 
 from datetime import datetime
@@ -21,8 +22,20 @@ Companies may file their trips until the end of the following month.
 """
 
 
+def source_colors(settings: Settings) -> tuple[str, ...]:
+    """Return the colors that the source has, in the usual order."""
+    return Source(settings.source_url).colors
+
+
+def partition_keys(settings: Settings, color: str) -> list[str]:
+    """Return the partition keys (`YYYY-MM`) of a color now, in order; an empty list if the source has no such color."""
+    if color not in source_colors(settings):
+        return []
+    return list(month_partitions(settings, color).get_partition_keys())
+
+
 def month_partitions(settings: Settings, color: str) -> dg.TimeWindowPartitionsDefinition:
-    """Return the partitions of a color under these settings.
+    """Return the partitions of a color of the source under these settings.
 
     They start at TAXI_FIRST_MONTH (default: the first month of the source) and end at TAXI_LAST_MONTH (default: the
     last month of the source). For a source without a last month, a partition is added as soon as the TLC can publish
@@ -57,7 +70,9 @@ def recent_months(settings: Settings, color: str, now: datetime) -> tuple[TripMo
 
 def bounds(settings: Settings, color: str) -> tuple[str, str]:
     """Return the first and last partition keys (`YYYY-MM`) of a color now. Raises NotAPartition if there are none."""
-    keys = month_partitions(settings, color).get_partition_keys()
+    keys = partition_keys(settings, color)
+    if color not in source_colors(settings):
+        raise NotAPartition(f"The source has no {color} trips.", color=color, source=settings.source_url)
     if not keys:
         first, last = _span(settings, color)
         end = last or "the last month that the TLC can have published by now"
@@ -77,7 +92,9 @@ def describe_partitions(settings: Settings, color: str) -> str:
 
 
 def why_not_a_partition(settings: Settings, month: TripMonth) -> str:
-    """Return why a month cannot be loaded (not published yet, or not a partition), or "" if it can be loaded."""
+    """Return why a month cannot be loaded (not published, or not a partition), or "" if it can be loaded."""
+    if month.color not in source_colors(settings):
+        return NOT_PUBLISHED
     first, last = bounds(settings, month.color)
     if first <= month.month <= last:
         return ""

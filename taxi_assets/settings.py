@@ -18,7 +18,7 @@ from pydantic import Field, Json, JsonValue, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taxi_assets.errors import SettingsError, UnknownMonth, UnknownSetting
-from taxi_assets.stores.source.months import MIRROR_URL
+from taxi_assets.stores.source.known import MIRROR_URL, NAMES
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 from taxi_assets.tlc.trips import COLORS, require_month
 
@@ -41,10 +41,11 @@ class Settings(BaseSettings):
     )
     source_url: str = Field(
         default=MIRROR_URL,
-        description="Source of the monthly files: a folder, or a file://, http:// or https:// URL of a folder, with "
-        "files named {color}/{color}_tripdata_{month}.csv.gz. For other names, use a template that ends in .csv.gz or "
-        ".csv, with {color} and {month} (such as 2020-04), or with {color}, {year} and {month:02} (04). {month:d} is "
-        "the month without a leading zero (4). {Color} and {COLOR} are the color with capital letters.",
+        description="Source of the monthly files: tlc (the Parquet files of the TLC since 2009), mirror (CSV files of "
+        "2019-01 to 2021-07), a folder, or a file://, http:// or https:// URL of a folder, with files named "
+        "{color}/{color}_tripdata_{month}.csv.gz. For other names, use a template that ends in .csv.gz, .csv or "
+        ".parquet, with {color} and {month} (such as 2020-04), or with {color}, {year} and {month:02} (04). {month:d} "
+        "is the month without a leading zero (4). {Color} and {COLOR} are the color with capital letters.",
     )
     lake_url: str = Field(
         default="",
@@ -226,7 +227,7 @@ class Settings(BaseSettings):
         home = _expand(self.home)
         places = {
             "home": home,
-            "source_url": _absolute(self.source_url),
+            "source_url": _absolute(NAMES.get(self.source_url.lower(), self.source_url)),
             "lake_url": _absolute(self.lake_url or str(home / "lake")),
             "warehouse_url": _absolute_duckdb(self.warehouse_url or f"duckdb:///{home / 'warehouse.duckdb'}"),
         }

@@ -41,6 +41,8 @@ INTEGRATION = (
     "operations/test_workers.py",
     "instance/test_retention.py",
     "defs/test_checks.py",
+    "defs/test_first_release.py",
+    "defs/test_parquet_source.py",
     "defs/test_retries.py",
     "defs/test_schedules.py",
     "defs/test_source_trips.py",
@@ -104,10 +106,14 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
 
 @pytest.fixture
 def home(tmp_path: Path, empty_history: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A TAXI_HOME with nothing loaded, with `source` beside it as the source. The environment has these settings."""
+    """A TAXI_HOME with nothing loaded, with `source` beside it as the source. The environment has these settings.
+
+    All colors start in 2019, like the months of the tests, so that there are not many partitions.
+    """
     shutil.copytree(empty_history, tmp_path / "home" / "dagster")
     monkeypatch.setenv("TAXI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TAXI_SOURCE_URL", str(tmp_path / "source"))
+    monkeypatch.setenv("TAXI_FIRST_MONTH", "2019-01")
     monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
     return tmp_path / "home"
 

@@ -350,7 +350,11 @@ class GoogleServer:
         return self.jobs[job["jobReference"]["jobId"]]
 
     def _run_load(self, job: Json) -> None:
-        """End a load job: replace a partition with the rows of a Parquet object, or fail."""
+        """End a load job: replace a partition with the rows of a Parquet object, or fail.
+
+        The columns of the job must be in the table and in the object. Whether BigQuery itself accepts a column that is
+        not in the object is not documented.
+        """
         job["status"] = {"state": "DONE"}
         problem = self.failures.pop(0) if self.failures else None
         try:
@@ -365,9 +369,13 @@ class GoogleServer:
         destination = load["destinationTable"]
         table, _, month = destination["tableId"].partition("$")
         name = f"{destination['projectId']}.{destination['datasetId']}.{table}"
-        _find(self.tables, name, "Table")
+        existing = {field["name"].lower() for field in _find(self.tables, name, "Table")["schema"]["fields"]}
         assert (load["writeDisposition"], load["createDisposition"]) == ("WRITE_TRUNCATE", "CREATE_NEVER")
-        self.rows[f"{name}${month}"] = sum(_rows(self.objects, uri) for uri in load["sourceUris"])
+        columns = {field["name"].lower() for field in load["schema"]["fields"]}
+        if unknown := columns - existing:
+            message = f"Provided Schema does not match Table {name}. Cannot add fields (field: {min(unknown)})"
+            raise ResponseError(400, "invalid", message)
+        self.rows[f"{name}${month}"] = sum(_rows(self.objects, uri, columns) for uri in load["sourceUris"])
 
     def _dry_run(self, job: Json) -> Json:
         query = job["configuration"]["query"]["query"]
@@ -435,13 +443,17 @@ def _stored_column(column: Json) -> Json:
     return {**column, "type": {"INT64": "INTEGER", "FLOAT64": "FLOAT"}.get(column["type"], column["type"])}
 
 
-def _rows(objects: dict[str, Stored], uri: str) -> int:
+def _rows(objects: dict[str, Stored], uri: str, columns: set[str]) -> int:
+    """Return the row count of a Parquet object that has these columns."""
     import pyarrow as pa
     from pyarrow.parquet import read_metadata
 
     if uri not in objects:
         raise ResponseError(404, "notFound", f"Not found: URI {uri}")
-    return int(read_metadata(pa.BufferReader(objects[uri].content)).num_rows)
+    metadata = read_metadata(pa.BufferReader(objects[uri].content))
+    if missing := columns - {name.lower() for name in metadata.schema.names}:
+        raise ResponseError(400, "invalid", f"Error while reading data, error message: no column {min(missing)}")
+    return int(metadata.num_rows)
 
 
 def crc32c(content: bytes) -> str:

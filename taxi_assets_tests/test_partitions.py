@@ -15,11 +15,13 @@ from taxi_assets.partitions import (
     bounds,
     month_of,
     month_partitions,
+    partition_keys,
     recent_months,
+    source_colors,
     why_not_a_partition,
 )
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source.months import MIRROR_URL
+from taxi_assets.stores.source.known import MIRROR_URL
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -30,7 +32,13 @@ def _keys(settings: Settings, color: str = "green", now: datetime = NOON) -> lis
     return list(month_partitions(settings, color).get_partition_keys(current_time=now))
 
 
-@pytest.mark.parametrize("color", COLORS)
+FIRSTS = {"yellow": "2009-01", "green": "2013-08", "fhv": "2015-01", "fhvhv": "2019-02"}
+"""The first months that the TLC has published."""
+
+MIRROR_COLORS = ("yellow", "green", "fhv")
+
+
+@pytest.mark.parametrize("color", MIRROR_COLORS)
 def test_mirror_has_fixed_partitions(color: str) -> None:
     """The mirror no longer changes, so its partitions are 2019-01 to 2021-07 at any time."""
     keys = _keys(Settings(source_url=MIRROR_URL), color)
@@ -38,13 +46,13 @@ def test_mirror_has_fixed_partitions(color: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["https://trips.example.org", "/srv/trips", "https://example.org/{color}-{month}.csv"]
+    "source", ["tlc", "TLC", "https://trips.example.org", "/srv/trips", "https://example.org/{color}-{month}.parquet"]
 )
 @pytest.mark.parametrize("color", COLORS)
-def test_last_partition_of_another_source_follows_the_calendar(color: str, source: str) -> None:
-    """The TLC publishes a month after the next one ends, so March is the last partition in May."""
+def test_another_source_starts_with_the_tlc_and_follows_the_calendar(color: str, source: str) -> None:
+    """The first partition is the TLC's first month. The TLC publishes a month after the next one ends."""
     keys = _keys(Settings(source_url=source), color)
-    assert (keys[0], keys[-1]) == ("2019-01", "2024-03")
+    assert (keys[0], keys[-1]) == (FIRSTS[color], "2024-03")
 
 
 @pytest.mark.parametrize(
@@ -103,22 +111,39 @@ def test_reject_settings_without_partitions(settings: Settings) -> None:
     assert "TAXI_LAST_MONTH" in error.value.explain()
 
 
-def test_all_assets_of_a_color_have_the_same_partitions(tmp_path: Path) -> None:
-    """All assets of a color, including the source, have the same monthly partitions."""
-    settings = Settings(home=tmp_path, first_month="2020-03")
-    graph = build_definitions(settings).resolve_asset_graph()
+@pytest.mark.parametrize(("source", "colors"), [("mirror", MIRROR_COLORS), ("tlc", COLORS), ("/srv/trips", COLORS)])
+def test_the_colors_of_a_source(source: str, colors: tuple[str, ...]) -> None:
+    """The mirror has no fhvhv: the color has no partition there, and its months are not published."""
+    settings = Settings(source_url=source)
+    assert source_colors(settings) == colors
     for color in COLORS:
+        assert bool(partition_keys(settings, color)) == (color in colors)
+        why = why_not_a_partition(settings, TripMonth(color, "2020-01"))
+        assert why == ("" if color in colors else "not published")
+        if color not in colors:
+            with pytest.raises(NotAPartition, match=f"The source has no {color} trips"):
+                bounds(settings, color)
+
+
+@pytest.mark.parametrize("source", ["mirror", "tlc"])
+def test_all_assets_of_a_color_have_the_same_partitions(source: str, tmp_path: Path) -> None:
+    """All assets of a color that the source has, including the source, have the same monthly partitions."""
+    settings = Settings(home=tmp_path, first_month="2020-03", source_url=source)
+    graph = build_definitions(settings).resolve_asset_graph()
+    assert {key.path[0] for key in graph.get_all_asset_keys()} == set(source_colors(settings))
+    for color in source_colors(settings):
         for name in (SOURCE_TRIPS, *TRIP_ASSETS):
             assert graph.get(asset_key(color, name)).partitions_def == month_partitions(settings, color)
 
 
 def test_convert_a_partition_to_a_month() -> None:
     """The color comes from the asset key and the month from the partition key."""
+    settings = Settings(source_url="tlc")
     for color in COLORS:
-        for key in _keys(Settings(), color):
+        for key in _keys(settings, color):
             month = month_of(asset_key(color, "raw_trips"), key)
             assert month == TripMonth(color, key)
-            assert why_not_a_partition(Settings(), month) == ""
+            assert why_not_a_partition(settings, month) == ""
 
 
 @pytest.mark.parametrize(("asset", "key"), [("green", "2020-4"), ("green", "green|2020-04"), ("purple", "2020-04")])
@@ -144,6 +169,9 @@ def test_recent_months_are_the_last_partitions() -> None:
         (Settings(), "2021-07", ""),
         (Settings(), "2021-08", "not published"),
         (Settings(), "2018-12", "not a partition"),
+        (Settings(source_url="tlc"), "2009-01", ""),
+        (Settings(source_url="tlc"), "2018-12", ""),
+        (Settings(source_url="tlc"), "2008-12", "not a partition"),
         (Settings(source_url="https://trips.example.org"), "2999-01", "not published"),
         (Settings(first_month="2020-03", last_month="2020-05"), "2020-02", "not a partition"),
         (Settings(first_month="2020-03", last_month="2020-05"), "2020-06", "not a partition"),

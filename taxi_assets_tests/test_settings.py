@@ -12,7 +12,7 @@ from taxi_assets import settings as settings_module
 from taxi_assets.defs.assets import build_assets
 from taxi_assets.errors import SettingsError, UnknownSetting
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source.months import MIRROR_URL
+from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,24 @@ def test_resolve_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert settings.home == tmp_path / "here"
     assert settings.source_url == f"{tmp_path}/../months"
     assert settings.warehouse_url == f"duckdb:///{tmp_path}/tables.duckdb"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [("tlc", TLC_URL), ("TLC", TLC_URL), ("Tlc", TLC_URL), ("mirror", MIRROR_URL), ("MIRROR", MIRROR_URL)],
+)
+def test_source_by_name(value: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of the public sources stand for their URLs, in any letter case, also in other processes."""
+    monkeypatch.setenv("TAXI_SOURCE_URL", value)
+    settings = Settings.load()
+    assert settings.source_url == url
+    assert settings.places()["TAXI_SOURCE_URL"] == url
+    assert Settings(source_url=url).source_url == url
+
+
+def test_a_folder_with_the_name_of_a_source(tmp_path: Path) -> None:
+    """A folder that has the name of a source needs its path."""
+    assert Settings(source_url="./tlc").source_url == f"{tmp_path}/tlc"
 
 
 def test_home_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,19 +32,22 @@ class Reply:
 class WebServer:
     """The state of a server.
 
-    `replies` maps a path to its next replies, the last of which is repeated. `seen` contains the headers of each GET
-    request, and `posted` the body of each POST request.
+    `replies` maps a path to its next replies, the last of which is repeated, and `missing` is the reply for other
+    paths. `seen` contains the headers of each GET request, `paths` their paths, and `posted` the body of each POST
+    request.
     """
 
     url: str = ""
     replies: dict[str, list[Reply]] = field(default_factory=dict)
+    missing: Reply = field(default_factory=lambda: Reply(b"Not Found", 404))
     seen: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     posted: list[bytes] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def next_reply(self, path: str) -> Reply:
-        """Return the next reply for a path. A path without replies has status 404."""
-        replies = self.replies.get(path, [Reply(b"Not Found", 404)])
+        """Return the next reply for a path. A path without replies has status 404, unless `missing` is replaced."""
+        replies = self.replies.get(path, [self.missing])
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
 
@@ -90,6 +93,7 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             server.seen.append(dict(self.headers))
+            server.paths.append(self.path)
             reply = server.next_reply(self.path)
             if _not_modified(self.headers, reply):
                 reply = Reply(status=304)

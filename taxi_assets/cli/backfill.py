@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +15,8 @@ from taxi_assets.cli.board import Board, watch
 from taxi_assets.cli.materialize import print_end
 from taxi_assets.cli.options import (
     each_month,
+    every_month,
     fresh_option,
-    missing_months,
     optional_colors_option,
     optional_months_option,
     overwrite_option,
@@ -29,6 +29,7 @@ from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS
 
 if TYPE_CHECKING:
+    from taxi_assets.operations.plan import Plan
     from taxi_assets.operations.runs import RunSpec
     from taxi_assets.tlc.trips import TripMonth
 
@@ -41,11 +42,15 @@ wait_option = click.option("--wait", is_flag=True, help="Show progress until the
 
 @dataclass(frozen=True)
 class _Output:
-    """How a submission is reported: not submitted at all, as JSON, or with progress until it finishes."""
+    """How a submission is reported: not submitted at all, as JSON, or with progress until it finishes.
+
+    `confirm` is whether the user confirms the plan before it is submitted.
+    """
 
     dry_run: bool
     as_json: bool
     wait: bool
+    confirm: bool = False
 
     def __post_init__(self) -> None:
         if self.wait and self.as_json:
@@ -57,6 +62,7 @@ class _Output:
 @optional_months_option
 @click.option("--missing", is_flag=True, help="Only months that are missing from at least one selected asset.")
 @click.option("--failed", is_flag=True, help="Only months whose newest run failed.")
+@click.option("--yes", is_flag=True, help="Without --months, submit the plan without asking for confirmation.")
 @select_option
 @fresh_option
 @overwrite_option
@@ -76,6 +82,7 @@ def backfill(  # noqa: PLR0913  # one for each option
     canceled: tuple[str, ...],
     missing: bool,
     failed: bool,
+    yes: bool,
     fresh: bool,
     overwrite: bool,
     dry_run: bool,
@@ -88,8 +95,12 @@ def backfill(  # noqa: PLR0913  # one for each option
     the limits of its run queue decide how many months run at once. Months that the source has not published, and months
     that are queued or running, are left out.
 
+    Without --months, the backfill has all months of the source that are not loaded yet, or with --failed all that
+    failed. It shows the plan with the bytes to download and the estimated disk, and asks for confirmation.
+
     \b
     Examples:
+      taxi backfill --color green
       taxi backfill --months 2020 --dry-run
       taxi backfill --color yellow,green --months 2019-01..2020-12 --missing --wait
       taxi backfill --color green --months 2020 --failed
@@ -97,8 +108,8 @@ def backfill(  # noqa: PLR0913  # one for each option
       taxi backfill resume ID
       taxi backfill cancel ID
 
-    Exit codes: 0 submitted, or nothing to do; 1 with --wait if at least one month failed or was canceled; 2 invalid
-    arguments or settings.
+    Exit codes: 0 submitted, or nothing to do; 1 not confirmed, or with --wait if at least one month failed or was
+    canceled; 2 invalid arguments or settings, or no terminal to confirm on and no --yes.
     """
     given = _given_options(context)
     if context.invoked_subcommand:
@@ -110,8 +121,6 @@ def backfill(  # noqa: PLR0913  # one for each option
     if resumed or canceled:
         _run_replaced_option(resumed, canceled, output, given)
         return
-    if not months:
-        raise missing_months()
     require_colors_to_overwrite(colors, overwrite=overwrite)
     if missing and failed:
         raise click.UsageError("--missing and --failed exclude each other. Choose one.")
@@ -120,10 +129,11 @@ def backfill(  # noqa: PLR0913  # one for each option
         from taxi_assets.defs.build import build_definitions
         from taxi_assets.operations.runs import RunSpec, select_assets
 
-        listed = each_month(colors or COLORS, months, settings)
+        listed = each_month(colors or COLORS, months, settings) if months else every_month(colors, settings)
         return listed, RunSpec(select_assets(build_definitions(settings), select), fresh, overwrite)
 
-    _submit(choose, output, "missing" if missing else "failed" if failed else "all")
+    output = replace(output, confirm=not (months or yes))
+    _submit(choose, output, "failed" if failed else "missing" if missing or not months else "all")
 
 
 def _given_options(context: click.Context) -> list[str]:
@@ -206,7 +216,7 @@ def list_(*, limit: int, as_json: bool) -> None:
 
 
 def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output: _Output, which: str = "all") -> None:
-    """Print the plan and, unless it is a dry run, submit it and wait for it if requested.
+    """Print the plan and, unless it is a dry run or not confirmed, submit it and wait for it if requested.
 
     `choose` gets the settings and the Dagster instance, and returns the months and what to run for each of them.
     """
@@ -224,10 +234,15 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
             months, spec = choose(settings, instance)
             show("Checking which months to load")
             plan = plan_backfill(settings, instance, months, spec.assets, Which(which))
+        submits = bool(plan.wanted) and not output.dry_run
         if not output.as_json:
             print_plan(plan)
+        elif submits and output.confirm:
+            print_plan_json(plan, [])
+        if submits and output.confirm and not _confirm(plan, as_json=output.as_json):
+            sys.exit(1)
         ids: list[str] = []
-        if plan.wanted and not output.dry_run:
+        if submits:
             title = f"taxi {shlex.join(sys.argv[1:])}"
             with activity("Submitting the backfill"):
                 ids = backfills.submit_backfills(instance, list(plan.wanted), spec, title)
@@ -243,6 +258,15 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
             _wait(board, backfills.follow_backfills(instance, ids), ids)
             if board.failed:
                 sys.exit(1)
+
+
+def _confirm(plan: "Plan", *, as_json: bool) -> bool:
+    """Ask the user at the terminal whether to submit a plan. Raises UsageError if there is no terminal."""
+    if as_json or not sys.stdin.isatty():
+        where = "--json prints the plan" if as_json else "there is no terminal to confirm on"
+        raise click.UsageError(f"Nothing was submitted, because {where}. Add --yes to submit this plan.")
+    partitions = "this partition" if len(plan.wanted) == 1 else f"these {len(plan.wanted):,} partitions"
+    return click.confirm(f"Submit {partitions}?")
 
 
 def _resume(ids: Sequence[str], output: _Output) -> None:

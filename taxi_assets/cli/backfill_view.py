@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def print_plan(plan: Plan, order: str = ", newest month first") -> None:
     """Print the number of partitions, runs and bytes, the months to load, and the skipped months with reasons.
 
+    The estimated disk at each store follows the months, if the size of a month is known.
+
     `order` says in which order the months are loaded.
     """
     console = open_console()
@@ -29,6 +31,8 @@ def print_plan(plan: Plan, order: str = ", newest month first") -> None:
         console.print(f"{partitions}, {runs}, {_total_size(plan.wanted)}{order}:")
         for color, months in months_by_color(plan.wanted).items():
             console.print(f"  {color} {format_months(months)}", soft_wrap=True)
+        if plan.disk:
+            console.print(_disk(plan), soft_wrap=True)
     else:
         console.print("Nothing to run.")
     if plan.left_out:
@@ -44,13 +48,15 @@ def print_plan_json(plan: Plan, backfill_ids: Sequence[str]) -> None:
     """Print the plan as a JSON object.
 
     `partitions` and `left_out` are ordered lists of months such as `green 2020-03`. `reasons` maps each skipped month
-    to the reason, `bytes` is the total of the known sizes, and `backfills` lists the backfill IDs, one for each color.
+    to the reason, `bytes` is the total of the known sizes, `disk` maps each store to its estimated bytes, and
+    `backfills` lists the backfill IDs, one for each color.
     """
     listed = {
         "partitions": [str(month) for month in plan.wanted],
         "left_out": [str(month) for month in plan.left_out],
         "reasons": {str(month): why for month, why in plan.left_out.items()},
         "bytes": sum(size or 0 for size in plan.wanted.values()),
+        "disk": plan.disk,
         "backfills": list(backfill_ids),
     }
     print(json.dumps(listed, indent=1))
@@ -135,7 +141,20 @@ def _total_size(wanted: Mapping[TripMonth, int | None]) -> str:
     if not known:
         return "size not known"
     unknown = len(wanted) - len(known)
-    return f"{sum(known) / 1e6:,.1f} MB" + (f" and {unknown} of unknown size" if unknown else "")
+    return _shown_size(sum(known)) + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def _disk(plan: Plan) -> str:
+    """The estimated disk at each store. It is a lower limit if the size of a month is not known."""
+    least = "at least " if None in plan.wanted.values() else ""
+    return f"Estimated disk: {least}{', '.join(f'{store} {_shown_size(size)}' for store, size in plan.disk.items())}"
+
+
+def _shown_size(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= _GIGABYTE else f"{size / 1e6:,.1f} MB"
+
+
+_GIGABYTE = 10**9
 
 
 def _counted(count: int, what: str) -> str:

@@ -125,10 +125,26 @@ def program() -> str:
 def each_month(colors: tuple[str, ...], months: str, settings: "Settings | None" = None) -> list[TripMonth]:
     """All unique combinations of colors and months. An open-ended range extends to the color's first or last partition.
 
-    Without `settings`, partitions are not known, so ranges must have both ends. Raises UnknownMonth.
+    All colors are those that the source has. Without `settings`, the source and the partitions are not known, so ranges
+    must have both ends. Raises UnknownMonth.
     """
-    if not settings or ".." not in months:
+    if not settings:
         return [TripMonth(color, month) for color in colors for month in parse_months(months)]
-    from taxi_assets.partitions import bounds
+    from taxi_assets.partitions import bounds, source_colors
 
+    colors = source_colors(settings) if set(colors) == set(COLORS) else colors
+    if ".." not in months:
+        return [TripMonth(color, month) for color in colors for month in parse_months(months)]
     return [TripMonth(color, month) for color in colors for month in parse_months(months, *bounds(settings, color))]
+
+
+def every_month(colors: tuple[str, ...], settings: "Settings") -> list[TripMonth]:
+    """All partitions of colors, by default of all colors that the source has.
+
+    Raises NotAPartition for a color without partitions.
+    """
+    from taxi_assets.partitions import bounds, source_colors
+
+    chosen = source_colors(settings) if not colors or set(colors) == set(COLORS) else colors
+    spans = {color: bounds(settings, color) for color in chosen}
+    return [TripMonth(color, month) for color, span in spans.items() for month in parse_months("..".join(span))]

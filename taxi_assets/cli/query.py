@@ -24,8 +24,8 @@ def query(  # noqa: PLR0913  # one for each option
 
     The query cannot change anything. It is one SELECT statement, which can read files in the folder of the warehouse.
 
-    The tables are yellow_taxi_trips, green_taxi_trips and fhv_taxi_trips. In each, file_month is the first day of the
-    month that a row belongs to.
+    The tables are yellow_taxi_trips, green_taxi_trips, fhv_taxi_trips and fhvhv_taxi_trips. In each, file_month is the
+    first day of the month that a row belongs to.
 
     On a terminal, the result fits the width: columns that do not fit are left out, or a few rows are shown vertically.
     At most 1,000 rows are shown, and floating-point numbers have at most ten digits. In a pipe, and with --csv or

@@ -37,8 +37,8 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
     More than 24 months are a table with a row for each year and a letter for each month: + for loaded, or the first
     letter of another status.
 
-    Below the table are the totals, the reasons for failures, and the commands that load these months again. A reason
-    that several months share is shown once.
+    Below the table are the totals, the sources of a color with more than one, the reasons for failures, and the
+    commands that load these months again. A reason that several months share is shown once.
 
     \b
     Examples:

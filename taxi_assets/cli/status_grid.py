@@ -36,15 +36,28 @@ _GROUPS = (1, 3, 12)
 
 
 def print_year_grid(console: "Console", months: Sequence[MonthStatus]) -> None:
-    """Print the grid with the total rows of each year and color, as wide as the console allows, and its legend."""
+    """Print the grid with the total rows of each year and color, as wide as the console allows, and its legend.
+
+    Colors that do not fit next to each other are several grids.
+    """
+    _print_grids(console, months)
+    console.print(_legend(months))
+
+
+def _print_grids(console: "Console", months: Sequence[MonthStatus]) -> None:
     for group in _GROUPS:
         table = _table(months, group)
         if fits(console, table):
             break
     else:
         table.padding = (0, 0)
-    console.print(table)
-    console.print(_legend(months))
+    colors = [color for color in COLORS if any(history.month.color == color for history in months)]
+    if fits(console, table) or len(colors) == 1:
+        console.print(table)
+        return
+    half = (len(colors) + 1) // 2
+    for some in (colors[:half], colors[half:]):
+        _print_grids(console, [history for history in months if history.month.color in some])
 
 
 def _table(months: Sequence[MonthStatus], group: int) -> "Table":

@@ -27,9 +27,10 @@ def print_status(months: Sequence[MonthStatus], command: str, *, verbose: bool =
     """Print a grid of row counts in the warehouse, with a row for each month and a column for each color.
 
     A cell also shows the status, unless it is loaded. More than 24 months are a grid with a line for each year and a
-    letter for each month, unless `verbose` is set. After the grid come totals, the reasons for failed and partial
-    months, and the commands that rerun months. A reason that months share is one line; with `verbose`, each failed
-    month has its whole error. `command` is the `taxi` command in these lines: materialize or backfill.
+    letter for each month, unless `verbose` is set. After the grid come totals, the colors with several sources, the
+    reasons for failed and partial months, and the commands that rerun months. A reason that months share is one line;
+    with `verbose`, each failed month has its whole error. `command` is the `taxi` command in these lines: materialize
+    or backfill.
     """
     if not months:
         sample = "To load sample months: taxi demo. " if command == "materialize" else ""
@@ -44,6 +45,7 @@ def print_status(months: Sequence[MonthStatus], command: str, *, verbose: bool =
     # Use the same words as the grid, so that it needs no other legend.
     counts = Counter(history.status for history in months)
     print_tally(console, len(months), {status: counts[status] for status in STYLES})
+    _print_mixed_sources(console, months)
     (_print_all_reasons if verbose else _print_reasons)(console, months)
     _print_commands(console, months, command)
 
@@ -51,8 +53,10 @@ def print_status(months: Sequence[MonthStatus], command: str, *, verbose: bool =
 def print_status_json(months: Sequence[MonthStatus]) -> None:
     """Print months as a JSON list of objects.
 
-    Each has `color`, `month`, `status`, `rows` by asset, `run`, `failed_at` and `error`. The last two are empty for a
-    month that did not fail. `standing` is deprecated: it is the status in the words of the previous release.
+    Each has `color`, `month`, `status`, `rows` by asset, `run`, `failed_at`, `error` and `source`. `failed_at` and
+    `error` are empty for a month that did not fail. `source` is `mirror`, `tlc`, or the folder, URL or template of the
+    raw file; it is empty if there is none. `standing` is deprecated: it is the status in the words of the previous
+    release.
     """
     listed = [
         {
@@ -64,6 +68,7 @@ def print_status_json(months: Sequence[MonthStatus]) -> None:
             "run": history.run_id,
             "failed_at": history.failed_at,
             "error": history.error,
+            "source": history.source,
         }
         for history in months
     ]
@@ -96,6 +101,17 @@ def _cell(history: MonthStatus, width: int) -> str:
     count = "" if rows is None else f"{rows:,}"
     word = "" if history.status is PartitionStatus.loaded else f" {history.status}"
     return f"[{STYLES[history.status]}]{count:>{width}}{word}[/]"
+
+
+def _print_mixed_sources(console: "Console", months: Sequence[MonthStatus]) -> None:
+    """Print a line for each color whose months come from several sources, with the number of months of each."""
+    for color in COLORS:
+        counts = Counter(history.source for history in months if history.month.color == color and history.source)
+        if len(counts) > 1:
+            (first, count), *others = counts.most_common()
+            parts = [f"{count} {'month' if count == 1 else 'months'} from {first}"]
+            parts += [f"{count} from {source}" for source, count in others]
+            console.print(f"{color}: {', '.join(parts)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_reasons(console: "Console", months: Sequence[MonthStatus]) -> None:

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from taxi_assets.connections import is_bigquery, is_bucket
 from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
-from taxi_assets.defs.descriptions import describe_asset, location
+from taxi_assets.defs.descriptions import describe_asset, file_kind, location
 from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
 from taxi_assets.defs.newest import report_loaded
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults
@@ -39,7 +39,7 @@ from taxi_assets.instance._dagster import RawMetadataValue
 from taxi_assets.instance.downloads import fetch_metadata, reusable_fetch
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.keys import asset_key
-from taxi_assets.partitions import month_of, month_partitions
+from taxi_assets.partitions import month_of, month_partitions, source_colors
 from taxi_assets.settings import Settings
 from taxi_assets.stores.files.home import Home, StagedClean
 from taxi_assets.stores.files.staging import StagedFile
@@ -58,7 +58,7 @@ from taxi_assets.tlc.rules import (
     fill_missing_passengers,
 )
 from taxi_assets.tlc.schema import LAYOUTS, Layout
-from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, next_month
+from taxi_assets.tlc.trips import TripMonth, months_before, next_month
 from taxi_assets.tlc.verify import verify_count, verify_file
 from taxi_assets.tlc.versions import CODE_VERSIONS, lake_version, postgres_version, version_of_clean, warehouse_version
 
@@ -109,7 +109,7 @@ class PostgresConfig(dg.Config):
 def raw_trips(
     context: dg.AssetExecutionContext, config: RawConfig, source: dg.ResourceParam[Source], home: dg.ResourceParam[Home]
 ) -> Results:
-    """One month of trips as a CSV file, byte for byte as the TLC published it.
+    """One month of trips as a file, byte for byte as the source has it: a CSV or a Parquet file.
 
     The file is downloaded again only if the source has a new version of it. If the source does not have the month,
     neither this asset nor its downstream assets are materialized.
@@ -118,7 +118,7 @@ def raw_trips(
     known = None if config.fresh else reusable_fetch(context.instance, month, source.address(month), home)
     try:
         with home.stage_raw(month) as staged:
-            fetched = source.fetch(month, staged, known)
+            fetched = source.fetch(month, staged, known, lambda: loaded_months(context.instance, month.color))
             if fetched.unchanged:
                 staged.discard()
             rows = inspect_raw(month, home.find_raw(month) if fetched.unchanged else staged.path, fetched.address)
@@ -143,9 +143,10 @@ def clean_trips(
 ) -> Results:
     """The rows of the month that parse, with typed columns, as a Parquet file.
 
-    Rejected lines are saved in a separate file next to it, each with the reason for the rejection.
+    Rejected rows are saved in a separate file next to it, each with the reason for the rejection.
 
-    The columns have the TLC's names and order, followed by `file_month`. Times are New York wall-clock times.
+    The columns are the same for all years: those of the TLC's current files, then those that only earlier files have,
+    then `file_month`. A column that the file does not have is empty. Times are New York wall-clock times.
     """
     started, (month, layout) = perf_counter(), _month(context)
     limits = CleanLimits(
@@ -170,7 +171,7 @@ def clean_trips(
         ],
         metadata={
             **work_metadata(report.rows, perf_counter() - started),
-            **column_schema(layout),
+            **column_schema(layout.file_columns),
             **counts,
             "rejected_share": report.rejected_share,
             "rejected_by_reason": counts_table("reason", report.rejected),
@@ -217,7 +218,7 @@ def lake_trips(
         check_results=[verified(rows=rows, missing_passengers=after, rule=str(rule))],
         metadata={
             **work_metadata(rows, perf_counter() - started),
-            **column_schema(layout),
+            **column_schema(layout.file_columns),
             "rule": str(rule),
             "missing_passengers_before": before,
             "missing_passengers_after": after,
@@ -242,7 +243,7 @@ def warehouse_trips(
         metadata={
             **work_metadata(rows, perf_counter() - started),
             **table_metadata(warehouse.table(month), warehouse.total_rows(month)),
-            **column_schema(layout),
+            **column_schema(layout.table_columns),
             "lake_object": lake_trips.uri,
         },
     )
@@ -276,14 +277,14 @@ def postgres_trips(
         metadata={
             **work_metadata(rows, perf_counter() - started),
             **table_metadata(store.table(month), store.total_rows(month)),
-            **column_schema(layout, str.lower),
+            **column_schema(layout.table_columns, str.lower),
             "rule": str(rule),
             "rows_before": before,
             "rows_after": rows,
             "zero_passengers": zero,
         },
     )
-    kept = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips))
+    kept = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips, layout))
     yield reconciled(month, "postgres_trips", store.summarize(month), parquet.summarize_tables(kept, layout))
 
 
@@ -297,6 +298,9 @@ class _Build:
     publishes: dg.DagsterType | None = None
     """The type of the value that the I/O manager publishes. In a job, Dagster accepts one type of each name."""
 
+    is_table: bool = False
+    """Whether the asset is a table, with `Layout.table_columns`. Otherwise it is a file, with `Layout.file_columns`."""
+
     convert_name: Callable[[str], str] = str
     """Converts the declared column names to those of the asset: Postgres uses lowercase names."""
 
@@ -304,7 +308,9 @@ class _Build:
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the five assets of every color under these settings."""
     builds = {
-        "raw_trips": _Build(raw_trips, "csv", "raw_files", dg.PythonObjectDagsterType((StagedFile, Path))),
+        "raw_trips": _Build(
+            raw_trips, file_kind(settings), "raw_files", dg.PythonObjectDagsterType((StagedFile, Path))
+        ),
         "clean_trips": _Build(clean_trips, "parquet", "clean_files", dg.PythonObjectDagsterType(StagedClean)),
         "lake_trips": _Build(
             lake_trips,
@@ -312,15 +318,20 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             "lake_objects",
             dg.PythonObjectDagsterType(StagedFile),
         ),
-        "warehouse_trips": _Build(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb"),
-        "postgres_trips": _Build(postgres_trips, "postgres", convert_name=str.lower),
+        "warehouse_trips": _Build(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", is_table=True),
+        "postgres_trips": _Build(postgres_trips, "postgres", is_table=True, convert_name=str.lower),
     }
-    return [_build_asset(settings, color, asset, builds[asset.name]) for color in COLORS for asset in ASSETS]
+    return [
+        _build_asset(settings, color, asset, builds[asset.name])
+        for color in source_colors(settings)
+        for asset in ASSETS
+    ]
 
 
 def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build) -> dg.AssetsDefinition:
     partitions, from_source = month_partitions(settings, color), asset.upstream == SOURCE_TRIPS
-    upstream = asset_key(color, asset.upstream)
+    upstream, layout = asset_key(color, asset.upstream), LAYOUTS[color]
+    columns = layout.table_columns if build.is_table else layout.file_columns
     return dg.asset(
         key=asset_key(color, asset.name),
         deps=[upstream] if from_source else (),
@@ -338,7 +349,7 @@ def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build
         description=describe_asset(settings, color, asset.name, getdoc(build.compute) or ""),
         metadata={
             **location(settings, color, asset.name),
-            **({} if from_source else column_schema(LAYOUTS[color], build.convert_name)),
+            **({} if from_source else column_schema(columns, build.convert_name)),
         },
         code_version=CODE_VERSIONS[asset.name],
         # The pool limits how many runs of a color run at the same time.
@@ -394,7 +405,7 @@ def _judge_trips(home: Home, month: TripMonth, layout: Layout) -> Iterator[dg.As
 def _read_clean(month: TripMonth, clean: Path) -> "Iterator[pa.Table]":
     """Yield the row groups of a clean file. Raises DamagedFile."""
     with damage_reported(month, str(clean), "clean_trips"):
-        yield from parquet.read_row_groups(clean)
+        yield from parquet.read_row_groups(clean, LAYOUTS[month.color])
 
 
 def _require_replaceable(lake: Lake, month: TripMonth) -> None:

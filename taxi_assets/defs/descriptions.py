@@ -24,12 +24,15 @@ from taxi_assets.stores.google.bigquery import console_link as table_link
 from taxi_assets.stores.google.bigquery import split_url
 from taxi_assets.stores.google.gcs import folder_link
 from taxi_assets.stores.postgres.embedded import DATABASE
-from taxi_assets.stores.source.months import MIRROR_URL, Source
+from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
+from taxi_assets.stores.source.months import Source
+from taxi_assets.tlc.published import SUFFIX as PARQUET
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
 
 _TLC = "https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page"
-_DICTIONARY = "https://www.nyc.gov/assets/tlc/downloads/pdf/data_dictionary_trip_records_{color}.pdf"
+_DICTIONARY = "https://www.nyc.gov/assets/tlc/downloads/pdf/data_dictionary_trip_records_{name}.pdf"
+_DICTIONARIES = {"fhvhv": "hvfhs"}  # the name of a color in the address of its data dictionary, if it is another one
 _OPEN_DATA = "https://cityofnewyork.github.io/opendatatsm/publicpolicies.html"
 
 _LICENSE = (
@@ -69,16 +72,25 @@ def location(settings: Settings, color: str, asset: str) -> dict[str, RawMetadat
     return {"location": _PLACES[asset](settings, color).metadata}
 
 
+def file_kind(settings: Settings) -> str:
+    """Return the kind in the UI of the files that the source has: `csv` or `parquet`."""
+    return "parquet" if Source(settings.source_url).suffix == PARQUET else "csv"
+
+
 def _about_the_source(settings: Settings, color: str) -> Iterator[str]:
     """Yield the source of a color's trips, how often it changes, and its license."""
+    dictionary = _DICTIONARY.format(name=_DICTIONARIES.get(color, color))
     yield (
         f"**Source:** [trip record data]({_TLC}) of the New York City Taxi and Limousine Commission (TLC). "
-        f"{LAYOUTS[color].trips} The [data dictionary]({_DICTIONARY.format(color=color)}) explains the columns."
+        f"{LAYOUTS[color].trips} The [data dictionary]({dictionary}) explains the columns."
     )
     news = f"The schedule `{job_name(color)}` loads new months, if it is on."
     if settings.source_url == MIRROR_URL:
         last = Source().span(color)[1]
         news = f"This installation reads a copy for the Data Engineering Zoomcamp course, which ends with {last}."
+    elif settings.source_url == TLC_URL:
+        first = Source(settings.source_url).span(color)[0]
+        news = f"This installation reads the TLC's own Parquet files, which start with {first}. {news}"
     yield f"**Cadence:** the TLC publishes one file per month, about two months after the month ends. {news}"
     yield f"**License:** {_LICENSE}"
 
@@ -94,9 +106,9 @@ def _source(settings: Settings, color: str) -> _Place:
 
 def _raw(settings: Settings, color: str) -> _Place:
     files = open_home(settings).raw_files(color)
-    return _files(
-        settings, files, f"SELECT *\nFROM read_csv({_text(files)}, all_varchar = true, strict_mode = false)\nLIMIT 5"
-    )
+    csv = f"read_csv({_text(files)}, all_varchar = true, strict_mode = false)"
+    table = _text(files) if files.suffix == PARQUET else csv
+    return _files(settings, files, f"SELECT *\nFROM {table}\nLIMIT 5")
 
 
 def _clean(settings: Settings, color: str) -> _Place:

@@ -11,12 +11,13 @@ from taxi_assets.graph import JOBS, NEWEST_MONTH_LOADED, TRIP_ASSETS
 from taxi_assets.instance._dagster import UnresolvedAssetJobDefinition
 from taxi_assets.instance.tags import ASKED_BY_TAG, COLOR_TAG, REVISION_TAG
 from taxi_assets.keys import asset_key
+from taxi_assets.partitions import source_colors
 from taxi_assets.settings import Settings
 
 
 def build_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
     """Return the jobs of all colors, with the run tags from the settings and the revision, if it is set."""
-    return [_job(settings, name, color) for name, color in JOBS.items()]
+    return [_job(settings, name, color) for name, color in JOBS.items() if color in source_colors(settings)]
 
 
 def _job(settings: Settings, name: str, color: str) -> UnresolvedAssetJobDefinition:

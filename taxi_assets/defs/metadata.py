@@ -1,6 +1,6 @@
 """Metadata of partitions for the UI. It uses Dagster's standard keys, which catalogs also recognize."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from taxi_assets.instance._dagster import RawMetadataValue
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.tlc.parquet import read_preview
-from taxi_assets.tlc.schema import Kind, Layout
+from taxi_assets.tlc.schema import Column, Kind, Layout
 
 PREVIEW_ROWS = 5
 
@@ -45,12 +45,10 @@ def table_metadata(name: str, total_rows: int) -> dict[str, RawMetadataValue]:
     return {"dagster/table_name": name, "dagster/row_count": total_rows}
 
 
-def column_schema(layout: Layout, convert_name: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
+def column_schema(columns: Iterable[Column], convert_name: Callable[[str], str] = str) -> dict[str, RawMetadataValue]:
     """Return the columns with their types and descriptions. `convert_name` converts each name to that of the asset."""
-    columns = [
-        dg.TableColumn(convert_name(c.name), _TYPES[c.kind], description=c.meaning) for c in layout.table_columns
-    ]
-    return {"dagster/column_schema": dg.TableSchema(columns)}
+    shown = [dg.TableColumn(convert_name(c.name), _TYPES[c.kind], description=c.meaning) for c in columns]
+    return {"dagster/column_schema": dg.TableSchema(shown)}
 
 
 def counts_table(what: str, counts: Mapping[str, int]) -> dg.TableMetadataValue:
@@ -67,7 +65,7 @@ def preview(path: Path, layout: Layout) -> dg.TableMetadataValue:
     rows = read_preview(path, PREVIEW_ROWS).to_pylist()
     return dg.MetadataValue.table(
         [dg.TableRecord({name: _shown(value) for name, value in row.items()}) for row in rows],
-        dg.TableSchema([dg.TableColumn(c.name, _TYPES[c.kind]) for c in layout.table_columns]),
+        dg.TableSchema([dg.TableColumn(c.name, _TYPES[c.kind]) for c in layout.file_columns]),
     )
 
 

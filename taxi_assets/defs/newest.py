@@ -15,15 +15,15 @@ from taxi_assets.errors import BadFile, StoreError
 from taxi_assets.graph import NEWEST_MONTH_LOADED
 from taxi_assets.instance.partition_status import MonthStatus, read_history
 from taxi_assets.keys import asset_key
-from taxi_assets.partitions import recent_months
+from taxi_assets.partitions import recent_months, source_colors
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import TripMonth
 
 
 def build_newest_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """Return the check `newest_month_loaded` of each color's warehouse table."""
-    return [_build(settings, color) for color in COLORS]
+    return [_build(settings, color) for color in source_colors(settings)]
 
 
 def _build(settings: Settings, color: str) -> dg.AssetChecksDefinition:

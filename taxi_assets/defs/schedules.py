@@ -24,10 +24,10 @@ from taxi_assets.instance.partition_status import IN_PROGRESS, PartitionStatus, 
 from taxi_assets.instance.processes import fail_dead_runs
 from taxi_assets.instance.tags import ASKED_BY_TAG
 from taxi_assets.notifications import Message
-from taxi_assets.partitions import TIMEZONE, recent_months
+from taxi_assets.partitions import TIMEZONE, recent_months, source_colors
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source
-from taxi_assets.tlc.trips import COLORS, TripMonth, format_months
+from taxi_assets.tlc.trips import TripMonth, format_months
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class _MonthCheck:
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Return the schedules `load_yellow`, `load_green`, and `load_fhv` under these settings.
+    """Return the schedules, such as `load_yellow`, of the colors that the source has.
 
     Raises SettingsError if TAXI_SCHEDULE_CRON is not a valid cron expression.
     """
     try:
-        return [_schedule(color, settings) for color in COLORS]
+        return [_schedule(color, settings) for color in source_colors(settings)]
     except dg.DagsterInvalidDefinitionError as error:
         raise InvalidSchedule(f'"{settings.schedule_cron}" is not a cron expression.') from error
 
@@ -129,7 +129,7 @@ def _judge(
     status = statuses.get(month)
     if status in IN_PROGRESS:
         return _MonthCheck(month, f"already {status}", published=False)
-    published = read_source(source, month)
+    published = read_source(instance, source, month)
     if isinstance(published, str):
         return _MonthCheck(month, published, published=False)
     if status is not PartitionStatus.loaded:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from taxi_assets.defs.descriptions import describe_asset, location
+from taxi_assets.defs.descriptions import describe_asset, file_kind, location
 from taxi_assets.defs.retries import retry_tags, translate_errors
 from taxi_assets.errors import BadFile, NotPublished, SourceRejected
 from taxi_assets.graph import SOURCE_TRIPS
@@ -20,10 +20,10 @@ from taxi_assets.instance.partition_status import read_month
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
 from taxi_assets.keys import asset_key, run_colors
-from taxi_assets.partitions import month_partitions, recent_months, why_not_available
+from taxi_assets.partitions import month_partitions, recent_months, source_colors, why_not_available
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.months import Source, SourceVersion
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import TripMonth
 
 _CONTENTS = (
     "What the source has published. Observe it to check the source for new versions of each loaded month and of the "
@@ -33,7 +33,7 @@ _CONTENTS = (
 
 def build_source_trips(settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the asset `source_trips` of each color under these settings."""
-    return [_build(settings, color) for color in COLORS]
+    return [_build(settings, color) for color in source_colors(settings)]
 
 
 def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
@@ -47,7 +47,7 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
         claim_run(context.instance, context.run)
         with translate_errors(context.get_step_execution_context()):
             for month in months:
-                published = read_source(source, month)
+                published = read_source(context.instance, source, month)
                 if isinstance(published, SourceVersion):
                     versions[month.month] = dg.DataVersion(published.fingerprint)
                     context.log_event(_published(month))
@@ -67,7 +67,7 @@ def _build(settings: Settings, color: str) -> dg.AssetsDefinition:
             partitions_def=month_partitions(settings, color),
             group_name=color,
             op_tags=retry_tags(settings),
-            tags={"domain": "taxi_trips", "layer": "source", "dagster/kind/csv": ""},
+            tags={"domain": "taxi_trips", "layer": "source", f"dagster/kind/{file_kind(settings)}": ""},
             description=describe_asset(settings, color, SOURCE_TRIPS, _CONTENTS),
             metadata=location(settings, color, SOURCE_TRIPS),
         )(source_trips)
@@ -80,13 +80,13 @@ def loaded_months(instance: dg.DagsterInstance, color: str) -> list[TripMonth]:
     return [month for key in keys if (month := read_month(color, key))]
 
 
-def read_source(source: Source, month: TripMonth) -> SourceVersion | str:
+def read_source(instance: dg.DagsterInstance, source: Source, month: TripMonth) -> SourceVersion | str:
     """Return the version of a month that the source has, or a text that says why there is nothing to load.
 
     Raises StoreError if the source cannot be reached.
     """
     try:
-        return source.current_version(month) or why_not_available(None)
+        return source.current_version(month, lambda: loaded_months(instance, month.color)) or why_not_available(None)
     except (BadFile, SourceRejected) as error:
         return why_not_available(error)
 

@@ -26,12 +26,13 @@ from taxi_assets.instance._dagster import (
 from taxi_assets.instance.events import EVENTS, batched, run_ids_of, stored_events
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.keys import asset_key, is_trip_asset, run_colors
-from taxi_assets.partitions import month_partitions
+from taxi_assets.partitions import partition_keys
 from taxi_assets.settings import Settings
+from taxi_assets.stores.source.similar import source_of
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets.tlc.versions import CODE_VERSIONS
 
-_ROW_COUNT = "dagster/partition_row_count"
+_ROW_COUNT, _SOURCE = "dagster/partition_row_count", "source"
 
 _WIPED, _NEWEST_RUN = "wiped", "newest_run"
 
@@ -66,7 +67,8 @@ class MonthStatus:
 
     For a failed month, `run_id` is its run, and `failed_at` and `error` are the failed step and the reason; both are
     empty if the run did not record them. `is_partition` is false for a month that TAXI_FIRST_MONTH now excludes: it
-    cannot be run again.
+    cannot be run again. `source` is the source of the raw file, as a value of TAXI_SOURCE_URL where that is possible;
+    empty if it is not known.
     """
 
     month: TripMonth
@@ -76,6 +78,7 @@ class MonthStatus:
     failed_at: str = ""
     error: str = ""
     is_partition: bool = True
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,17 @@ class _Event:
 
 @dataclass(frozen=True)
 class _Materialized(_Event):
-    """The newest materialization of an asset's partition: its row count, code version, and input.
+    """The newest materialization of an asset's partition: its row count, code version, input, and source address.
 
     `input` is the storage ID of an event, or None if it is not known. The asset was made from the newest version of its
     upstream partition up to and including that event. Dagster's UI uses the same data to decide what is stale.
+    `address` is the path or URL that a raw file was fetched from, and empty for other assets.
     """
 
     rows: int
     code: str
     input: int | None
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
                     found.setdefault(month, {})[name] = newest
     stale = _find_stale(instance, found)
     failures = read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
-    partitions = {color: set(month_partitions(settings, color).get_partition_keys()) for color in COLORS}
+    partitions = {color: set(partition_keys(settings, color)) for color in COLORS}
     histories = (
         replace(
             _history(month, runs.get(month), assets, failures, is_stale=month in stale),
@@ -175,7 +180,9 @@ def _history(
         run, failure = None, Failure()
     rows = {name: newest.rows for name, newest in assets.items()}
     status = _status(run.status if run else None, assets, is_stale=is_stale)
-    return MonthStatus(month, status, rows, run_id, failure.asset, failure.error)
+    address = assets["raw_trips"].address if "raw_trips" in assets else ""
+    source = source_of(address, month) if address else ""
+    return MonthStatus(month, status, rows, run_id, failure.asset, failure.error, source=source)
 
 
 def _status(
@@ -286,6 +293,7 @@ def _materialized(number: int, event: str, upstream: dg.AssetKey) -> _Materializ
         cast("int", metadata[_ROW_COUNT]["value"]) if _ROW_COUNT in metadata else 0,
         tags.get(CODE_VERSION_TAG, ""),
         int(pointer) if pointer.isdigit() else None,
+        str(metadata.get(_SOURCE, {}).get("url", "")),
     )
 
 

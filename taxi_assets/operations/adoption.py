@@ -27,7 +27,7 @@ from taxi_assets.instance._dagster import (
 from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.instance.partition_status import observed_versions, read_history
 from taxi_assets.keys import asset_key
-from taxi_assets.partitions import month_partitions
+from taxi_assets.partitions import partition_keys
 from taxi_assets.settings import Settings
 from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.files.locks import locked
@@ -41,8 +41,8 @@ from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_by_color
 from taxi_assets.tlc.versions import (
     CODE_VERSIONS,
-    FIRST_CODE_VERSION,
     clean_version,
+    code_of_clean,
     lake_version,
     postgres_version,
     version_of_clean,
@@ -136,7 +136,7 @@ def adopt(
         for color in colors:
             published = instance.get_materialized_partitions(asset_key(color, SOURCE_TRIPS))
             observed = observed_versions(instance, color)
-            for key in month_partitions(settings, color).get_partition_keys():
+            for key in partition_keys(settings, color):
                 found = _Found(TripMonth(color, key), stores, previous, instance, observed.get(key, ""))
                 new = [asset for asset in found.rows if asset not in known.get(found.month, {})]
                 if new:
@@ -389,9 +389,8 @@ class _Found:
 
     def _code_version(self, asset: str) -> str:
         """The code version of stored data that no release recorded."""
-        footer = self._footer if asset == "clean_trips" else None
-        old = footer and version_of_clean(footer) == clean_version(footer.source, FIRST_CODE_VERSION)
-        return FIRST_CODE_VERSION if old else CODE_VERSIONS[asset]
+        recorded = code_of_clean(self._footer) if asset == "clean_trips" and self._footer else ""
+        return recorded or CODE_VERSIONS[asset]
 
     def _read_known(self, asset: str) -> str:
         """Read the data version of an asset from Dagster, and remember whether a run materialized it."""
@@ -409,8 +408,7 @@ class _Found:
         if made_from is None:
             return True
         if made_from and asset == "clean_trips" and self._footer:
-            versions = ("", clean_version(made_from), clean_version(made_from, FIRST_CODE_VERSION))
-            return self._footer.source == made_from and self._footer.version in versions
+            return self._footer.source == made_from and code_of_clean(self._footer) != ""
         if made_from and asset == "lake_trips" and self._lake and self._lake.version:
             return self._lake.version in {lake_version(made_from, self._layout, rule) for rule in MissingPassengers}
         return self._is_newer(asset) and self._has_rows_of_input(asset)

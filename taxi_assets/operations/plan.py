@@ -15,10 +15,11 @@ import dagster as dg
 from taxi_assets.connections import open_source
 from taxi_assets.errors import BadFile, NotAPartition, SourceRejected, SourceUnreachable
 from taxi_assets.instance.partition_status import IN_PROGRESS, MonthStatus, PartitionStatus, read_history
+from taxi_assets.operations.disk import estimate_disk
 from taxi_assets.partitions import NOT_PUBLISHED, why_not_a_partition, why_not_available
 from taxi_assets.settings import Settings
 from taxi_assets.stores.source.download import Version
-from taxi_assets.stores.source.months import SourceVersion
+from taxi_assets.stores.source.months import Source, SourceVersion
 from taxi_assets.tlc.trips import TripMonth, format_by_color
 
 _Lookup: TypeAlias = SourceVersion | BadFile | SourceRejected | SourceUnreachable | None
@@ -42,11 +43,13 @@ class Plan:
 
     `wanted` maps each month, in load order, to its size at the source in bytes, or None if the size is not known.
     `left_out` maps each skipped month to the reason. `hints` are sentences about files with other names than expected.
+    `disk` maps each store that the months are loaded into to the estimated bytes of the months whose size is known.
     """
 
     wanted: dict[TripMonth, int | None] = field(default_factory=dict)
     left_out: dict[TripMonth, str] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
+    disk: dict[str, int] = field(default_factory=dict)
 
 
 def plan_backfill(
@@ -67,13 +70,16 @@ def plan_backfill(
             plan.left_out[month] = why
         else:
             possible.append(month)
-    found = _look_up(settings, possible, assets)
-    _require_source(settings, found, [month for month, history in histories.items() if "raw_trips" in history.rows])
-    plan.hints.extend(_find_similar(settings, found))
+    loaded = [month for month, history in histories.items() if "raw_trips" in history.rows]
+    source = open_source(settings)
+    found = _look_up(source, possible, assets, loaded)
+    _require_source(source, found, loaded)
+    plan.hints.extend(_find_similar(source, found))
     for month, published in found.items():
         if isinstance(published, SourceUnreachable):
             raise published
         _add(plan, month, published)
+    plan.disk.update(estimate_disk(plan.wanted, source.suffix, assets))
     return plan
 
 
@@ -92,24 +98,26 @@ def plan_months(settings: Settings, months: Sequence[TripMonth], assets: Sequenc
         elif why:
             raise NotAPartition(f"{month} is {why}.")
     possible = [month for month in months if month not in plan.left_out]
-    found = _look_up(settings, possible, assets)
+    source = open_source(settings)
+    found = _look_up(source, possible, assets)
     unreachable = [error for error in found.values() if isinstance(error, SourceUnreachable)]
     if unreachable and len(unreachable) == len(found):
         raise unreachable[0]
-    _require_source(settings, found)
-    plan.hints.extend(_find_similar(settings, found))
+    _require_source(source, found)
+    plan.hints.extend(_find_similar(source, found))
     for month, published in found.items():
         if isinstance(published, BadFile | SourceUnreachable):
             plan.wanted[month] = None
         else:
             _add(plan, month, published)
+    plan.disk.update(estimate_disk(plan.wanted, source.suffix, assets))
     return plan
 
 
-def _require_source(settings: Settings, found: Mapping[TripMonth, _Lookup], loaded: Iterable[TripMonth] = ()) -> None:
+def _require_source(source: Source, found: Mapping[TripMonth, _Lookup], loaded: Iterable[TripMonth] = ()) -> None:
     """Raise an error if no month was found and the source has no other month either."""
     if found and all(published is None or isinstance(published, SourceRejected) for published in found.values()):
-        open_source(settings).probe(loaded)
+        source.probe(loaded)
 
 
 def _add(plan: Plan, month: TripMonth, published: SourceVersion | BadFile | SourceRejected | None) -> None:
@@ -119,10 +127,10 @@ def _add(plan: Plan, month: TripMonth, published: SourceVersion | BadFile | Sour
         plan.left_out[month] = why_not_available(published)
 
 
-def _find_similar(settings: Settings, found: Mapping[TripMonth, _Lookup]) -> Iterator[str]:
+def _find_similar(source: Source, found: Mapping[TripMonth, _Lookup]) -> Iterator[str]:
     """Yield a hint for each group of missing months that the source seems to have under other names."""
     missing = sorted(month for month, published in found.items() if published is None)
-    similar = open_source(settings).find_similar() if missing else {}
+    similar = source.find_similar() if missing else {}
     groups: dict[str, list[TripMonth]] = {}
     for month in missing:
         if month in similar:
@@ -132,22 +140,33 @@ def _find_similar(settings: Settings, found: Mapping[TripMonth, _Lookup]) -> Ite
         yield f"{format_by_color(months)}: {similar[months[0]]} {remedy}".rstrip()
 
 
-def _look_up(settings: Settings, months: Sequence[TripMonth], assets: Sequence[str]) -> dict[TripMonth, _Lookup]:
-    """Look up months at the source concurrently. Without `raw_trips` in `assets`, it sends no requests."""
+def _look_up(
+    source: Source, months: Sequence[TripMonth], assets: Sequence[str], loaded: Sequence[TripMonth] = ()
+) -> dict[TripMonth, _Lookup]:
+    """Look up months at the source concurrently, in one request each. Without `raw_trips` in `assets`, it sends none.
+
+    `loaded` are months that were loaded before. Raises SourceForbidden if the source may have months that it rejects.
+    """
     if "raw_trips" not in assets:
         return dict.fromkeys(months, _NOT_CHECKED)
-    source = open_source(settings)
     if months:
         source.require_host()
 
     def look_up(month: TripMonth) -> _Lookup:
         try:
-            return source.current_version(month)
+            return source.look_up(month)
         except (BadFile, SourceRejected, SourceUnreachable) as error:
             return error
 
     with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:
-        return dict(zip(months, pool.map(look_up, months), strict=True))
+        found = dict(zip(months, pool.map(look_up, months), strict=True))
+    # A server can start to throttle at any of these requests, so find out only after the last one.
+    absent = [
+        month
+        for month, published in found.items()
+        if isinstance(published, SourceRejected) and source.is_absent(month, published, lambda: loaded)
+    ]
+    return {**found, **dict.fromkeys(absent)}
 
 
 _NOT_CHECKED = SourceVersion(Version(None, None), None)

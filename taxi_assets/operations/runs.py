@@ -5,7 +5,7 @@ Not here: several processes (`workers`), and how a run is displayed (`cli`).
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -34,7 +34,7 @@ from taxi_assets.instance.processes import process_tags
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED
 from taxi_assets.keys import asset_key, asset_of_step, is_trip_asset, step_key
 from taxi_assets.operations.progress import Progress, ProgressEvent
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import TripMonth
 
 _MODULE = "taxi_assets.definitions"
 
@@ -140,7 +140,9 @@ def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...
     if not selection:
         return TRIP_ASSETS
     try:
-        chosen = reduce(or_, map(_selection, selection.split(","))).resolve(definitions.resolve_asset_graph())
+        graph = definitions.resolve_asset_graph()
+        colors = {key.path[0] for key in graph.get_all_asset_keys() if is_trip_asset(key)}
+        chosen = reduce(or_, (_selection(part, colors) for part in selection.split(","))).resolve(graph)
     except dg.DagsterError as error:
         raise errors.BadSelection(f'The selection "{selection}" is invalid: {error}') from error
     names = {key.path[1] for key in chosen if is_trip_asset(key)}
@@ -150,8 +152,8 @@ def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...
     return assets
 
 
-def _selection(text: str) -> dg.AssetSelection:
-    """Convert one part of a selection to an asset selection in all colors.
+def _selection(text: str, colors: Iterable[str]) -> dg.AssetSelection:
+    """Convert one part of a selection to an asset selection in these colors.
 
     A `+` before or after a name adds all upstream or downstream assets.
     """
@@ -161,7 +163,7 @@ def _selection(text: str) -> dg.AssetSelection:
             return dg.AssetSelection.from_coercible([text])
     before, name, after = match.groups()
     full = name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}"
-    assets = dg.AssetSelection.assets(*(asset_key(color, full) for color in COLORS))
+    assets = dg.AssetSelection.assets(*(asset_key(color, full) for color in colors))
     parts = ([assets.upstream()] if before else []) + ([assets.downstream()] if after else [])
     return reduce(or_, parts, assets)
 

@@ -85,7 +85,9 @@ class DuckDBWarehouse:
         with self._opened(f"load {month} from {lake_object.uri}", month, read_only=False) as database:
             # Closing the database rolls back whatever is not committed.
             database.begin()
-            if not _has_table(database, month):
+            if _has_table(database, month):
+                _add_later_columns(database, month)
+            else:
                 _create_table(database, month)
             _delete(database, month)
             _insert(database, month, lake_object)
@@ -398,18 +400,15 @@ def _columns(month: TripMonth) -> tuple[Column, ...]:
 
 
 def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
-    """Whether the month's table exists. Raises IncompatibleTable if its columns are not the expected ones."""
-    found = {
-        f"{name} {kind}"
-        for name, kind in database.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() "
-            "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ?",
-            [month.table],
-        ).fetchall()
-    }
+    """Whether the month's table exists. Raises IncompatibleTable if its columns are not the expected ones.
+
+    A table of an earlier release may lack later columns.
+    """
+    found = {f"{name} {kind}" for name, kind in _found_columns(database, month).items()}
     expected = {f"{column.name} {TYPES[column.kind]}" for column in _columns(month)}
-    if found and found != expected:
-        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (expected - found, found - expected))
+    required = {f"{column.name} {TYPES[column.kind]}" for column in _columns(month) if not column.is_later}
+    if found and not required <= found <= expected:
+        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (required - found, found - expected))
         raise IncompatibleTable(
             f'The table "{month.table}" has other columns than those of {month.color} months. Missing: {missing}. '
             f"Unexpected: {unexpected}.",
@@ -420,13 +419,36 @@ def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
     return bool(found)
 
 
+def _found_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> dict[str, str]:
+    """Return the names and types of the table's columns; empty if the table does not exist."""
+    found = database.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ?",
+        [month.table],
+    )
+    return dict(found.fetchall())
+
+
+def _add_later_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
+    """Add the columns that a table of an earlier release lacks. Their values are missing in its rows."""
+    found = _found_columns(database, month)
+    for column in _columns(month):
+        if column.name not in found:
+            database.execute(f'ALTER TABLE {month.table} ADD COLUMN "{column.name}" {TYPES[column.kind]}')
+            _describe(database, month, column)
+
+
 def _create_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
     columns = _columns(month)
     types = ", ".join(f'"{column.name}" {TYPES[column.kind]}' for column in columns)
     database.execute(f"CREATE TABLE {month.table} ({types})")
     for column in columns:
-        meaning = column.meaning.replace("'", "''")
-        database.execute(f"""COMMENT ON COLUMN {month.table}."{column.name}" IS '{meaning}'""")
+        _describe(database, month, column)
+
+
+def _describe(database: "duckdb.DuckDBPyConnection", month: TripMonth, column: Column) -> None:
+    meaning = column.meaning.replace("'", "''")
+    database.execute(f"""COMMENT ON COLUMN {month.table}."{column.name}" IS '{meaning}'""")
 
 
 def _delete(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
@@ -437,9 +459,12 @@ def _insert(database: "duckdb.DuckDBPyConnection", month: TripMonth, lake_object
     """Insert the rows of the object. Raises MissingUpstream if it does not exist, and DamagedFile if it is damaged."""
     import duckdb
 
-    # Select columns by name, so that a column missing from the object is an error rather than a column of nulls.
-    names = ", ".join(f'"{column.name}"' for column in _columns(month))
     try:
+        found = database.execute("SELECT name FROM parquet_schema(?)", [lake_object.uri]).fetchall()
+        # Select columns by name, so that a column missing from the object is an error rather than a column of nulls,
+        # unless the object is of an earlier release.
+        columns = [column for column in _columns(month) if not column.is_later or (column.name,) in found]
+        names = ", ".join(f'"{column.name}"' for column in columns)
         database.execute(f"INSERT INTO {month.table} ({names}) SELECT {names} FROM read_parquet(?)", [lake_object.uri])
     except duckdb.Error as error:
         if not Path(lake_object.uri).exists():

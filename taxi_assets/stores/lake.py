@@ -23,8 +23,8 @@ class LakeObject:
 
     `uri` is a location that a warehouse can open: a path for a folder, a `gs://` URI for a bucket. `bytes` is the size.
     `rows` is the row count in the file's footer. `generation` is the object's generation number in the bucket, or None
-    in a folder. `version` is the data version in the file's footer, or empty if there is none. `lake` is the lake that
-    contains the object; it does not count when two objects are compared.
+    in a folder. `version` is the data version in the file's footer, or empty if there is none. `columns` are its column
+    names, and `lake` is the lake that contains the object; neither counts when two objects are compared.
     """
 
     month: TripMonth
@@ -33,6 +33,7 @@ class LakeObject:
     rows: int
     generation: int | None = None
     version: str = ""
+    columns: tuple[str, ...] = field(default=(), kw_only=True, repr=False, compare=False)
     lake: "Lake" = field(kw_only=True, repr=False, compare=False)
 
     def summarize(self) -> MonthSummary:

@@ -6,7 +6,7 @@ Not here: parsing (`parse`), the passenger rules (`rules`), and where files are 
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from taxi_assets.errors import (
     CountMismatch,
@@ -29,8 +29,10 @@ from taxi_assets.tlc.dialects import DELIMITERS
 from taxi_assets.tlc.forms import explain_value, has_other_form
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
+from taxi_assets.tlc.published import SUFFIX as PARQUET
+from taxi_assets.tlc.published import PublishedFile
 from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
-from taxi_assets.tlc.rejects import Reject, RejectFile
+from taxi_assets.tlc.rejects import Reject, RejectFile, rejected_column
 from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets.tlc.versions import clean_version
@@ -81,16 +83,18 @@ class CleanLimits:
 
 
 def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, limits: CleanLimits) -> CleanReport:
-    """Write the rows of `raw` that parse to `clean`, and any lines that do not parse to `rejected`.
+    """Write the valid rows of `raw`, a CSV or a Parquet file, to `clean`, and any others to `rejected`.
 
-    `clean` has the columns of `Layout.table_columns`, with rows in file order. Its footer stores the SHA-256 of `raw`
-    and the data version of the rows. `rejected` has the columns `line`, `reason` and `text`. A separate thread
-    counts the raw rows independently; the count must equal the rows of both files.
+    `clean` has the columns of `Layout.file_columns`, with rows in file order. Its footer stores the SHA-256 of `raw`
+    and the data version of the rows. `rejected` has the columns `line`, `reason` and `text`; for a Parquet file, `line`
+    is the number of the row, and `text` has its values as JSON. The raw rows of a CSV are counted independently in a
+    separate thread, and those of a Parquet file in its footer; the count must equal the rows of both files.
 
     Raises BadFile, BadHeader, TooManyRejects, WrongMonth and CountMismatch. After an error, do not use either file.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
-        cleaning = _Cleaning(month, raw, rejects, pool.submit(count_rows, raw), limits)
+        rows = _open_rows(LAYOUTS[month.color], raw)
+        cleaning = _Cleaning(month, rows, rejects, pool.submit(rows.count), limits)
         source = fingerprint(raw)
         cleaning.report.version = clean_version(source)
         cleaning.report.rows = write_row_groups(
@@ -104,9 +108,14 @@ def inspect_raw(month: TripMonth, raw: Path, name: str) -> int:
 
     `name` is the path or address of the file in messages. Raises BadHeader, and BadFile, also for a file without rows.
     """
-    rows = count_rows(raw, name)
-    header, _, _ = _split_header(raw, name)
-    LineParser(LAYOUTS[month.color], header)
+    if PARQUET in raw.suffixes:
+        published = PublishedFile(LAYOUTS[month.color], raw, name)
+        published.require_readable()
+        rows = published.rows
+    else:
+        rows = count_rows(raw, name)
+        header, _, _ = _split_header(raw, name)
+        LineParser(LAYOUTS[month.color], header)
     if not rows:
         raise EmptyFile(
             f"The file {name} has a header but no rows. Expected the trips of a month.", **month.facts, address=name
@@ -114,18 +123,126 @@ def inspect_raw(month: TripMonth, raw: Path, name: str) -> int:
     return rows
 
 
+Pieces: TypeAlias = "Iterator[tuple[pa.Table, list[Reject]]]"
+"""Pairs of valid rows and rejects, both in the order of the file."""
+
+
+class _Rows(Protocol):
+    """The rows of a raw file."""
+
+    @property
+    def recoded_rows(self) -> int:
+        """The number of rows so far with text that was decoded as Windows-1252."""
+        ...
+
+    def count(self) -> int:
+        """Count the rows independently of `blocks`."""
+        ...
+
+    def blocks(self) -> Iterator[Pieces]:
+        """Yield the pieces of each block of the file. A block becomes a row group."""
+        ...
+
+    def invalid_share(self) -> float:
+        """Estimate the share of invalid rows from several rows in each part of the file. All would take too long."""
+        ...
+
+    def rejected_value(self, reject: Reject) -> tuple[str, str]:
+        """Return the column for whose value a row was rejected, and the value; two empty strings for another reason."""
+        ...
+
+    def explain(self, reject: Reject) -> str:
+        """Return a line about the form of a rejected row; or "" if there is nothing to explain."""
+        ...
+
+
+class _CsvRows:
+    """The rows of a CSV. Raises BadHeader and EmptyFile."""
+
+    def __init__(self, layout: Layout, raw: Path) -> None:
+        self._raw = raw
+        header, self._first_line, self._blocks = _split_header(raw, raw.name)
+        self._parser = LineParser(layout, header)
+
+    @property
+    def recoded_rows(self) -> int:
+        return self._parser.recoded_rows
+
+    def count(self) -> int:
+        return count_rows(self._raw)
+
+    def blocks(self) -> Iterator[Pieces]:
+        line = self._first_line
+        for text in self._blocks:
+            yield self._parser.parse(text, line)
+            line += text.count(b"\n")
+
+    def invalid_share(self) -> float:
+        rows = invalid_rows = 0.0
+        for text in _split_header(self._raw, self._raw.name)[2]:
+            lines = text.split(b"\n")
+            sample = b"\n".join(lines[:: len(lines) // _SAMPLED + 1])
+            valid = invalid = 0
+            for table, rejects in self._parser.parse(sample, 1):
+                valid, invalid = valid + table.num_rows, invalid + len(rejects)
+            if valid + invalid:
+                rows += len(lines)
+                invalid_rows += len(lines) * invalid / (valid + invalid)
+        return invalid_rows / rows if rows else 0.0
+
+    def rejected_value(self, reject: Reject) -> tuple[str, str]:
+        name, names = rejected_column(reject), self._parser.names
+        fields: list[str] = []
+        with suppress(csv.Error):
+            fields.extend(*csv.reader([reject.text]))
+        known = name in names and len(fields) == len(names)
+        return (name, fields[names.index(name)]) if known else ("", "")
+
+    def explain(self, reject: Reject) -> str:
+        commas = len(self._parser.names) - 1
+        delimiter = next((each for each in DELIMITERS if reject.text.count(each) == commas), "")
+        return f"\nThe delimiter of the row seems to be {delimiter!r}. Expected commas." if delimiter else ""
+
+
+class _ParquetRows:
+    """The rows of a Parquet file. Raises the same errors as `PublishedFile`."""
+
+    recoded_rows = 0
+
+    def __init__(self, layout: Layout, raw: Path) -> None:
+        self._file = PublishedFile(layout, raw)
+
+    def count(self) -> int:
+        return self._file.rows
+
+    def blocks(self) -> Iterator[Pieces]:
+        for batch in self._file.batches():
+            yield iter([batch])
+
+    def invalid_share(self) -> float:
+        return self._file.invalid_share(_SAMPLED)
+
+    def rejected_value(self, reject: Reject) -> tuple[str, str]:
+        return self._file.rejected_value(reject)
+
+    def explain(self, reject: Reject) -> str:  # noqa: ARG002  # as the rows of a CSV
+        return ""
+
+
+def _open_rows(layout: Layout, raw: Path) -> _Rows:
+    return _ParquetRows(layout, raw) if PARQUET in raw.suffixes else _CsvRows(layout, raw)
+
+
 class _Cleaning:
     """Cleans one month. The report is updated as the caller consumes `tables`."""
 
     def __init__(
-        self, month: TripMonth, raw: Path, rejects: RejectFile, raw_rows: "Future[int]", limits: CleanLimits
+        self, month: TripMonth, rows: _Rows, rejects: RejectFile, raw_rows: "Future[int]", limits: CleanLimits
     ) -> None:
         self.report = CleanReport()
         self._month = month
         self._layout = LAYOUTS[month.color]
-        self._raw = raw
-        header, self._first_line, self._blocks = _split_header(raw, raw.name)
-        self._parser = LineParser(self._layout, header)
+        self._rows = rows
         self._rejects = rejects
         self._raw_rows = raw_rows
         self._limits = limits
@@ -134,13 +251,11 @@ class _Cleaning:
 
     def tables(self) -> "Iterator[pa.Table]":
         """Yield the clean rows of the raw file with `file_month`, one table for each block."""
-        line = self._first_line
-        for text in self._blocks:
-            yield self._count_rows(self._collect(self._parser.parse(text, line)))
-            self.report.recoded_rows = self._parser.recoded_rows
-            line += text.count(b"\n")
+        for pieces in self._rows.blocks():
+            yield self._count_rows(self._collect(pieces))
+            self.report.recoded_rows = self._rows.recoded_rows
 
-    def _collect(self, pieces: "Iterable[tuple[pa.Table, list[Reject]]]") -> "pa.Table":
+    def _collect(self, pieces: Pieces) -> "pa.Table":
         """Return the rows of a block as one table and save its rejects. Raises TooManyRejects."""
         import pyarrow as pa
 
@@ -183,16 +298,16 @@ class _Cleaning:
     def _too_many_rejects(self, first: Reject) -> TooManyRejects:
         """Return the error of a file with too many rejects. It offers a higher limit only if few rows are invalid."""
         report, limit = self.report, self._limits.rejected
-        share = self._estimate_invalid_share()
+        share = self._rows.invalid_share()
         reasons = report.rejected.most_common(_REASONS)
         listed = "".join(f"\n  {count:,} x {reason}" for reason, count in reasons)
         is_partial = share > _FEW and report.rejected_rows < report.raw_rows
         estimated = f"\nA sample suggests that {share:.0%} of the rows are invalid." if is_partial else ""
-        names = self._parser.names
-        explained = _explain(first, names, self._layout)
+        name, value = self._rows.rejected_value(first)
+        explained = _explain(name, value, self._layout) or self._rows.explain(first)
         if share <= _FEW:
             kind = TooManyRejects
-        elif reasons[0][0].endswith(" is not a timestamp") and has_other_form(_rejected_value(first, names)[1]):
+        elif reasons[0][0].endswith(" is not a timestamp") and has_other_form(value):
             kind = WrongTimestamps
         else:
             kind = ManyInvalidRows if share < 1 or self._has_valid_rows else NoValidRows
@@ -206,20 +321,6 @@ class _Cleaning:
             rejected_share=report.rejected_share,
             reject_limit=limit,
         )
-
-    def _estimate_invalid_share(self) -> float:
-        """Estimate the share of invalid rows from several lines in each part of the file. All would take too long."""
-        rows = invalid_rows = 0.0
-        for text in _split_header(self._raw, self._raw.name)[2]:
-            lines = text.split(b"\n")
-            sample = b"\n".join(lines[:: len(lines) // _SAMPLED + 1])
-            valid = invalid = 0
-            for table, rejects in self._parser.parse(sample, 1):
-                valid, invalid = valid + table.num_rows, invalid + len(rejects)
-            if valid + invalid:
-                rows += len(lines)
-                invalid_rows += len(lines) * invalid / (valid + invalid)
-        return invalid_rows / rows if rows else 0.0
 
     def finish(self) -> CleanReport:
         """Return the report after all tables are written. Raises CountMismatch and WrongMonth."""
@@ -260,31 +361,19 @@ _REASONS = 5
 """Maximum number of reasons in a message."""
 
 _SAMPLED = 50
-"""Lines in each part of a file to parse alone."""
+"""Rows in each part of a file to examine."""
 
 _FEW = 0.05
 """The share of invalid rows up to which a month without them may be useful."""
 
 
-def _rejected_value(reject: Reject, names: Sequence[str]) -> tuple[str, str]:
-    """Return the column for whose value a row was rejected, and the value; two empty strings for another reason."""
-    name, _, _ = reject.reason.partition(" is not ")
-    fields: list[str] = []
-    with suppress(csv.Error):
-        fields.extend(*csv.reader([reject.text]))
-    known = name in names and len(fields) == len(names)
-    return (name, fields[names.index(name)]) if known else ("", "")
-
-
-def _explain(reject: Reject, names: Sequence[str], layout: Layout) -> str:
-    """Return a line about the form of the row or value for which a row was rejected; or ""."""
-    name, value = _rejected_value(reject, names)
-    if name:
-        kind = next(column.kind for column in layout.columns if column.name == name)
-        explained = explain_value(kind, value)
-        return f"\n{explained}" if explained else ""
-    delimiter = next((each for each in DELIMITERS if reject.text.count(each) == len(names) - 1), "")
-    return f"\nThe delimiter of the row seems to be {delimiter!r}. Expected commas." if delimiter else ""
+def _explain(name: str, value: str, layout: Layout) -> str:
+    """Return a line about the form of a rejected value of a column; or "" if there is nothing to explain."""
+    if not name:
+        return ""
+    kind = next(column.kind for column in layout.columns if column.name == name)
+    explained = explain_value(kind, value)
+    return f"\n{explained}" if explained else ""
 
 
 def _count_months(pickups: "pa.ChunkedArray") -> dict[int, int]:

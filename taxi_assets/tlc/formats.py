@@ -1,4 +1,4 @@
-"""Recognize files that are not CSVs in UTF-8, plain or compressed with gzip once, by their first bytes.
+"""Recognize files that are not Parquet, or not CSVs in UTF-8, plain or compressed with gzip once, by their first bytes.
 
 Not here: the header and the dialect of a CSV (`dialects`), and gzip data that is damaged (`raw`).
 """
@@ -11,6 +11,7 @@ from shlex import quote
 from taxi_assets.errors import (
     CompressedTwice,
     NotACsv,
+    NotParquet,
     ParquetSource,
     SpreadsheetFile,
     WrongEncoding,
@@ -23,6 +24,8 @@ START_BYTES = 1024
 """Bytes at the start of a file to inspect. With fewer, fewer formats are recognized."""
 
 _GZIP = b"\x1f\x8b"
+
+_PARQUET = b"PAR1"
 
 _TEXT_FORMATS = {
     b"<!doctype html": "an HTML page",
@@ -98,6 +101,34 @@ def require_csv_start(start: bytes, suffix: str, name: str) -> None:
         raise NotACsv(f"The file {name} is not a gzip file.{_starts_with(seen)}", address=name, **_seen(seen))
 
 
+def require_start(start: bytes, suffix: str, name: str) -> None:
+    """Raise BadFile if the first bytes of a file, as stored, do not match its suffix: that of a CSV or of Parquet."""
+    if suffix == ".parquet":
+        require_parquet_start(start, name)
+    else:
+        require_csv_start(start, suffix, name)
+
+
+def require_parquet_start(start: bytes, name: str) -> None:
+    """Raise NotParquet if the first bytes of a file are not those of a Parquet file."""
+    if start.startswith(_PARQUET):
+        return
+    kind, seen = _recognize(start), _printable_line(start)
+    problem = f"contains {kind}, not Parquet" if kind else "is not a Parquet file"
+    facts = {"format": kind, **_seen(seen)} if kind else _seen(seen)
+    raise NotParquet(f"The file {name} {problem}.{_starts_with(seen)}", address=name, **facts)
+
+
+def _recognize(start: bytes) -> str:
+    """Return the format, such as `an HTML page`, of a file that starts with these bytes; empty if it is not known."""
+    patterns = {**_SPREADSHEETS, **{pattern: kind for pattern, (kind, _) in _PACKINGS.items()}}
+    line = _first_line(start).lower()
+    found = ["a gzip file"] if start.startswith(_GZIP) else []
+    found += [kind for pattern, kind in patterns.items() if re.match(pattern, start, re.DOTALL)]
+    found += [kind for prefix, kind in _TEXT_FORMATS.items() if line.startswith(prefix)]
+    return found[0] if found else ""
+
+
 def require_csv_text(start: bytes, name: str, *, packed: bool = False, unpacked: bool = False) -> None:
     """Raise BadFile if the first bytes of a text are those of another format or encoding.
 
@@ -132,7 +163,7 @@ def _reject_binary_formats(start: bytes, name: str, before: str, after: str) -> 
             format="a gzip file",
             command=f"gunzip < {_file(name)} > fixed.csv.gz",
         )
-    if start.startswith(b"PAR1"):
+    if start.startswith(_PARQUET):
         raise ParquetSource(
             message.format(name, "a Parquet file"), address=name, format="a Parquet file", file=PurePosixPath(name).name
         )

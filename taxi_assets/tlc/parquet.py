@@ -1,4 +1,4 @@
-"""Read and write the Parquet file of a month: one table with the columns of `Layout.table_columns`.
+"""Read and write the Parquet file of a month: one table with the columns of `Layout.file_columns`.
 
 Not here: where the files are stored, and whether their rows are valid.
 """
@@ -26,7 +26,7 @@ _VERSION = b"taxi_assets.version"
 
 @dataclass(frozen=True)
 class Footer:
-    """The metadata in a file's footer: the row count, the SHA-256 of the raw file, and the data version.
+    """The metadata in a file's footer: the row count, the SHA-256 of the raw file, the data version and the columns.
 
     `source` and `version` are empty if the footer does not contain them.
     """
@@ -34,6 +34,7 @@ class Footer:
     rows: int
     source: str
     version: str
+    columns: tuple[str, ...]
 
 
 def write_row_groups(
@@ -48,8 +49,8 @@ def write_row_groups(
     """
     from pyarrow.parquet import ParquetWriter, read_metadata
 
-    clocks = [column.name for column in layout.table_columns if column.kind is Kind.timestamp]
-    others = [column.name for column in layout.table_columns if column.kind is not Kind.timestamp]
+    clocks = [column.name for column in layout.file_columns if column.kind is Kind.timestamp]
+    others = [column.name for column in layout.file_columns if column.kind is not Kind.timestamp]
     with ParquetWriter(
         path,
         layout.arrow_schema().with_metadata({_SOURCE: source, _VERSION: version}),
@@ -62,13 +63,29 @@ def write_row_groups(
     return int(read_metadata(path).num_rows)
 
 
-def read_row_groups(path: Path) -> "Iterator[pa.Table]":
-    """Yield the row groups of a file in order, with one in memory at a time."""
+def read_row_groups(path: Path, layout: Layout) -> "Iterator[pa.Table]":
+    """Yield the row groups of a file in order, with one in memory at a time, in the columns of `layout`.
+
+    A file of an earlier release has fewer columns; the values of the others are missing. Raises pyarrow.ArrowInvalid
+    if the file lacks any other column.
+    """
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
+        _require_columns(file, layout)
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number)
+            yield _widen(file.read_row_group(number), layout)
+
+
+def _widen(table: "pa.Table", layout: Layout) -> "pa.Table":
+    """Return a table in the order of `Layout.file_columns`, with the columns that it lacks."""
+    import pyarrow as pa
+
+    schema = layout.arrow_schema()
+    if table.column_names == schema.names:
+        return table
+    columns = {name: table.column(name) for name in table.column_names}
+    return pa.table([columns.get(field.name, pa.nulls(table.num_rows, field.type)) for field in schema], schema)
 
 
 def read_preview(path: Path, rows: int) -> "pa.Table":
@@ -85,8 +102,8 @@ def read_footer(file: Path | IO[bytes]) -> Footer:
     from pyarrow.parquet import read_metadata
 
     metadata = read_metadata(file)
-    stored = metadata.metadata or {}
-    return Footer(int(metadata.num_rows), stored.get(_SOURCE, b"").decode(), stored.get(_VERSION, b"").decode())
+    source, version = ((metadata.metadata or {}).get(name, b"").decode() for name in (_SOURCE, _VERSION))
+    return Footer(int(metadata.num_rows), source, version, tuple(metadata.schema.names))
 
 
 def read_source(file: Path | IO[bytes]) -> str:
@@ -110,7 +127,8 @@ def summarize_parquet(file: Path | IO[bytes], layout: Layout) -> MonthSummary:
     """Summarize a file with the columns of `layout`, given its path or an open file object.
 
     Row counts, null counts and pickup times come from the statistics in the footer. If a row group has no statistics,
-    they come from the column itself. The column `Layout.total` is always read, one row group at a time.
+    they come from the column itself. The column `Layout.total` is always read, one row group at a time. In a file of an
+    earlier release, all values of later columns are missing.
 
     Raises pyarrow.ArrowInvalid if the file is not Parquet or a column is missing, and OSError if it is damaged.
     """
@@ -149,7 +167,8 @@ def summarize_tables(tables: "Iterable[pa.Table]", layout: Layout) -> MonthSumma
 def _require_columns(file: "ParquetFile", layout: Layout) -> None:
     import pyarrow as pa
 
-    missing = [name for name in layout.names if name not in file.schema_arrow.names]
+    found = file.schema_arrow.names
+    missing = [name for name in layout.names if name not in found and not layout.is_optional(name)]
     if missing:
         raise pa.ArrowInvalid(f"Columns of {layout.color} months are missing: {', '.join(missing)}.")
 
@@ -164,7 +183,9 @@ class _RowGroup:
         self.rows: int = self._metadata.num_rows
 
     def nulls(self, name: str) -> int:
-        """The number of missing values in a column."""
+        """The number of missing values in a column; all of them if the file does not have it."""
+        if name not in self._file.schema_arrow.names:
+            return self.rows
         statistics = self._chunk(name).statistics
         if statistics is not None and statistics.has_null_count:
             return int(statistics.null_count)

@@ -16,62 +16,64 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
-from taxi_assets.tlc.schema import Column, Kind, Layout
+from taxi_assets.tlc.schema import VENDOR_ID, VENDOR_NAME, Column, Kind, Layout
+from taxi_assets.tlc.values import NULL_VALUES, code_of, convert, wrong_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXACT_INTEGERS = 2**53
-"""Integers are first read as doubles, because the TLC also writes them as `1.0`. Below this limit, that is exact."""
-
-NULL_VALUES = ("", "\\N", "NULL", "N/A")
-"""The values that are missing values in every column: empty fields, and how databases and spreadsheets write them."""
-
 RETRY_LINES = 400
 """Lines to parse together in a block with invalid lines. Each invalid line costs one more parse of the others."""
 
-_YEAR_ONE = -62_135_596_800_000_000
-"""0001-01-01 in microseconds since 1970: the earliest date that Python and BigQuery support."""
-
 
 class LineParser:
-    """Parses the lines under one header into tables with `Layout.table_columns` except `file_month`.
+    """Parses the lines under one header into tables with `Layout.columns`. Columns that the file lacks are missing.
 
-    Raises BadHeader if the header does not match the layout. `retry_lines` is the number of lines to parse together
-    after a block with invalid lines.
+    Raises BadHeader if the header is not that of an era of the color. `retry_lines` is the number of lines to parse
+    together after a block with invalid lines.
     """
 
     def __init__(self, layout: Layout, header: bytes, retry_lines: int = RETRY_LINES) -> None:
-        from pyarrow import csv as arrow_csv
-
         self._layout = layout
         self._retry_lines = retry_lines
         names = header.decode("utf-8-sig", errors="replace").split(",")
-        self._names = layout.map_header(names)
+        self._file = layout.match_header(names)
+        self._padding: int | None = None
+        self.recoded_rows = 0
+        """The number of valid rows so far with text in Windows-1252, which is decoded as such."""
+
+        self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
+
+    def _set_padding(self, padding: int) -> None:
+        """Set the number of fields after those of the header, which are known from the first line, and empty."""
+        from pyarrow import csv as arrow_csv
+
+        self._padding = padding
+        self._names = [name or f"ignored {at}" for at, name in enumerate(self._file.names)]
+        self._names += [f"padding {number}" for number in range(padding)]
         # With threads, the error that is reported for a line with several is random, and a thread that still holds the
         # text at interpreter exit aborts the process (seen in 3 of 14 processes).
         self._read_options = arrow_csv.ReadOptions(column_names=self._names, use_threads=False)
         self._convert_options = arrow_csv.ConvertOptions(
             column_types=self._csv_types(), null_values=list(NULL_VALUES), strings_can_be_null=True
         )
-        self.recoded_rows = 0
-        """The number of valid rows so far with text in Windows-1252, which is decoded as such."""
-
-        self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The canonical column names, in the order of the file."""
-        return self._names
+        return tuple(self._names)
 
     def _csv_types(self) -> "dict[str, pa.DataType]":
+        """Return the types to read columns in: text that has codes as text, and integers as decimal numbers."""
         import pyarrow as pa
 
+        types = {name: pa.string() for name in self._names}
         schema = self._layout.arrow_schema()
-        return {
-            column.name: pa.float64() if column.kind is Kind.integer else schema.field(column.name).type
-            for column in self._layout.columns
-        }
+        for column in self._layout.columns:
+            if column.name in types and column.name not in self._file.era.codes:
+                is_integer = column.kind is Kind.integer
+                types[column.name] = pa.float64() if is_integer else schema.field(column.name).type
+        return types
 
     def parse(self, text: bytes, first_line: int) -> "Iterator[tuple[pa.Table, list[Reject]]]":
         """Yield pairs of the valid rows and the rejects of `text`, both in order. Blank lines are skipped.
@@ -80,6 +82,8 @@ class LineParser:
         valid, there is one pair; otherwise there are several, so that the caller can stop after too many rejects.
         """
         seen = measure(text)
+        if self._padding is None and seen.records:
+            self._set_padding(self._find_padding(text))
         if seen.empty_rows:
             read = self._read(b"".join(line for line in BytesIO(text) if not is_blank(line)))
         else:
@@ -92,6 +96,12 @@ class LineParser:
             rejects: list[Reject] = []
             rows = self._sift(few, rejects)
             yield rows, sorted(rejects, key=lambda reject: reject.line)
+
+    def _find_padding(self, text: bytes) -> int:
+        """Return the number of fields after those of the header in the first line, if the era allows for them."""
+        first = next(line for line in BytesIO(text) if not is_blank(line))
+        extra = first.count(b",") + 1 - len(self._file.names)
+        return extra if 0 < extra <= self._file.era.padding else 0
 
     def _sift(self, lines: "list[_Line]", rejects: list[Reject]) -> "pa.Table":
         """Return the valid rows among a few lines, and append the other lines to `rejects`."""
@@ -144,16 +154,31 @@ class LineParser:
         from pyarrow import compute
 
         columns = []
-        for column in self._layout.columns:
-            values = read.column(column.name)
-            if fits := _FITS.get(column.kind):
-                index = compute.index(fits(values), value=False).as_py()
-                if index >= 0:
-                    return _Fault(_wrong_kind(column.kind, column.name), index)
+        for column, type_ in zip(self._layout.columns, self._empty.schema.types, strict=True):
+            if column.name not in self._file.names:
+                columns.append(self._absent(column, type_, read))
+                continue
+            values, unfit = convert(read.column(column.name), column, self._file.era.codes.get(column.name))
+            if unfit is not None:
+                return _Fault(wrong_kind(column), compute.index(unfit, value=True).as_py())
             if column.name == self._layout.pickup and values.null_count:
                 return _Fault(f"{column.name} is missing", compute.index(values.is_null(), value=True).as_py())
-            columns.append(_convert(values, column))
+            columns.append(values)
+        for name in self._names[len(self._file.names) :]:
+            padding = read.column(name)
+            if padding.null_count < len(padding):
+                at = compute.index(padding.is_valid(), value=True).as_py()
+                return _Fault("a field after those of the header is not empty", at)
         return pa.table(columns, names=list(self._layout.names))
+
+    def _absent(self, column: Column, type_: "pa.DataType", read: "pa.Table") -> "pa.Array | pa.ChunkedArray":
+        """Return the values of a column that the file does not have."""
+        import pyarrow as pa
+
+        vendors = self._file.era.vendors
+        if column.name == VENDOR_ID and vendors:
+            return code_of(read.column(VENDOR_NAME), vendors, type_)
+        return pa.nulls(read.num_rows, type_)
 
     def _fault(self, arrow_error: str, text: bytes) -> "_Fault":
         if text.count(b'"') % 2:
@@ -164,8 +189,8 @@ class LineParser:
             name = self._names[int(value[1])]
             if "UTF8" in arrow_error:
                 return _Fault(f"{name} is not valid UTF-8", at)
-            kind = next(column.kind for column in self._layout.columns if column.name == name)
-            return _Fault(_wrong_kind(kind, name), at)
+            column = next(column for column in self._layout.columns if column.name == name)
+            return _Fault(wrong_kind(column), at)
         if fields := re.search(r"Expected (\d+) columns, got (\d+)", arrow_error):
             return _Fault(f"{fields[2]} fields instead of {fields[1]}", at)
         return _Fault("the line does not parse", at)
@@ -187,20 +212,6 @@ class _Fault(NamedTuple):
 
     reason: str
     at: int
-
-
-def _convert(values: "pa.ChunkedArray", column: Column) -> "pa.ChunkedArray":
-    """Return parsed values in the type and form of their column."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    if column.kind is Kind.integer:
-        return values.cast(pa.int64())
-    if column.is_license:
-        licenses = compute.utf8_upper(compute.utf8_trim_whitespace(values))
-        missing = compute.is_in(licenses, pa.array(NULL_VALUES))
-        return compute.if_else(missing, pa.scalar(None, licenses.type), licenses)
-    return values
 
 
 def _lines(text: bytes, first_line: int) -> Iterator[_Line]:
@@ -248,44 +259,3 @@ def _invalid_bytes(text: bytes, lone_returns: int) -> _Fault | None:
             lambda line: b"\r" in line.removesuffix(b"\n").removesuffix(b"\r"),
         )
     return None
-
-
-def _wrong_kind(kind: Kind, column: str) -> str:
-    return f"{column} is not {_KIND_NAMES[kind]}"
-
-
-_KIND_NAMES = {
-    Kind.integer: "an integer",
-    Kind.decimal: "a decimal number",
-    Kind.timestamp: "a timestamp",
-    Kind.text: "text",
-    Kind.date: "a date",
-}
-
-
-def _is_exact_integer(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    from pyarrow import compute
-
-    small = compute.less(compute.abs(values), float(EXACT_INTEGERS))
-    return compute.and_(small, compute.equal(values, compute.floor(values)))
-
-
-def _is_finite(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    from pyarrow import compute
-
-    return compute.is_finite(values)
-
-
-def _is_in_calendar(values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    import pyarrow as pa
-    from pyarrow import compute
-
-    return compute.greater_equal(values, pa.scalar(_YEAR_ONE, values.type))
-
-
-_FITS: dict[Kind, "Callable[[pa.ChunkedArray], pa.ChunkedArray]"] = {
-    Kind.integer: _is_exact_integer,
-    Kind.decimal: _is_finite,
-    Kind.timestamp: _is_in_calendar,
-}
-"""For each kind, the values that fit its type."""

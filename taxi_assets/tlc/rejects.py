@@ -25,6 +25,11 @@ class Reject:
 _SHOWN = 200
 
 
+def rejected_column(reject: Reject) -> str:
+    """Return the column whose value does not fit, which the reason starts with; or the reason itself."""
+    return reject.reason.partition(" is not ")[0]
+
+
 class RejectFile:
     """Writes rejects to a Parquet file. Without any rejects, an existing file stays unchanged."""
 

@@ -1,16 +1,20 @@
-"""Generate sample months of any size, without network access, that look like TLC CSVs of 2019 to 2021.
+"""Generate sample months of any size, without network access, that look like TLC files.
+
+CSVs are in the format of the mirror of the TLC's files, and Parquet files in the TLC's current columns and types.
 
 `_STYLES` contains the differences between colors, taken from real months. Samples include the quirks of real months:
 missing meter data, pickups outside the month, refunds and implausible distances. All sample rows parse.
 Not here: where a sample file is stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from taxi_assets.tlc.eras import CSV_ERAS, Era, parquet_era
+from taxi_assets.tlc.published import SUFFIX as PARQUET
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.trips import TripMonth
 
@@ -27,25 +31,79 @@ _BLOCK = 50_000
 
 
 def write_sample(month: TripMonth, rows: int, path: Path, seed: int = 0) -> None:
-    """Write a sample month with `rows` trips to `path` as a gzip CSV in the format of the mirror of TLC files.
+    """Write a sample month with `rows` trips to `path`: as Parquet if that is its suffix, otherwise as a gzip CSV.
 
-    The same month, rows and seed produce the same bytes with the same versions of NumPy and isal. A different month or
-    seed produces different trips. `rows` and `seed` must be 0 or greater.
+    The same month, rows and seed produce the same bytes with the same versions of NumPy, isal and pyarrow. A different
+    month or seed produces different trips. `rows` and `seed` must be 0 or greater.
 
     As in real months, rows are sorted by the hour of the pickup, and rows without meter data come last.
     """
-    import numpy as np
+    if PARQUET in path.suffixes:
+        _write_parquet(month, rows, path, seed)
+    else:
+        _write_csv(month, rows, path, seed)
+
+
+def _write_csv(month: TripMonth, rows: int, path: Path, seed: int) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     from isal import igzip_threaded
 
-    style = _STYLES[month.color]
-    rng = np.random.default_rng([seed, *str(month).encode()])
-    header = ",".join(f"{style.quote}{name}{style.quote}" for name in LAYOUTS[month.color].names)
+    style, era = _STYLES[month.color], CSV_ERAS[month.color]
+    header = ",".join(f"{style.quote}{name}{style.quote}" for name in era.names)
     with igzip_threaded.open(path, "wb", threads=1) as file:  # type: ignore[no-untyped-call]
         file.write(f"{header}{style.line_end}".encode())
-        for start in range(0, rows, _BLOCK):
-            positions = np.arange(start, min(start + _BLOCK, rows))
-            file.write(_lines(month, positions, rows, rng))
+        for block in _blocks(month, rows, seed, era):
+            texts = [_texts(column, values, missing, style) for column, (values, missing) in block.items()]
+            lines = pc.binary_join_element_wise(*texts, ",", null_handling="replace")
+            whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+            file.write(pc.binary_join(whole, style.line_end)[0].as_buffer())
             file.write(style.line_end.encode())
+
+
+def _write_parquet(month: TripMonth, rows: int, path: Path, seed: int) -> None:
+    """Write one row group for each block: more than the TLC, but with the same memory for any number of rows."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    era = parquet_era(month.color, month.month)
+    columns = {column.name: column for column in LAYOUTS[month.color].columns}
+    schema = pa.schema([(name, _parquet_type(columns[name])) for name in era.names])
+    with ParquetWriter(path, schema, compression="zstd") as writer:
+        for block in _blocks(month, rows, seed, era):
+            arrays = [
+                _array(column, values, missing, schema.field(column.name).type)
+                for column, (values, missing) in block.items()
+            ]
+            writer.write_table(pa.table(arrays, schema))
+
+
+def _parquet_type(column: Column) -> "pa.DataType":
+    """Return the type that a column has in the TLC's files since 2023-02."""
+    import pyarrow as pa
+
+    if column.name in _INT32:
+        return pa.int32()
+    types = {
+        Kind.integer: pa.int64(),
+        Kind.decimal: pa.float64(),
+        Kind.timestamp: pa.timestamp("us"),
+        Kind.text: pa.large_string(),
+    }
+    return types[column.kind]
+
+
+def _array(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", type_: "pa.DataType") -> "pa.Array":
+    import pyarrow as pa
+
+    if column.kind is Kind.timestamp:
+        values = values.astype("datetime64[s]").astype("datetime64[us]")
+    elif column.kind is Kind.decimal:
+        values = values / 100
+    return pa.array(values, mask=missing).cast(type_)
+
+
+_INT32 = frozenset({"VendorID", "PULocationID", "DOLocationID"})
 
 
 _Choices: TypeAlias = Mapping[int, int] | Mapping[str, int]  # values and their weights
@@ -75,7 +133,10 @@ _METER_COLUMNS = frozenset(
         *("payment_type", "trip_type", "congestion_surcharge"),
     }
 )
-_SURCHARGES = ("mta_tax", "tolls_amount", "improvement_surcharge", "congestion_surcharge")
+_SURCHARGES = (
+    *("mta_tax", "tolls_amount", "improvement_surcharge", "congestion_surcharge"),
+    *("Airport_fee", "cbd_congestion_fee"),
+)
 
 _METER: Mapping[str, _Choices] = {
     "VendorID": {1: 33, 2: 67},
@@ -109,6 +170,8 @@ _STYLES: Mapping[str, _Style] = MappingProxyType(
                 "PULocationID": _MANHATTAN,
                 "DOLocationID": _MANHATTAN,
                 "congestion_surcharge": {250: 91, 0: 9},
+                "Airport_fee": {0: 92, 175: 8},
+                "cbd_congestion_fee": {75: 72, 0: 28},
             },
         ),
         "green": _Style(
@@ -124,6 +187,7 @@ _STYLES: Mapping[str, _Style] = MappingProxyType(
                 "congestion_surcharge": {0: 83, 275: 17},
                 "trip_type": {1: 97, 2: 3},
                 "ehail_fee": {0: 1},
+                "cbd_congestion_fee": {0: 90, 75: 10},
             },
             missing={"ehail_fee": 1.0},
         ),
@@ -141,6 +205,30 @@ _STYLES: Mapping[str, _Style] = MappingProxyType(
                 "Affiliated_base_number": _BASES,
             },
             missing={"PUlocationID": 0.8, "DOlocationID": 0.6, "SR_Flag": 0.95, "Affiliated_base_number": 0.006},
+        ),
+        "fhvhv": _Style(
+            quote='"',
+            line_end="\n",
+            clock="us",
+            unmetered=0.0,
+            hours=(40, 28, 20, 15, 15, 18, 29, 43, 54, 50, 47, 48, 50, 52, 57, 59, 61, 67, 72, 71, 68, 66, 63, 54),
+            choices={
+                "hvfhs_license_num": {"HV0003": 73, "HV0005": 27},
+                "dispatching_base_num": {"B03404": 73, "B03406": 27},
+                "originating_base_num": {"B03404": 1},
+                "PULocationID": _zones(132, 138, 61, 79, 37, 76, 42, 161, 231, 244),
+                "DOLocationID": _zones(265, 132, 138, 61, 76, 37, 42, 79, 89, 231),
+                "tolls": {0: 930, 694: 50, 1388: 20},
+                "congestion_surcharge": {0: 62, 275: 38},
+                "airport_fee": {0: 92, 250: 8},
+                "shared_request_flag": {"N": 97, "Y": 3},
+                "shared_match_flag": {"N": 99, "Y": 1},
+                "access_a_ride_flag": {"N": 73, " ": 27},
+                "wav_request_flag": {"N": 1},
+                "wav_match_flag": {"N": 94, "Y": 6},
+                "cbd_congestion_fee": {0: 62, 150: 38},
+            },
+            missing={"originating_base_num": 0.27, "on_scene_datetime": 0.27},
         ),
     }
 )
@@ -161,46 +249,51 @@ _REFUNDS = 0.4  # share of the trips with no charge or a dispute
 _EXTRA_BY_HOUR = (*[50] * 6, *[0] * 10, *[100] * 4, *[50] * 4)  # cents: overnight, by day, rush hour, overnight
 
 
-def _lines(month: TripMonth, positions: "Numbers", rows: int, rng: "np.random.Generator") -> "pa.Buffer":
-    """Generate the lines at `positions` in a file with `rows` rows, without the last line ending."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
+_Block: TypeAlias = "dict[Column, tuple[npt.NDArray[Any], Flags | None]]"
+"""Values and missing values by column, in the order of a file."""
 
-    style, layout = _STYLES[month.color], LAYOUTS[month.color]
+
+def _blocks(month: TripMonth, rows: int, seed: int, era: Era) -> "Iterator[_Block]":
+    """Generate the trips of a month with the columns of an era, a block at a time."""
+    import numpy as np
+
+    style, rng = _STYLES[month.color], np.random.default_rng([seed, *str(month).encode()])
+    columns = {column.name: column for column in LAYOUTS[month.color].columns}
     metered = rows - round(rows * style.unmetered)
-    unmetered = positions >= metered
-    # The position of a row in the month, 0 to 1. Metered and unmetered rows each cover the whole month.
-    progress = np.where(unmetered, (positions - metered) / max(rows - metered, 1), positions / metered)
-    values = _values(month, progress, unmetered, rng)
-    texts = [
-        _texts(column, values[column.name], _missing(column.name, unmetered, style, rng), style)
-        for column in layout.columns
-    ]
-    lines = pc.binary_join_element_wise(*texts, ",", null_handling="replace")
-    whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    return pc.binary_join(whole, style.line_end)[0].as_buffer()
+    for start in range(0, rows, _BLOCK):
+        positions = np.arange(start, min(start + _BLOCK, rows))
+        unmetered = positions >= metered
+        # The position of a row in the month, 0 to 1. Metered and unmetered rows each cover the whole month.
+        progress = np.where(unmetered, (positions - metered) / max(rows - metered, 1), positions / metered)
+        values = _values(month, progress, unmetered, rng, era)
+        yield {columns[name]: (values[name], _missing(name, unmetered, style, rng)) for name in era.names}
 
 
 def _values(
-    month: TripMonth, progress: "npt.NDArray[np.float64]", unmetered: "Flags", rng: "np.random.Generator"
+    month: TripMonth,
+    progress: "npt.NDArray[np.float64]",
+    unmetered: "Flags",
+    rng: "np.random.Generator",
+    era: Era,
 ) -> dict[str, Any]:
     """Generate trips as columns: times in seconds since 1970, distances and amounts in hundredths."""
     import numpy as np
 
     style, layout = _STYLES[month.color], LAYOUTS[month.color]
-    values = {name: _draw(choices, len(progress), rng) for name, choices in style.choices.items()}
+    values = {name: _draw(choices, len(progress), rng) for name, choices in style.choices.items() if name in era.names}
     pickup = _pickups(month, progress, rng)
     miles = np.interp(rng.random(len(progress)), _SHARES, _MILES).astype(np.int64)
     seconds = rng.integers(30, 150, len(miles)) + miles * rng.integers(200, 600, len(miles)) // 100
-    values |= zip((c.name for c in layout.columns if c.kind is Kind.timestamp), (pickup, pickup + seconds), strict=True)
-    if "trip_distance" in layout.names:
+    values |= {layout.pickup: pickup, layout.dropoff: pickup + seconds}
+    # Unmetered fares are agreed in advance, so they are not multiples of 50 cents.
+    fare = 250 + 50 * (miles // 20 + seconds // 112)
+    if "trip_distance" in era.names:
         implausible = rng.random(len(miles)) < _IMPLAUSIBLE_MILES
         values["trip_distance"] = np.where(implausible, miles * 9_973, miles)
-        fare = 250 + 50 * (miles // 20 + seconds // 112)
-        # Unmetered fares are agreed in advance, so they are not multiples of 50 cents.
-        fare += unmetered * rng.integers(0, 1000, len(fare))
-        values |= _charges(fare, pickup, values, rng)
+        values |= _charges(fare + unmetered * rng.integers(0, 1000, len(fare)), pickup, values, rng)
+    elif "trip_miles" in era.names:
+        values |= {"trip_miles": miles, "trip_time": seconds}
+        values |= _requested(pickup, fare + rng.integers(0, 300, len(fare)), rng)
     return values
 
 
@@ -229,11 +322,28 @@ def _charges(
         "fare_amount": fare,
         "extra": np.take(_EXTRA_BY_HOUR, pickup // 3_600 % 24),
         "tip_amount": (values["payment_type"] == _CARD) * (fare * rng.integers(0, 36, len(fare)) // 100),
-        **{name: values[name] for name in _SURCHARGES},
+        **{name: values[name] for name in _SURCHARGES if name in values},
     }
     charges["total_amount"] = np.sum(list(charges.values()), axis=0)
     refunded = (values["payment_type"] >= _NO_CHARGE) & (rng.random(len(fare)) < _REFUNDS)
     return {name: np.where(refunded, -cents, cents) for name, cents in charges.items()}
+
+
+def _requested(pickup: "Numbers", fare: "Numbers", rng: "np.random.Generator") -> dict[str, "Numbers"]:
+    """Calculate the times before the pickup and the amounts of trips that were requested with an app."""
+    request = pickup - rng.integers(90, 900, len(pickup))
+    return {
+        "request_datetime": request,
+        "on_scene_datetime": (request + pickup) // 2,
+        "base_passenger_fare": fare,
+        "bcf": fare * 3 // 100,
+        "sales_tax": fare * 8875 // 100_000,
+        "tips": (rng.random(len(fare)) < _TIPPED) * (fare * rng.integers(5, 31, len(fare)) // 100),
+        "driver_pay": fare * rng.integers(65, 90, len(fare)) // 100,
+    }
+
+
+_TIPPED = 0.18
 
 
 def _draw(choices: _Choices, rows: int, rng: "np.random.Generator") -> "npt.NDArray[Any]":
@@ -257,7 +367,7 @@ def _texts(column: Column, values: "npt.NDArray[Any]", missing: "Flags | None", 
     import pyarrow.compute as pc
 
     if column.kind is Kind.timestamp:
-        return pa.array(values.astype("datetime64[s]")).cast(pa.timestamp(style.clock)).cast(pa.string())
+        return pa.array(values.astype("datetime64[s]"), mask=missing).cast(pa.timestamp(style.clock)).cast(pa.string())
     array = pa.array(values, mask=missing)
     if column.kind is Kind.decimal:
         formatter = _format_miles if column.name == "trip_distance" else _format_dollars

@@ -1,19 +1,19 @@
-"""The columns of each color, in the order of the TLC and with canonical names, and the mapping of headers to them.
+"""The columns of each color in all years, and the mapping of the headers of its files to them.
 
-`LAYOUTS` contains the differences between colors; no other code refers to a column of one color by name. Types and
-meanings follow the TLC data dictionaries and the TLC files of 2019 to 2021-07. Codes include those of the 2025 data
-dictionaries.
+`LAYOUTS` contains the differences between colors; no other code refers to a column of one color by name. Names and
+order are those of the TLC's current files, followed by the columns that only earlier files have. Types, meanings and
+codes follow the TLC's data dictionaries, including those of 2025. Not here: which period has which columns (`eras`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadHeader, MissingHeader, SeparatorLine, UnnamedColumn, WrongDelimiter
 from taxi_assets.tlc.dialects import find_delimiter, find_delimiter_of_data, find_separator_line
-from taxi_assets.tlc.eras import ERAS, Era, normalize, strip_quotes
+from taxi_assets.tlc.eras import CSV_ERAS, ERAS, Era, is_ignored, normalize, strip_quotes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,8 @@ class Column:
     `codes` maps the values that the TLC data dictionary defines to their meanings; empty for a column without codes.
     `is_license` is true for TLC license numbers. Companies report them in any letter case and with spaces around them,
     so they are trimmed and in uppercase here, as in the TLC's list of bases.
+
+    `is_later` is true for a column that tables of the first release do not have. A load adds it at their end.
     """
 
     name: str
@@ -43,11 +45,23 @@ class Column:
     meaning: str
     codes: Mapping[int | str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     is_license: bool = False
+    is_later: bool = False
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """The columns of a file: its era, and the canonical name of each column in the order of the file.
+
+    The name is empty for a column that is ignored, such as the index of a pandas data frame.
+    """
+
+    era: Era
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a color's files since 2019, and the roles of columns that checks and rules use.
+    """The columns of a color, and the roles of columns that checks and rules use.
 
     `trips` says in full sentences which trips the files contain.
 
@@ -67,13 +81,27 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The column names of a file, in the order of the TLC."""
+        """The column names, in the order of `columns`."""
         return tuple(column.name for column in self.columns)
 
     @property
-    def table_columns(self) -> tuple[Column, ...]:
-        """The columns of `clean_trips` and all downstream assets: those of the file, then `file_month`."""
+    def file_columns(self) -> tuple[Column, ...]:
+        """The columns of the Parquet files of `clean_trips` and `lake_trips`: `columns`, then `file_month`."""
         return (*self.columns, FILE_MONTH)
+
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """The columns of the tables in the warehouse and in Postgres.
+
+        Columns that a later release introduced are last, because databases add columns at the end of a table. A new
+        table therefore has the same order as one that an earlier release created.
+        """
+        later = [column for column in self.columns if column.is_later]
+        return (*(column for column in self.columns if not column.is_later), FILE_MONTH, *later)
+
+    def is_optional(self, name: str) -> bool:
+        """Whether files and tables of an earlier release do not have a column. Its values are then missing."""
+        return any(column.name.lower() == name.lower() for column in self.columns if column.is_later)
 
     @property
     def coded(self) -> tuple[Column, ...]:
@@ -81,7 +109,7 @@ class Layout:
         return tuple(column for column in self.columns if column.codes)
 
     def arrow_schema(self) -> "pa.Schema":
-        """The Arrow schema of `table_columns`: int64, double, string, timestamp[us] without a time zone, and date32."""
+        """The Arrow schema of `file_columns`: int64, double, string, timestamp[us] without a time zone, and date32."""
         import pyarrow as pa
 
         types = {
@@ -91,28 +119,63 @@ class Layout:
             Kind.timestamp: pa.timestamp("us"),
             Kind.date: pa.date32(),
         }
-        return pa.schema([(column.name, types[column.kind]) for column in self.table_columns])
+        return pa.schema([(column.name, types[column.kind]) for column in self.file_columns])
 
-    def map_header(self, header: Sequence[str]) -> tuple[str, ...]:
-        """Map the header of a file to canonical column names, in the order of the file.
+    def match_header(self, header: Sequence[str]) -> FileColumns:
+        """Find the era of a file by its header, and the canonical name of each of its columns.
 
         Matching ignores letter case and surrounding spaces and quotes, because the TLC's spelling varies by year.
-        Raises BadHeader, with the differences, if a column is missing, unknown or duplicated. If the columns are those
-        of another color or period, the message says which. If the line is not a header with commas, the error says so.
+        Raises BadHeader, with the differences from the most similar era, if a column is missing, unknown or duplicated.
+        If the columns are those of another color, or of an era that is not loaded, the message says so. If the line is
+        not a header with commas, the error says so.
         """
-        canonical = {name.lower(): name for name in self.names}
         found = normalize(header)
-        missing = [name for name in self.names if name.lower() not in found]
-        unknown = [strip_quotes(name) for name, seen in zip(header, found, strict=True) if seen not in canonical]
-        duplicated = [canonical[name] for name in canonical if found.count(name) > 1]
-        if not missing and not duplicated and unknown and all(map(_is_unnamed, unknown)):
+        data = [name for name in found if not is_ignored(name)]
+        era = next((era for era in ERAS if era.color == self.color and era.key == tuple(sorted(data))), None)
+        if era and not era.refused:
+            return FileColumns(era, tuple(self._canonical(era, name) for name in found))
+        if era:
+            raise self._refused(header, era)
+        nearest = self._nearest(data)
+        expected = dict(zip(normalize(nearest.names), nearest.names, strict=True))
+        missing = [name for key, name in expected.items() if key not in data]
+        unknown = [
+            strip_quotes(name)
+            for name, seen in zip(header, found, strict=True)
+            if seen not in expected and not is_ignored(seen)
+        ]
+        duplicated = [name for key, name in expected.items() if data.count(key) > 1]
+        if not missing and not duplicated and all(map(_is_unnamed, unknown)):
             raise self._unnamed_column(header, found)
         differences = {"missing": missing, "unknown": unknown, "duplicated": duplicated}
-        if any(differences.values()):
-            if _KNOWN_NAMES.isdisjoint(found):
-                self._reject_other_dialects(",".join(header))
-            raise self._bad_header(header, differences, _recognize(found))
-        return tuple(canonical[name] for name in found)
+        if _KNOWN_NAMES.isdisjoint(found):
+            self._reject_other_dialects(",".join(header))
+        raise self._bad_header(header, differences, nearest, _recognize(data))
+
+    def _canonical(self, era: Era, name: str) -> str:
+        if is_ignored(name):
+            return ""
+        canonical = {column.name.lower(): column.name for column in self.columns}
+        return era.renamed.get(name) or canonical[name]
+
+    def _nearest(self, found: Sequence[str]) -> Era:
+        """Return the era of this color with the fewest differences from normalized names, and the newest of them.
+
+        For a header that has little in common with any era, it is the era of the mirror's CSVs.
+        """
+        current = CSV_ERAS[self.color]
+        ours = [era for era in ERAS if era.color == self.color and not era.refused]
+        nearest = min((current, *reversed(ours)), key=lambda era: len({*era.key} ^ {*found}))
+        return nearest if len({*nearest.key} & {*found}) * 2 > len(nearest.key) else current
+
+    def _refused(self, header: Sequence[str], era: Era) -> BadHeader:
+        seen = _shorten(",".join(header))
+        return BadHeader(
+            f'The header has the columns of {era}, which are not loaded. {era.refused} Seen: "{seen}".',
+            color=self.color,
+            seen=seen,
+            era=str(era),
+        )
 
     def _unnamed_column(self, header: Sequence[str], found: Sequence[str]) -> UnnamedColumn:
         at = next(number for number, name in enumerate(found) if _is_unnamed(name))
@@ -127,7 +190,11 @@ class Layout:
 
     def _reject_other_dialects(self, line: str) -> None:
         """Raise a kind of BadHeader if the line is not a header, or has another delimiter than commas."""
-        facts = {"color": self.color, "seen": _shorten(line.replace("\t", "\\t")), "expected": ",".join(self.names)}
+        facts = {
+            "color": self.color,
+            "seen": _shorten(line.replace("\t", "\\t")),
+            "expected": ",".join(CSV_ERAS[self.color].names),
+        }
         seen = f'Seen: "{facts["seen"]}".'
         if delimiter := find_separator_line(line):
             raise SeparatorLine(
@@ -151,17 +218,19 @@ class Layout:
                 delimiter=delimiter,
             )
 
-    def _bad_header(self, header: Sequence[str], differences: Mapping[str, list[str]], era: Era | None) -> BadHeader:
-        ours = f"columns of {self.color} trips since 2019"
-        problem = f"has the columns of {era}. Expected the {ours}" if era else f"does not have the {ours}"
+    def _bad_header(
+        self, header: Sequence[str], differences: Mapping[str, list[str]], nearest: Era, other: Era | None
+    ) -> BadHeader:
+        ours = f"columns of {nearest}"
+        problem = f"has the columns of {other}. Expected the {ours}" if other else f"does not have the {ours}"
         facts = {kind: _shorten(", ".join(names)) for kind, names in differences.items() if names}
         listed, seen = "; ".join(f"{kind}: {names}" for kind, names in facts.items()), _shorten(",".join(header))
-        facts |= {"era": str(era)} if era else {}
+        facts |= {"era": str(other)} if other else {}
         return BadHeader(
             f'The header {problem}. Differences: {_shorten(listed)}. Seen: "{seen}".{_suspect_index(differences)}',
             color=self.color,
             seen=seen,
-            expected=",".join(self.names),
+            expected=",".join(nearest.names),
             **facts,
         )
 
@@ -179,9 +248,8 @@ def _is_unnamed(name: str) -> bool:
 
 
 def _recognize(found: Sequence[str]) -> Era | None:
-    """Find the era with these normalized column names, in any order."""
-    layouts = (Era(layout.color, "since 2019", layout.names) for layout in LAYOUTS.values())
-    return next((era for era in (*layouts, *ERAS) if sorted(normalize(era.names)) == sorted(found)), None)
+    """Find the era of any trips with these normalized column names, in any order."""
+    return next((era for era in ERAS if era.key == tuple(sorted(found))), None)
 
 
 def _shorten(text: str) -> str:
@@ -195,6 +263,9 @@ _SHOWN = 500
 ZONES = range(1, 266)
 """The zone IDs of the TLC taxi zone lookup table: 1 to 263 in the city, 264 unknown, 265 outside the city."""
 
+VENDOR_ID, VENDOR_NAME = "VendorID", "vendor_name"
+"""The provider of a record as a code and, in files until 2014, as text."""
+
 FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that contains the trip.")
 
 
@@ -202,10 +273,18 @@ def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
     return {name: Column(name, kind, meaning) for name, meaning in meanings.items()}
 
 
+def _later(kind: Kind, **meanings: str) -> dict[str, Column]:
+    return {name: replace(column, is_later=True) for name, column in _columns(kind, **meanings).items()}
+
+
 def _coded(name: str, kind: Kind, meaning: str, codes: Mapping[int | str, str]) -> dict[str, Column]:
     """Create a column with codes, which its description lists."""
     listed = ", ".join(f"{code} {text}" for code, text in codes.items())
     return {name: Column(name, kind, f"{meaning}: {listed}.", MappingProxyType(codes))}
+
+
+def _license(name: str, meaning: str) -> Column:
+    return Column(name, Kind.text, meaning, is_license=True)
 
 
 _METERED = {
@@ -228,6 +307,16 @@ _METERED = {
         total_amount="Total charge to the passenger, in US dollars. Cash tips are not included.",
         congestion_surcharge="New York State congestion surcharge, in US dollars.",
     ),
+    **_later(
+        Kind.decimal,
+        Airport_fee="Fee for pickups at LaGuardia and John F. Kennedy airports, in US dollars.",
+        cbd_congestion_fee="MTA Congestion Relief Zone charge per trip, in US dollars. In files since 2025.",
+        pickup_longitude="Longitude where the meter was engaged, in degrees. In files until 2016-06.",
+        pickup_latitude="Latitude where the meter was engaged, in degrees. In files until 2016-06.",
+        dropoff_longitude="Longitude where the meter was disengaged, in degrees. In files until 2016-06.",
+        dropoff_latitude="Latitude where the meter was disengaged, in degrees. In files until 2016-06.",
+    ),
+    **_later(Kind.text, vendor_name="Provider of the record as text: CMT, VTS or DDS. In files until 2014."),
     **_coded(
         "VendorID",
         Kind.integer,
@@ -255,6 +344,8 @@ _METERED = {
     ),
 }
 
+_PLACES = ("pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude")
+
 _CLOCK = "New York wall-clock time, without a time zone."
 
 
@@ -280,6 +371,7 @@ _YELLOW = Layout(
         ),
         *("store_and_fwd_flag", "PULocationID", "DOLocationID", "payment_type", "fare_amount", "extra", "mta_tax"),
         *("tip_amount", "tolls_amount", "improvement_surcharge", "total_amount", "congestion_surcharge"),
+        *("Airport_fee", "cbd_congestion_fee", *_PLACES, "vendor_name"),
         pickup="tpep_pickup_datetime",
         dropoff="tpep_dropoff_datetime",
     ),
@@ -304,7 +396,7 @@ _GREEN = Layout(
         ),
         *("DOLocationID", "passenger_count", "trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount"),
         *("tolls_amount", "ehail_fee", "improvement_surcharge", "total_amount", "payment_type", "trip_type"),
-        "congestion_surcharge",
+        *("congestion_surcharge", "cbd_congestion_fee", *_PLACES),
         pickup="lpep_pickup_datetime",
         dropoff="lpep_dropoff_datetime",
     ),
@@ -320,23 +412,13 @@ _FHV = Layout(
     trips="Trips of for-hire vehicles (fhv) that a base dispatched. Trips of high-volume services, such as Uber and "
     "Lyft, are in other files since February 2019.",
     columns=(
-        Column(
-            "dispatching_base_num",
-            Kind.text,
-            "TLC license number of the base that dispatched the trip.",
-            is_license=True,
-        ),
+        _license("dispatching_base_num", "TLC license number of the base that dispatched the trip."),
         Column("pickup_datetime", Kind.timestamp, f"When the trip started. {_CLOCK}"),
         Column("dropOff_datetime", Kind.timestamp, f"When the trip ended. {_CLOCK}"),
         Column("PUlocationID", Kind.integer, "Taxi zone where the trip started."),
         Column("DOlocationID", Kind.integer, "Taxi zone where the trip ended."),
         Column("SR_Flag", Kind.integer, "1 if the trip was shared, otherwise missing."),
-        Column(
-            "Affiliated_base_number",
-            Kind.text,
-            "TLC license number of the base that the vehicle is affiliated with.",
-            is_license=True,
-        ),
+        _license("Affiliated_base_number", "TLC license number of the base that the vehicle is affiliated with."),
     ),
     pickup="pickup_datetime",
     dropoff="dropOff_datetime",
@@ -345,11 +427,68 @@ _FHV = Layout(
     total=None,
 )
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV)})
+_YES_NO: Mapping[int | str, str] = {"Y": "yes", "N": "no"}
 
-_KNOWN_NAMES = frozenset(
-    name
-    for names in (*(layout.names for layout in LAYOUTS.values()), *(era.names for era in ERAS))
-    for name in normalize(names)
+_FHVHV = Layout(
+    color="fhvhv",
+    trips="Trips of high-volume for-hire services (fhvhv), such as Uber and Lyft.",
+    columns=(
+        replace(
+            _coded(
+                "hvfhs_license_num",
+                Kind.text,
+                "TLC license number of the company",
+                {"HV0002": "Juno", "HV0003": "Uber", "HV0004": "Via", "HV0005": "Lyft"},
+            )["hvfhs_license_num"],
+            is_license=True,
+        ),
+        _license("dispatching_base_num", "TLC license number of the base that dispatched the trip."),
+        _license("originating_base_num", "TLC license number of the base that received the request."),
+        Column("request_datetime", Kind.timestamp, f"When the passenger requested the trip. {_CLOCK}"),
+        Column("on_scene_datetime", Kind.timestamp, f"When the driver arrived, for accessible vehicles only. {_CLOCK}"),
+        Column("pickup_datetime", Kind.timestamp, f"When the trip started. {_CLOCK}"),
+        Column("dropoff_datetime", Kind.timestamp, f"When the trip ended. {_CLOCK}"),
+        *_columns(
+            Kind.integer,
+            PULocationID="Taxi zone where the trip started.",
+            DOLocationID="Taxi zone where the trip ended.",
+        ).values(),
+        *_columns(Kind.decimal, trip_miles="Trip distance in miles.").values(),
+        *_columns(Kind.integer, trip_time="Trip duration in seconds.").values(),
+        *_columns(
+            Kind.decimal,
+            base_passenger_fare="Fare before tolls, tips, taxes and fees, in US dollars.",
+            tolls="Tolls, in US dollars.",
+            bcf="Black Car Fund surcharge, in US dollars.",
+            sales_tax="New York State sales tax, in US dollars.",
+            congestion_surcharge="New York State congestion surcharge, in US dollars.",
+            airport_fee="Fee for trips to and from LaGuardia, Newark and John F. Kennedy airports, in US dollars.",
+            tips="Tip, in US dollars.",
+            driver_pay="Pay of the driver without tolls and tips, before commissions and taxes, in US dollars.",
+        ).values(),
+        *_coded("shared_request_flag", Kind.text, "Whether the passenger agreed to a shared ride", _YES_NO).values(),
+        *_coded("shared_match_flag", Kind.text, "Whether the passenger shared the vehicle", _YES_NO).values(),
+        *_coded(
+            "access_a_ride_flag", Kind.text, "Whether the MTA's Access-A-Ride program administered the trip", _YES_NO
+        ).values(),
+        *_coded(
+            "wav_request_flag", Kind.text, "Whether the passenger requested an accessible vehicle", _YES_NO
+        ).values(),
+        *_coded("wav_match_flag", Kind.text, "Whether the vehicle was accessible", _YES_NO).values(),
+        *_columns(
+            Kind.decimal,
+            cbd_congestion_fee="MTA Congestion Relief Zone charge per trip, in US dollars. In files since 2025.",
+        ).values(),
+        Column("SR_Flag", Kind.integer, "1 if the trip was shared, otherwise missing. In CSVs until 2020-06."),
+    ),
+    pickup="pickup_datetime",
+    dropoff="dropoff_datetime",
+    zones=("PULocationID", "DOLocationID"),
+    passengers=None,
+    total=None,
 )
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV, _FHVHV)})
+
+_KNOWN_NAMES = frozenset(name for era in ERAS for name in normalize((*era.names, *era.renamed.values())))
 """The names of the columns of all colors since 2009, in lowercase."""

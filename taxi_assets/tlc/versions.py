@@ -17,12 +17,15 @@ CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
 )
 """The code version of each asset. Increase it when the same input and rules produce different rows, columns or values.
 
-A test compares the output for a fixed input with the recorded output of the current version.
+A new column without any values, such as one that only later files have, needs no new version: stored months are widened
+when they are read. A test compares the output for a fixed input with the recorded output of the current version.
 """
-
 
 FIRST_CODE_VERSION = "1"
 """The code version of clean files whose footer does not contain a data version."""
+
+EARLIER_CODE_VERSIONS = (FIRST_CODE_VERSION,)
+"""The earlier code versions of clean files that stores may contain."""
 
 
 def clean_version(raw_sha256: str, code: str = "") -> str:
@@ -36,6 +39,13 @@ def clean_version(raw_sha256: str, code: str = "") -> str:
 def version_of_clean(footer: Footer) -> str:
     """The data version of a clean file: from its footer or, if missing there, from the SHA-256 of its raw file."""
     return footer.version or clean_version(footer.source, FIRST_CODE_VERSION)
+
+
+def code_of_clean(footer: Footer) -> str:
+    """The code version of a clean file; empty if its data version is not that of any code version."""
+    version = version_of_clean(footer)
+    codes = (CODE_VERSIONS["clean_trips"], *EARLIER_CODE_VERSIONS)
+    return next((code for code in codes if version == clean_version(footer.source, code)), "")
 
 
 def lake_version(clean: str, layout: Layout, rule: MissingPassengers) -> str:

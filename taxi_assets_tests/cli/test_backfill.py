@@ -1,5 +1,6 @@
 """`taxi backfill` submits, lists, cancels and resumes backfills. No daemon runs, so they stay requested."""
 
+import io
 import json
 import shutil
 import time
@@ -51,6 +52,84 @@ def test_a_dry_run_submits_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert run(monkeypatch, *SUBMIT.split(), "--dry-run") == 0
     assert "3 partitions, 3 runs" in capsys.readouterr().out
     assert _json(monkeypatch, capsys, "backfill list") == []
+
+
+ALL = "backfill --color green --select clean_trips"
+
+
+@pytest.fixture
+def _few_months(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the months of SUBMIT are partitions, of all colors of the mirror."""
+    monkeypatch.setenv("TAXI_FIRST_MONTH", MONTHS[-1])
+    monkeypatch.setenv("TAXI_LAST_MONTH", MONTHS[0])
+
+
+def _at_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """Let standard input be a terminal at which a user answers."""
+
+    class Keyboard(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Keyboard(f"{answer}\n"))
+
+
+@pytest.mark.usefixtures("_few_months")
+@pytest.mark.parametrize(("answer", "submitted", "code"), [("y", 1, 0), ("n", 0, 1), ("", 0, 1)])
+def test_all_missing_months_are_confirmed(
+    answer: str, submitted: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--months`, the plan has all missing months of the color, and the user confirms it."""
+    _at_a_terminal(monkeypatch, answer)
+    assert run(monkeypatch, *ALL.split()) == code
+    printed = capsys.readouterr()
+    assert "3 partitions, 3 runs" in printed.out
+    assert "Submit these 3 partitions?" in printed.out + printed.err
+    listed = _json(monkeypatch, capsys, "backfill list")
+    assert [entry["months"] for entry in listed] == [MONTHS] * submitted
+
+
+@pytest.mark.usefixtures("_few_months")
+def test_all_missing_months_need_yes_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If there is no terminal, the plan is shown, nothing is submitted, and `--yes` submits it."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(monkeypatch, *ALL.split()) == 2
+    printed = capsys.readouterr()
+    assert "3 partitions, 3 runs" in printed.out
+    assert "--yes" in printed.err
+    assert run(monkeypatch, *ALL.split(), "--json") == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["partitions"] == [f"green {month}" for month in MONTHS]
+    assert "--yes" in printed.err
+    assert _json(monkeypatch, capsys, "backfill list") == []
+    assert len(_json(monkeypatch, capsys, f"{ALL} --yes")["backfills"]) == 1
+    assert [entry["months"] for entry in _json(monkeypatch, capsys, "backfill list")] == [MONTHS]
+
+
+@pytest.mark.usefixtures("_few_months")
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [("--color green", 3), ("--color green --missing", 3), ("", 9), ("--color all", 9), ("--failed", 0)],
+)
+def test_a_dry_run_of_all_missing_months_asks_nothing(
+    options: str, count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--color`, the plan has all colors of the source. A plan without months needs no confirmation."""
+    plan = _json(monkeypatch, capsys, f"backfill --select clean_trips --dry-run {options}")
+    assert len(plan["partitions"]) == count
+    if not count:
+        assert run(monkeypatch, *f"backfill --select clean_trips {options}".split()) == 0
+    assert _json(monkeypatch, capsys, "backfill list") == []
+
+
+def test_all_months_of_a_color_that_the_source_does_not_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mirror has no fhvhv, so there is nothing to plan."""
+    assert run(monkeypatch, "backfill", "--color", "fhvhv") == 2
+    assert "no fhvhv trips" in capsys.readouterr().err
 
 
 def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +209,6 @@ def test_an_unknown_backfill_exits_with_2(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--color green", ["Add --months", "taxi backfill --months 2020 --dry-run"]),
         ("--months 2020-01 --overwrite", ["--overwrite", "--color"]),
         ("--color green --months 2020-01 --missing --failed", ["--missing", "--failed"]),
         ("--color green --months 2020-01 --wait --json", ["--wait", "--json"]),

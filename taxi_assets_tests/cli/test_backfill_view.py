@@ -1,6 +1,7 @@
 """The plan of `taxi backfill` as text and as JSON, the list of backfills, and the live grid of several backfills."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -39,6 +40,20 @@ def test_a_plan_is_grouped_by_color_and_reason(capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_a_plan_shows_the_estimated_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """The estimate is one line after the months. It is a lower limit if the size of a month is not known."""
+    disk = {"raw": 4_000_000, "warehouse": 61_250_000_000}
+    print_plan(replace(PLAN, disk=disk))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3] == "Estimated disk: at least raw 4.0 MB, warehouse 61.2 GB"
+    print_plan(Plan({GREEN[0]: 25_000_000_000}, disk=disk))
+    assert capsys.readouterr().out.splitlines() == [
+        "1 partition, 1 run, 25.0 GB, newest month first:",
+        "  green 2020-05",
+        "Estimated disk: raw 4.0 MB, warehouse 61.2 GB",
+    ]
+
+
 def test_an_empty_plan_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """If every month is left out, the plan says that there is nothing to run."""
     print_plan(Plan({}, {FHV[1]: "not published"}))
@@ -54,8 +69,8 @@ def test_a_plan_ends_with_its_hints(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON lists each month as color and month, the reasons, the total size and the ID of each backfill."""
-    print_plan_json(PLAN, ["abc", "def"])
+    """JSON lists each month as color and month, the reasons, the total size, the disk and the ID of each backfill."""
+    print_plan_json(replace(PLAN, disk={"raw": 4_000_000}), ["abc", "def"])
     assert json.loads(capsys.readouterr().out) == {
         "partitions": ["green 2020-05", "green 2020-04", "fhv 2020-04"],
         "left_out": ["green 2020-03", "fhv 2020-03", "fhv 2020-02"],
@@ -65,6 +80,7 @@ def test_a_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
             "fhv 2020-02": "not published",
         },
         "bytes": 4_000_000,
+        "disk": {"raw": 4_000_000},
         "backfills": ["abc", "def"],
     }
 

@@ -17,7 +17,7 @@ from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.operations.runs import RunSpec
 from taxi_assets.stores.source.download import Version
 from taxi_assets.stores.source.months import SourceVersion
-from taxi_assets.tlc.trips import TripMonth, parse_months
+from taxi_assets.tlc.trips import COLORS, TripMonth, parse_months
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.network import fail_to_resolve
 from taxi_assets_tests.program import run_here as run
@@ -71,7 +71,7 @@ _ORDER = ("demo", "materialize", "status", "query", "dev", "stop", "sample")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--color", "purple", "--months", "2021-01"], ['"purple"', "yellow, green, fhv", "[unknown-color]"]),
+        (["--color", "purple", "--months", "2021-01"], ['"purple"', "yellow, green, fhv, fhvhv", "[unknown-color]"]),
         (["--color", "yelow", "--months", "2021-01"], ["Did you mean yellow?", "[unknown-color]"]),
         (["--color", "", "--months", "2021-01"], ["[unknown-color]"]),
         (["--color", "green", "--months", "2021-13"], ['"2021-13"', "01 to 12", "[unknown-month]"]),
@@ -225,16 +225,18 @@ def test_repeated_months_add_up_in_wipe_and_sample(
 def test_all_colors_are_loaded_where_none_is_given(
     command: str, requested: list[tuple[list[str], Sequence[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `--color`, a month of each color is loaded."""
-    assert run(monkeypatch, command, "--months", "2020-03", "--select", "clean") == 0
-    [(listed, _)] = requested
-    assert listed == ["yellow 2020-03", "green 2020-03", "fhv 2020-03"]
+    """Without `--color`, a month of each color that the source has is loaded."""
+    for source, colors in (("mirror", ("yellow", "green", "fhv")), ("tlc", COLORS)):
+        monkeypatch.setenv("TAXI_SOURCE_URL", source)
+        assert run(monkeypatch, command, "--months", "2020-03", "--select", "clean") == 0
+        listed, _ = requested.pop()
+        assert listed == [f"{color} 2020-03" for color in colors]
 
 
 def test_sample_generates_all_colors_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `--color`, a month of each color is generated."""
     assert run(monkeypatch, "sample", str(tmp_path / "source"), "--months", "2020-03", "--rows", "1") == 0
-    assert {path.parent.name for path in (tmp_path / "source").rglob("*.csv.gz")} == {"yellow", "green", "fhv"}
+    assert {path.parent.name for path in (tmp_path / "source").rglob("*.csv.gz")} == set(COLORS)
 
 
 def test_wipe_needs_a_color(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -620,7 +622,7 @@ def test_assets_have_short_names(
 ) -> None:
     """`--select lake` is `--select lake_trips`, for each asset."""
     if name == "raw":
-        monkeypatch.setattr("taxi_assets.stores.source.months.Source.current_version", lambda *_: _VERSION)
+        monkeypatch.setattr("taxi_assets.stores.source.months.Source.look_up", lambda *_: _VERSION)
         monkeypatch.setattr("taxi_assets.stores.source.months.Source.require_host", lambda _: None)
     assert run(monkeypatch, command, "--color", "green", "--months", "2020-03", "--select", name) == 0
     assert requested == [(["green 2020-03"], (f"{name}_trips",))]

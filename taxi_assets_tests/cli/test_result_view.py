@@ -16,6 +16,8 @@ from taxi_assets_tests.cli.conftest import Terminal
 
 WIDTHS = [60, 80, 100, 140]
 
+COLUMNS = [column.name for column in LAYOUTS["green"].table_columns]
+
 
 def _show(terminal: Terminal, result: QueryResult, width: int = 80, height: int = 24, **options: bool) -> list[str]:
     """Print a result on a terminal, and return the lines without spaces at their ends. No line may be too long."""
@@ -28,8 +30,7 @@ def _show(terminal: Terminal, result: QueryResult, width: int = 80, height: int 
 
 def _trips(rows: int) -> QueryResult:
     """Rows with the columns of the table of green trips."""
-    columns = [column.name for column in LAYOUTS["green"].table_columns]
-    return QueryResult(columns, [tuple(range(row, row + len(columns))) for row in range(rows)])
+    return QueryResult(COLUMNS, [tuple(range(row, row + len(COLUMNS))) for row in range(rows)])
 
 
 def test_values_on_a_terminal(terminal: Terminal) -> None:
@@ -93,14 +94,14 @@ def test_columns_that_do_not_fit_are_left_out(width: int, terminal: Terminal) ->
     result = _trips(30)
     lines = _show(terminal, result, width)
     *names, more = lines[0].split()
-    assert names == list(result.columns)[: len(names)]
+    assert names == COLUMNS[: len(names)]
     assert more == "\u2026"
     assert [line.split() for line in lines[2:32]] == [
         [*map(str, range(row, row + len(names))), "\u2026"] for row in range(30)
     ]
     assert lines[32] == "30 rows in 0.02 s"
     said = " ".join(lines[33:])
-    assert said.startswith(f"{len(names)} of 21 columns fit.")
+    assert said.startswith(f"{len(names)} of {len(COLUMNS)} columns fit.")
     assert "--vertical" in said
     assert "--csv" in said
 
@@ -110,10 +111,11 @@ def test_columns_that_do_not_fit_are_left_out(width: int, terminal: Terminal) ->
 def test_few_rows_are_shown_vertically(rows: int, width: int, terminal: Terminal) -> None:
     """If all values of a wide result fit on the screen on lines of their own, they are shown like this."""
     result = _trips(rows)
-    lines = _show(terminal, result, width, height=50)
-    assert len(lines) == rows * 22 + 1
+    lines = _show(terminal, result, width, height=60)
+    assert len(lines) == rows * (len(COLUMNS) + 1) + 1
     assert lines[0].startswith("row 1 ")
-    assert [line.split() for line in lines[1:22]] == [[name, str(at)] for at, name in enumerate(result.columns)]
+    shown = [line.split() for line in lines[1 : len(COLUMNS) + 1]]
+    assert shown == [[name, str(at)] for at, name in enumerate(COLUMNS)]
     assert lines[-1] == f"{rows} row{'s' * (rows > 1)} in 0.02 s"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from rich.cells import cell_len
@@ -45,6 +46,16 @@ def test_each_month_has_its_rows_and_status(capsys: pytest.CaptureFixture[str]) 
     }
     assert len({line.index("1,369,765") for line in lines[2:5]}) == 1
     assert max(map(len, lines[:8])) < 80
+
+
+def test_a_color_with_several_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    """A color whose months come from several sources has a line with the number of months of each."""
+    sources = ["tlc", "mirror", "tlc", "", "/data/[1]"]
+    months = [replace(MONTHS[1], month=TripMonth("green", f"2021-0{at + 1}")) for at in range(5)]
+    mixed = [replace(month, source=source) for month, source in zip(months, sources, strict=True)]
+    print_status([*mixed, *(replace(month, source="mirror") for month in MONTHS)], "materialize")
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if " from " in line] == ["green: 2 months from tlc, 1 from mirror, 1 from /data/[1]"]
 
 
 def test_no_command_for_a_month_that_is_no_longer_a_partition(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,8 +184,13 @@ def test_verbose_shows_each_month_and_its_whole_error(capsys: pytest.CaptureFixt
     assert [line.rstrip() for line in lines[at + 1 : at + 3]] == ["  first", "  second"]
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 140])
-@pytest.mark.parametrize("colors", [("green",), ("yellow", "green"), COLORS])
+@pytest.mark.parametrize(
+    ("colors", "width"),
+    [
+        *product([("green",), ("yellow", "green"), COLORS[:3], COLORS], [80, 100, 140]),
+        *product([("green",), ("yellow", "green"), COLORS[:3]], [60]),
+    ],
+)
 def test_many_years_are_a_line_each(colors: tuple[str, ...], width: int, terminal: Terminal) -> None:
     """A year is a line with a letter for each month of each color and its rows. A legend explains the letters."""
     screen = terminal(width, 24)
@@ -202,6 +218,20 @@ def test_many_years_are_a_line_each(colors: tuple[str, ...], width: int, termina
     assert legend.split() == " ".join(lines[22:24]).partition(f" {203 * len(colors)} months")[0].split()
 
 
+def test_colors_that_do_not_fit_are_several_grids(terminal: Terminal) -> None:
+    """On a terminal that is too narrow for all colors, two grids have two colors each, followed by one legend."""
+    screen = terminal(60, 24)
+    print_status(_years(*COLORS), "materialize")
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    assert max(map(cell_len, lines[:22])) <= 60
+    assert [line.split() for line in lines if line.split()[:1] in (["yellow"], ["fhv"])] == [
+        ["yellow", "green"],
+        ["fhv", "fhvhv"],
+    ]
+    assert sum(line.startswith("2018") for line in lines) == 2
+    assert sum("+ loaded" in line for line in lines) == 1
+
+
 def test_a_long_reason_is_cut_before_its_slug(terminal: Terminal) -> None:
     """On a terminal, a long reason is one line that ends with the slug. Its months are never cut."""
     screen = terminal(80, 24)
@@ -224,9 +254,10 @@ def test_letters_have_the_colors_of_their_status(terminal: Terminal, monkeypatch
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON has each month with its status, its rows by asset, its run, and the step and error of a failure."""
-    print_status_json(MONTHS)
+    """JSON has each month with its status, its rows by asset, run and source, and the step and error of a failure."""
+    print_status_json([*MONTHS[:3], replace(MONTHS[3], source="tlc")])
     listed = json.loads(capsys.readouterr().out)
+    assert [month["source"] for month in listed] == ["", "", "", "tlc"]
     assert listed[3] == {
         "color": "yellow",
         "month": "2021-02",
@@ -236,6 +267,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         "run": "run",
         "failed_at": "lake_trips",
         "error": "disk full\nmore",
+        "source": "tlc",
     }
 
 

@@ -117,6 +117,7 @@ def open_notification_installation(folder: Path, empty_history: Path) -> Iterato
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setenv("TAXI_HOME", str(folder / "home"))
         patch.setenv("TAXI_SOURCE_URL", str(folder))
+        patch.setenv("TAXI_FIRST_MONTH", OLD.month)
         patch.setenv("TAXI_ALERT_URLS", inbox.address)
         patch.setenv("TAXI_UI_URL", "https://ui.example.org/")
         patch.setattr(notifications, "RETRY_DELAY_S", 0.0)

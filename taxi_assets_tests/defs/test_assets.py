@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -23,11 +24,13 @@ from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.source.months import Fetched, Source
+from taxi_assets.tlc.eras import CSV_ERAS
 from taxi_assets.tlc.parquet import read_source
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.dagster_internals import get_and_update_asset_status_cache_value
+from taxi_assets_tests.defs.installation import Installation
 from taxi_assets_tests.defs.store_installation import ROWS, StoreInstallation, figures
 
 GREEN, YELLOW = TripMonth("green", "2021-03"), TripMonth("yellow", "2021-03")
@@ -57,6 +60,34 @@ def test_a_month_is_loaded_into_every_asset(color: str, installation: StoreInsta
     assert installation.postgres.count(month) == ROWS - zero
     keys = {asset_key(color, name) for name in (SOURCE_TRIPS, *TRIP_ASSETS)}
     assert set(installation.instance.all_asset_keys()) - keys == set()
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("month", ["2021-03", "2025-03"])
+def test_a_parquet_month_is_loaded_into_every_asset(
+    color: str, month: str, installation: StoreInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month in the TLC's format is loaded into each store, with the values of the raw file in all its columns."""
+    trips = TripMonth(color, month)
+    raw = installation.source / f"{trips.stem}.parquet"
+    write_sample(trips, 500, raw)
+    monkeypatch.setenv("TAXI_SOURCE_URL", f"{installation.source}/{{color}}_tripdata_{{month}}.parquet")
+    monkeypatch.setenv("TAXI_ZERO_PASSENGERS", "keep")
+    with closing(Installation()) as created:
+        created.load(trips)
+        assert created.metadata("raw_trips", trips)["dagster/partition_row_count"] == 500
+        stored = installation.home / "raw" / color / raw.name
+        assert stored.read_bytes() == raw.read_bytes()
+    names = pq.read_schema(raw).names
+    counts = ", ".join(f"count({name})" for name in names)
+    expected = (500, *(500 - column.null_count for column in pq.read_table(raw).columns))
+    blank = {name for name in names if LAYOUTS[color].color == "fhvhv" and name.endswith("_flag")}
+    rule = {LAYOUTS[color].passengers}
+    for store, filled in ((installation.warehouse, rule), (installation.postgres, set())):
+        (found,) = store.query(f"SELECT count(*), {counts} FROM {trips.table}").rows
+        for name, theirs, ours in zip(["rows", *names], expected, found, strict=True):
+            wanted = 500 if name in filled else theirs
+            assert ours == wanted or (name in blank and ours < wanted), name
 
 
 EXECUTION_ORDER = ("raw_trips", "clean_trips", "lake_trips", "postgres_trips", "warehouse_trips")
@@ -99,10 +130,14 @@ def test_metadata_has_standard_keys(color: str, installation: StoreInstallation)
     assert metadata["warehouse_trips"]["dagster/table_name"] == f"warehouse.main.{color}_taxi_trips"
     database = installation.postgres.table(month).partition(".")[0]
     assert metadata["postgres_trips"]["dagster/table_name"] == f"{database}.public.{color}_taxi_trips"
-    columns = [column.name for column in LAYOUTS[color].table_columns]
-    for name in TRIP_ASSETS[1:]:
-        names = [column.lower() for column in columns] if name == "postgres_trips" else columns
-        assert [column.name for column in metadata[name]["dagster/column_schema"].columns] == names
+    columns = {
+        "clean_trips": pq.read_schema(files["clean_trips"]).names,
+        "lake_trips": pq.read_schema(files["lake_trips"]).names,
+        "warehouse_trips": installation.warehouse.query(f"SELECT * FROM {month.table}").columns,
+        "postgres_trips": installation.postgres.query(f"SELECT * FROM {month.table}").columns,
+    }
+    for name, names in columns.items():
+        assert [column.name for column in metadata[name]["dagster/column_schema"].columns] == list(names)
     assert all("seconds" in metadata[name] and "rows_per_second" in metadata[name] for name in TRIP_ASSETS)
 
 
@@ -185,7 +220,7 @@ def test_the_data_version_of_a_raw_file_is_its_sha256(installation: StoreInstall
 
 @pytest.mark.parametrize("color", COLORS)
 def test_data_versions_depend_on_the_rules(color: str, installation: StoreInstallation) -> None:
-    """Other rules change the versions of the lake, the warehouse and Postgres, except for fhv without passengers."""
+    """Other rules change the versions of the lake, the warehouse and Postgres, unless a color has no passengers."""
     month = TripMonth(color, "2021-03")
     installation.publish(month, rows=100)
     installation.load(month)
@@ -195,7 +230,8 @@ def test_data_versions_depend_on_the_rules(color: str, installation: StoreInstal
     )
     after = {name: installation.version(name, month) for name in TRIP_ASSETS}
     changed = {name for name in TRIP_ASSETS if before[name] != after[name]}
-    assert changed == (set() if color == "fhv" else {"lake_trips", "warehouse_trips", "postgres_trips"})
+    affected = {"lake_trips", "warehouse_trips", "postgres_trips"} if LAYOUTS[color].passengers else set()
+    assert changed == affected
     installation.load(month)
     assert {name: installation.version(name, month) for name in TRIP_ASSETS} == before
 
@@ -205,7 +241,7 @@ def test_a_selection_runs_no_other_asset(installation: StoreInstallation, monkey
     installation.publish(GREEN, rows=100)
     installation.load(GREEN)
     requested: list[TripMonth] = []
-    monkeypatch.setattr(Source, "current_version", lambda _, month: requested.append(month))
+    monkeypatch.setattr(Source, "current_version", lambda _, month, *__: requested.append(month))
     end = installation.run(GREEN, "warehouse_trips")[-1]
     assert end.what is Progress.done, end.error
     assert set(installation.checks(end.run_id)) == {
@@ -299,7 +335,14 @@ def _publish_as(installation: StoreInstallation, month: TripMonth, other: TripMo
 
 
 @pytest.mark.parametrize(
-    ("color", "other"), [("green", "2020-03"), ("green", "2021-04"), ("yellow", "2019-12"), ("fhv", "2021-02")]
+    ("color", "other"),
+    [
+        ("green", "2020-03"),
+        ("green", "2021-04"),
+        ("yellow", "2019-12"),
+        ("fhv", "2021-02"),
+        ("fhvhv", "2021-02"),
+    ],
 )
 def test_a_file_of_another_month_is_refused(color: str, other: str, installation: StoreInstallation) -> None:
     """The run fails at `clean_trips` with the month that the file seems to contain. Each store keeps its rows."""
@@ -363,7 +406,7 @@ def _edit_lines(path: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
 def test_empty_rows_are_not_trips(color: str, installation: StoreInstallation) -> None:
     """Rows with only empty fields are in no count and in no store, and are no rejects."""
     month = TripMonth(color, "2021-03")
-    empty = b"," * (len(LAYOUTS[color].names) - 1) + b"\r\n"
+    empty = b"," * (len(CSV_ERAS[color].names) - 1) + b"\r\n"
     path = installation.publish(month, rows=200)
     _edit_lines(path, lambda lines: [empty, *lines[:100], empty * 50, *lines[100:], empty.rstrip()])
     installation.load(month)
@@ -456,9 +499,9 @@ def test_an_incomplete_fetch_replaces_nothing(installation: StoreInstallation, m
 FETCH = Source.fetch
 
 
-def _lose_bytes(source: Source, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
+def _lose_bytes(source: Source, month: TripMonth, staged: StagedFile, *arguments: Any) -> Fetched:
     """Fetch a month, then remove the last bytes of the staged file."""
-    fetched = FETCH(source, month, staged, known)
+    fetched = FETCH(source, month, staged, *arguments)
     staged.path.write_bytes(staged.path.read_bytes()[:-50])
     return fetched
 

@@ -44,8 +44,8 @@ LAYERS = {
 
 @pytest.fixture
 def definitions(tmp_path: Path) -> dg.Definitions:
-    """Build the definitions of a TAXI_HOME that does not exist yet."""
-    return build_definitions(Settings(home=tmp_path / "home"))
+    """Build the definitions of a TAXI_HOME that does not exist yet, for a source that can have all colors."""
+    return build_definitions(Settings(home=tmp_path / "home", source_url="https://trips.example.org"))
 
 
 @pytest.fixture
@@ -58,6 +58,18 @@ def test_every_color_has_its_own_assets(graph: AssetGraph) -> None:
     """Each color has five assets that are materialized, and a source asset that is only observed."""
     assert graph.materializable_asset_keys == {asset_key(color, name) for color in COLORS for name in TRIP_ASSETS}
     assert graph.observable_asset_keys == {asset_key(color, SOURCE_TRIPS) for color in COLORS}
+
+
+def test_a_color_that_the_source_does_not_have_is_not_defined(tmp_path: Path) -> None:
+    """The mirror has no fhvhv, so there are no assets, checks, jobs and schedules of it."""
+    definitions = build_definitions(Settings(home=tmp_path, source_url="mirror"))
+    colors = set(COLORS) - {"fhvhv"}
+    graph = definitions.resolve_asset_graph()
+    assert {key.path[0] for key in graph.get_all_asset_keys()} == colors
+    assert {key.asset_key.path[0] for key in graph.asset_check_keys} == colors
+    jobs = {job_name(color) for color in colors}
+    assert {job.name for job in definitions.jobs or []} == jobs
+    assert {schedule.job_name for schedule in definitions.schedules or []} == jobs  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -161,13 +173,22 @@ def test_kinds_depend_on_the_configured_stores(tmp_path: Path) -> None:
     assert graph.get(asset_key("green", "warehouse_trips")).kinds == {"bigquery"}
 
 
+@pytest.mark.parametrize(("source", "kind"), [("mirror", "csv"), ("tlc", "parquet")])
+def test_kinds_depend_on_the_files_of_the_source(source: str, kind: str, tmp_path: Path) -> None:
+    """The source and the raw files are CSVs or Parquet files."""
+    graph = build_definitions(Settings(home=tmp_path, source_url=source)).resolve_asset_graph()
+    assert {(*graph.get(asset_key("green", name)).kinds,) for name in (SOURCE_TRIPS, "raw_trips")} == {(kind,)}
+
+
 @pytest.mark.parametrize("color", COLORS)
 def test_definitions_contain_the_columns(color: str, graph: AssetGraph) -> None:
-    """Each asset definition contains the columns of its color with descriptions, in lowercase for Postgres."""
-    columns = [column.name for column in LAYOUTS[color].table_columns]
-    for name in TRIP_ASSETS[1:]:
+    """Each asset definition contains the columns of its file or table with descriptions, in lowercase for Postgres."""
+    files, tables = (
+        [c.name for c in columns] for columns in (LAYOUTS[color].file_columns, LAYOUTS[color].table_columns)
+    )
+    lowercase = [name.lower() for name in tables]
+    for name, names in zip(TRIP_ASSETS[1:], (files, files, tables, lowercase), strict=True):
         schema = graph.get(asset_key(color, name)).metadata["dagster/column_schema"]
-        names = [column.lower() for column in columns] if name == "postgres_trips" else columns
         assert [column.name for column in schema.columns] == names
         assert all(column.description for column in schema.columns)
 
@@ -252,7 +273,7 @@ def test_resources_accept_no_run_config(urls: dict[str, str], tmp_path: Path) ->
 def test_no_password_is_in_the_definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job snapshots, which the UI displays, contain the name of the Postgres setting and not its value."""
     monkeypatch.setenv("TAXI_POSTGRES_URL", "postgresql://me:hunter2@localhost/db")
-    built = build_definitions(Settings(home=tmp_path))
+    built = build_definitions(Settings(home=tmp_path, source_url="tlc"))
     for job in JOBS:
         snapshot = str(built.resolve_job_def(job).get_job_snapshot())
         assert "hunter2" not in snapshot

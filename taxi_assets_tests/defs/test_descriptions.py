@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.graph import SOURCE_TRIPS, TRIP_ASSETS
 from taxi_assets.keys import asset_key
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source.months import MIRROR_URL
+from taxi_assets.stores.source.known import MIRROR_URL
+from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.installation import FolderInstallation
 from taxi_assets_tests.program import run_here
@@ -50,10 +52,11 @@ def _example(settings: Settings, color: str, asset: str) -> tuple[str, str]:
 @pytest.mark.parametrize("color", COLORS)
 def test_every_asset_is_described(color: str, asset: str, tmp_path: Path) -> None:
     """Each description has the location, an example, and the source with its cadence and license, with links."""
-    description = _describe(Settings(home=tmp_path), color, asset)
+    description = _describe(Settings(home=tmp_path, source_url="tlc"), color, asset)
     headings = re.findall(r"^\*\*(.+):\*\*", description, re.MULTILINE)
     assert headings == ["Location", "Try it", "Source", "Cadence", "License"]
-    assert f"data_dictionary_trip_records_{color}.pdf)" in description
+    dictionary = "hvfhs" if color == "fhvhv" else color
+    assert f"data_dictionary_trip_records_{dictionary}.pdf)" in description
     assert "(https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page)" in description
     assert not description.startswith("**")
 
@@ -115,6 +118,31 @@ def test_the_source_is_linked(tmp_path: Path) -> None:
     assert "2021-07" in mirror
     assert "2021-07" not in other
     assert "`load_green`" in other
+
+
+def test_the_files_of_the_tlc_are_linked(tmp_path: Path) -> None:
+    """With the source `tlc`, the first file of the color is linked, and the cadence says where the months start."""
+    description = _describe(Settings(home=tmp_path, source_url="tlc"), "fhvhv", SOURCE_TRIPS)
+    assert "/trip-data/fhvhv_tripdata_2019-02.parquet)" in description
+    assert "Parquet files, which start with 2019-02. The schedule `load_fhvhv` loads new months" in description
+
+
+def test_the_example_for_raw_parquet_files_works(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the source has Parquet files, the example for `raw_trips` reads the Parquet files there."""
+    settings = Settings(home=home, source_url=f"{tmp_path}/{{color}}_{{month}}.parquet")
+    raw = home / "raw" / "fhvhv" / "fhvhv_tripdata_2025-01.parquet"
+    raw.parent.mkdir(parents=True)
+    write_sample(TripMonth("fhvhv", "2025-01"), 3, raw)
+    _, example = _example(settings, "fhvhv", "raw_trips")
+    [sql] = re.findall(r'^taxi query "([^"]*)"$', example)
+    assert "read_csv" not in sql
+    duckdb.connect(home / "warehouse.duckdb").close()
+    assert run_here(monkeypatch, "query", "--csv", sql) == 0, capsys.readouterr().err
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("hvfhs_license_num,")
+    assert len(rows) == 3
 
 
 def test_the_url_of_postgres_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

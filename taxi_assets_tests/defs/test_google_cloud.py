@@ -28,6 +28,7 @@ KEY = base64.b64encode(json.dumps({"type": "service_account", "private_key": "s3
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return settings with a bucket, a dataset, and a service account key."""
     monkeypatch.setenv("TAXI_HOME", str(tmp_path))
+    monkeypatch.setenv("TAXI_SOURCE_URL", "https://trips.example.org")
     monkeypatch.setenv("TAXI_LAKE_URL", "gs://trips/nyc")
     monkeypatch.setenv("TAXI_WAREHOUSE_URL", "bigquery://nyc-trips/taxi")
     monkeypatch.setenv("TAXI_GCP_CREDENTIALS", KEY)

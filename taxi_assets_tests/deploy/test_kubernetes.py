@@ -117,13 +117,17 @@ def test_runs_write_only_to_scratch_volumes() -> None:
     assert VALUES["global"]["dagsterHome"] == f"{SETTINGS['TAXI_HOME']}/dagster"
 
 
+LOCAL = {"TAXI_LAKE_URL": "", "TAXI_WAREHOUSE_URL": "", "TAXI_SOURCE_URL": "tlc"}
+"""Settings without stores in the cloud, and with a source that has all colors."""
+
+
 def test_runs_get_the_resources_of_their_color(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The launcher reads the resources of yellow and fhv runs from their tags. Green runs use the default resources."""
-    for name, value in (SETTINGS | {"TAXI_HOME": str(tmp_path), "TAXI_LAKE_URL": "", "TAXI_WAREHOUSE_URL": ""}).items():
+    """The launcher reads the resources of large colors from the tags of runs. Green runs use the default resources."""
+    for name, value in (SETTINGS | LOCAL | {"TAXI_HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     definitions = build_definitions(Settings.load())
     tags = {color: definitions.resolve_job_def(job_name(color)).run_tags for color in COLORS}
-    for color in ("yellow", "fhv"):
+    for color in set(COLORS) - {"green"}:
         config = get_user_defined_k8s_config(tags[color])
         assert config.container_config["resources"] == {
             "requests": {"cpu": "2", "memory": "2Gi"},

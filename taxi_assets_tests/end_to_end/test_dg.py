@@ -21,7 +21,8 @@ def test_the_definitions_load(tmp_path: Path) -> None:
 
 def test_every_asset_job_and_schedule_is_listed(tmp_path: Path) -> None:
     """`dg list defs` lists the assets, job and schedule of each color. Each asset has a description and kinds."""
-    listed = json.loads(run_well("dg", "list", "defs", "--json", settings={"TAXI_HOME": str(tmp_path)}, folder=PROJECT))
+    settings = {"TAXI_HOME": str(tmp_path), "TAXI_SOURCE_URL": "tlc"}
+    listed = json.loads(run_well("dg", "list", "defs", "--json", settings=settings, folder=PROJECT))
     assets = {asset["asset_key"]: asset for asset in listed["assets"]}
     assert set(assets) == {f"{color}/{name}" for color in COLORS for name in (SOURCE_TRIPS, *TRIP_ASSETS)}
     assert all(asset["description"] and asset["kinds"] for asset in assets.values())

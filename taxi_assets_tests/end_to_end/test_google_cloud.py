@@ -1,6 +1,7 @@
 """`taxi` loads months into Cloud Storage and BigQuery, on emulators of both.
 
-BIGQUERY_EMULATOR_HOST and STORAGE_EMULATOR_HOST name the emulators, and REAL_TRIPS a folder of real months, if any.
+BIGQUERY_EMULATOR_HOST and STORAGE_EMULATOR_HOST name the emulators, REAL_TRIPS a folder of real months, if any, and
+PARQUET_TRIPS one of the TLC's Parquet files.
 """
 
 import json
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import read_metadata, read_table
 
+from taxi_assets_tests.months import folder_of
 from taxi_assets_tests.program import run, run_well
 
 pytestmark = pytest.mark.gcp_emulators
@@ -26,7 +29,7 @@ class Machine:
     """A machine with its own TAXI_HOME, and the `taxi` command on it. `name` is that of its bucket and its dataset."""
 
     home: Path
-    source: Path
+    source: Path | str
     name: str = field(default_factory=lambda: f"trips_{uuid.uuid4().hex[:8]}")
 
     @property
@@ -51,11 +54,15 @@ class Machine:
         return {line.split(",")[0][:7]: int(line.split(",")[1]) for line in lines.splitlines()[1:]}
 
 
+def _require_emulator() -> None:
+    if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        pytest.skip("BIGQUERY_EMULATOR_HOST is not set to a BigQuery emulator")
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine without loaded months, whose source has green months: real ones if REAL_TRIPS is set."""
-    if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        pytest.skip("BIGQUERY_EMULATOR_HOST is not set to a BigQuery emulator")
+    _require_emulator()
     folder = tmp_path_factory.mktemp("machine")
     machine = Machine(folder / "home", Path(os.environ.get("REAL_TRIPS") or folder / "source"))
     if not os.environ.get("REAL_TRIPS"):
@@ -101,6 +108,22 @@ def test_another_machine_loads_from_the_bucket(machine: Machine, tmp_path: Path)
     assert failed.returncode == 1
     assert "[missing-upstream]" in failed.stdout
     assert "--select +clean_trips" in failed.stdout
+
+
+def test_parquet_files_of_the_tlc(tmp_path: Path) -> None:
+    """Parquet files of three periods have the rows of their metadata in BigQuery, and a new column has its values."""
+    _require_emulator()
+    folder = folder_of("PARQUET_TRIPS", "Parquet files of the TLC")
+    months = ("2020-04", "2023-02", "2025-01")
+    rows = {month: read_metadata(folder / f"green_tripdata_{month}.parquet").num_rows for month in months}
+    machine = Machine(tmp_path / "home", f"{folder}/{{color}}_tripdata_{{month}}.parquet")
+    selected = "raw_trips,clean_trips,lake_trips,warehouse_trips"
+    machine.taxi("materialize", "--color", "green", "--months", ",".join(months), "--select", selected)
+    assert machine.counts() == rows
+    [fees] = read_table(folder / "green_tripdata_2025-01.parquet", columns=["cbd_congestion_fee"]).columns
+    counted = "SELECT count(cbd_congestion_fee) FROM green_taxi_trips WHERE file_month = '{}-01'"
+    counts = {month: int(machine.taxi("query", "--csv", counted.format(month)).splitlines()[1]) for month in months}
+    assert counts == {"2020-04": 0, "2023-02": 0, "2025-01": len(fees) - fees.null_count}
 
 
 def test_bigquery_needs_a_lake_in_a_bucket(machine: Machine, tmp_path: Path) -> None:

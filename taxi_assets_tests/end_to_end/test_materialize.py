@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taxi_assets.graph import JOBS
 from taxi_assets.tlc.trips import TripMonth, parse_months
 from taxi_assets_tests.end_to_end.conftest import Checkout
 from taxi_assets_tests.end_to_end.terminal import read_rest
@@ -88,7 +89,8 @@ def test_a_month_deleted_before_its_run_is_no_failure(
     content = publish(tmp_path, month, 10).read_bytes()
     web.replies[f"/{month.color}/{month.stem}.csv.gz"] = [Reply(content), Reply(b"Not Found", 404)]
     web.replies["/fhv/fhv_tripdata_2019-01.csv.gz"] = [Reply(content)]
-    settings = {**checkout.settings, "TAXI_SOURCE_URL": web.url, "TAXI_HOME": "another_home"}
+    changed = {"TAXI_SOURCE_URL": web.url, "TAXI_FIRST_MONTH": "2019-01", "TAXI_HOME": "another_home"}
+    settings = {**checkout.settings, **changed}
     words = ("materialize", "--color", month.color, "--months", month.month, *flags)
     done = run("taxi", *words, folder=checkout.folder, settings=settings)
     assert done.returncode == status, done.stderr
@@ -157,7 +159,7 @@ def test_the_error_of_a_former_job_lists_the_jobs(checkout: Checkout) -> None:
     tags = json.dumps({"dagster/partition": "green|2020-03"})
     output = checkout.shell(f"dagster job execute {DEFINITIONS} -j load_trips --tags '{tags}'", status=2)
     error = output.partition("Error: ")[2]
-    assert all(job in error for job in ("load_trips", "load_yellow", "load_green", "load_fhv"))
+    assert all(job in error for job in ("load_trips", *JOBS))
 
 
 def test_the_stock_backfill_queues_its_months(checkout: Checkout) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from taxi_assets_tests.defs.daemon import running_daemon
+from taxi_assets_tests.end_to_end.taxi_home import TaxiHome
 from taxi_assets_tests.months import folder_of
-from taxi_assets_tests.program import run_well
 
 pytestmark = pytest.mark.real_trips
 
@@ -24,25 +24,6 @@ LOADED = (
 )
 KNOWN_GREEN = {"2020-03": 223_406, "2020-04": 35_612, "2020-05": 57_360, "2020-06": 63_109, "2020-07": 72_257}
 """The row counts of complete months, as published with the files."""
-
-
-@dataclass
-class TaxiHome:
-    """A TAXI_HOME and its source, and the `taxi` command with these settings."""
-
-    folder: Path
-    source: Path
-
-    def taxi(self, *words: str) -> str:
-        """Run `taxi`, which must succeed, and return what it prints."""
-        settings = {"TAXI_HOME": str(self.folder), "TAXI_SOURCE_URL": str(self.source)}
-        return run_well("taxi", *words, settings=settings)
-
-    def counts(self, *flags: str, color: str) -> dict[str, int]:
-        """The row count of each month in a color's table."""
-        sql = f"SELECT file_month, count(*) FROM {color}_taxi_trips GROUP BY file_month"
-        lines = self.taxi("query", "--csv", *flags, sql).splitlines()[1:]
-        return {line.split(",")[0][:7]: int(line.split(",")[1]) for line in lines}
 
 
 @dataclass(frozen=True)

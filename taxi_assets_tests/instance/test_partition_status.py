@@ -63,7 +63,11 @@ def _materialize(
             get_input_data_version_tag(upstream): "any",
             get_input_event_pointer_tag(upstream): str(inputs.get(month.month, "NULL")),
         }
-        metadata = {"seconds": 0.1, "dagster/partition_row_count": rows, **column_schema(LAYOUTS[month.color])}
+        metadata = {
+            "seconds": 0.1,
+            "dagster/partition_row_count": rows,
+            **column_schema(LAYOUTS[month.color].table_columns),
+        }
         key = asset_key(month.color, name)
         instance.report_runless_asset_event(
             dg.AssetMaterialization(key, metadata=metadata, partition=month.month, tags=tags)

@@ -24,6 +24,7 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.tlc import parquet
+from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets.tlc.versions import CODE_VERSIONS
 from taxi_assets_tests.defs.installation import ObservingInstallation, WebInstallation, web_path
@@ -526,7 +527,8 @@ def test_the_embedded_server_is_started(home: Path, loaded: Loaded, monkeypatch:
     server = EmbeddedPostgres(home / "postgres")
     clean = loaded.home / "clean" / "green" / f"{MARCH.stem}.parquet"
     try:
-        PostgresStore(server.ensure_running()).replace_month(MARCH, parquet.read_row_groups(clean), ROWS[MARCH])
+        tables = parquet.read_row_groups(clean, LAYOUTS["green"])
+        PostgresStore(server.ensure_running()).replace_month(MARCH, tables, ROWS[MARCH])
         server.stop()
         with closing(Upgraded(loaded.web)) as installation:
             assert installation.adopt() == [Adopted(MARCH, {"postgres_trips": ROWS[MARCH]})]
@@ -641,7 +643,7 @@ def test_postgres_with_or_without_zero_passengers(
     with closing(Upgraded(loaded.web)) as installation:
         written = installation.settings.home / "written.parquet"
         write_month(written, MARCH, rows)
-        PostgresStore(postgres_url).replace_month(MARCH, parquet.read_row_groups(written), rows)
+        PostgresStore(postgres_url).replace_month(MARCH, parquet.read_row_groups(written, LAYOUTS["green"]), rows)
         [found, _] = installation.adopt()
         assert found.rows["postgres_trips"] == rows
         assert installation.stale(MARCH) == stale

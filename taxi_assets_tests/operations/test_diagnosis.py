@@ -317,7 +317,7 @@ def test_a_server_without_the_first_months(examined: Examine, web: WebServer) ->
     """A server that has none of the first months is an error, because its URL is probably wrong."""
     findings = examined(SOURCE_URL=web.url)
     assert _errors(findings) == {"source": "empty-source"}
-    assert "yellow 2019-01, green 2019-01, fhv 2019-01" in findings["source"].seen
+    assert "yellow 2009-01, green 2013-08, fhv 2015-01, fhvhv 2019-02" in findings["source"].seen
 
 
 def test_the_psql_command(examined: Examine) -> None:

@@ -10,14 +10,15 @@ import dagster as dg
 import pytest
 
 from taxi_assets.cli.options import each_month
-from taxi_assets.errors import EmptySource, NotAPartition, SourceFolderMissing, SourceRejected
+from taxi_assets.errors import EmptySource, NotAPartition, SourceFolderMissing, SourceForbidden, SourceRejected
 from taxi_assets.graph import TRIP_ASSETS, job_name
 from taxi_assets.operations.plan import Which, plan_backfill, plan_months
 from taxi_assets.operations.progress import Progress
 from taxi_assets.operations.runs import ORIGIN
 from taxi_assets.settings import Settings
-from taxi_assets.stores.source.months import MIRROR_URL, Source
-from taxi_assets.tlc.trips import COLORS, TripMonth, months_before, parse_months
+from taxi_assets.stores.source.known import MIRROR_URL
+from taxi_assets.stores.source.months import Source
+from taxi_assets.tlc.trips import TripMonth, months_before, parse_months
 from taxi_assets_tests.defs.installation import FolderInstallation, web_path
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.web_server import Reply, WebServer
@@ -133,29 +134,87 @@ def test_a_loaded_month_shows_that_the_source_is_there(installation: FolderInsta
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_rejected_month_is_left_out(status: int, installation: FolderInstallation, web: WebServer) -> None:
-    """A server that rejects requests for files that do not exist does not fail the other months."""
-    published, absent = _months("green", "2019-01..2019-02")
+    """A server that answers 404 for absent files, and rejects one month, does not fail the other months."""
+    published, rejected = _months("green", "2020-01..2020-02")
     web.replies[web_path(published)] = [Reply(publish(installation.source, published, 1).read_bytes())]
-    web.replies[web_path(absent)] = [Reply(b"no", status=status)]
+    web.replies[web_path(rejected)] = [Reply(b"no", status=status)]
     settings = Settings(home=installation.settings.home, source_url=web.url)
-    plan = plan_backfill(settings, installation.instance, [published, absent], TRIP_ASSETS, Which.all)
-    assert list(plan.wanted) == [published]
-    assert str(status) in plan.left_out[absent]
-    plan = plan_months(settings, [absent], TRIP_ASSETS)
-    assert str(status) in plan.left_out[absent]
+    for plan in (
+        plan_backfill(settings, installation.instance, [published, rejected], TRIP_ASSETS, Which.all),
+        plan_months(settings, [published, rejected], TRIP_ASSETS),
+    ):
+        assert list(plan.wanted) == [published]
+        assert plan.left_out[rejected].startswith("rejected by the source")
+        assert str(status) in plan.left_out[rejected]
 
 
-def test_a_server_that_rejects_everything_is_an_error(installation: FolderInstallation, web: WebServer) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(401, SourceRejected), (403, SourceForbidden)])
+def test_a_server_that_rejects_everything_is_an_error(
+    status: int, kind: type[Exception], installation: FolderInstallation, web: WebServer
+) -> None:
     """If a server also rejects requests for the months that it must have, the login or the URL is wrong."""
-    months = _months("green", "2019-01..2019-02")
-    for color in COLORS:
-        for month in _months(color, "2019-01..2019-02"):
-            web.replies[web_path(month)] = [Reply(b"no", status=403)]
+    months = _months("green", "2020-01..2020-02")
+    web.missing = Reply(b"no", status=status)
     settings = Settings(home=installation.settings.home, source_url=web.url)
-    with pytest.raises(SourceRejected):
+    with pytest.raises(kind):
         plan_backfill(settings, installation.instance, months, TRIP_ASSETS, Which.all)
-    with pytest.raises(SourceRejected):
+    with pytest.raises(kind):
         plan_months(settings, months, TRIP_ASSETS)
+
+
+def _publish_like_the_tlc(web: WebServer, *months: TripMonth) -> Settings:
+    """Publish months as Parquet on a server that answers 403 for others, and return the settings that use it."""
+    web.missing = Reply(b"AccessDenied", status=403)
+    for month in months:
+        web.replies[f"/{month.stem}.parquet"] = [Reply(b"PAR1" + bytes(996))]
+    return Settings(source_url=f"{web.url}/{{color}}_tripdata_{{month}}.parquet", first_month="2009-01")
+
+
+def test_months_that_a_server_forbids_are_not_published(installation: FolderInstallation, web: WebServer) -> None:
+    """A plan of 40 months sends one request for each, and two more if the server answers 403 for absent months."""
+    months = _months("yellow", "2022-01..2025-04")
+    settings = _publish_like_the_tlc(web, *months[:-3])
+    plan = plan_backfill(settings, installation.instance, months, TRIP_ASSETS, Which.all)
+    assert list(plan.wanted) == months[:-3][::-1]
+    assert plan.left_out == dict.fromkeys(reversed(months[-3:]), "not published")
+    assert len(web.paths) == len(months) + 2
+    web.paths.clear()
+    assert plan_months(settings, months, TRIP_ASSETS).wanted == dict.fromkeys(months[:-3], 1000)
+    assert len(web.paths) == len(months) + 2
+
+
+def test_a_plan_of_absent_months_only(installation: FolderInstallation, web: WebServer) -> None:
+    """If no month is published, the first month of the TLC shows that the server is the source."""
+    months = _months("yellow", "2022-01..2025-04")
+    settings = _publish_like_the_tlc(web, TripMonth("yellow", "2009-01"))
+    plan = plan_backfill(settings, installation.instance, months, TRIP_ASSETS, Which.all)
+    assert plan.left_out == dict.fromkeys(reversed(months), "not published")
+    assert len(web.paths) == len(months) + 2
+
+
+def test_a_server_that_starts_to_throttle(
+    installation: FolderInstallation, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the server starts to answer 403 while months are looked up, the rest does not count as not published."""
+    months = _months("yellow", "2022-01..2025-04")
+    settings = _publish_like_the_tlc(web, TripMonth("yellow", "2009-01"), *months[:-3])
+    well = web.next_reply
+    monkeypatch.setattr(web, "next_reply", lambda path: well(path) if len(web.paths) <= 20 else web.missing)
+    with pytest.raises(SourceForbidden, match="forbidden or throttled"):
+        plan_backfill(settings, installation.instance, months, TRIP_ASSETS, Which.all)
+
+
+def test_estimated_disk(web: WebServer) -> None:
+    """A plan has the estimated bytes at each store that it loads into, for the months whose size is known."""
+    months = _months("yellow", "2024-01..2024-02")
+    settings = _publish_like_the_tlc(web, *months)
+    plan = plan_months(settings, months, TRIP_ASSETS)
+    assert list(plan.disk) == ["raw", "clean", "lake", "warehouse", "postgres"]
+    assert plan.disk["raw"] == 2000
+    assert all(size > 0 for size in plan.disk.values())
+    assert list(plan_months(settings, months, ["raw_trips", "clean_trips"]).disk) == ["raw", "clean"]
+    assert plan_months(settings, months, ["lake_trips"]).disk == {}
+    assert plan_months(settings, _months("yellow", "2024-01"), TRIP_ASSETS).disk["raw"] == 1000
 
 
 def test_missing_and_failed_months(installation: FolderInstallation) -> None:
@@ -210,7 +269,7 @@ def test_requests_to_the_source_only_for_raw_files(
     """Assets that use the clean files or the lake need no request to the source."""
     [month] = _months("green", "2020-01")
     requested: list[TripMonth] = []
-    monkeypatch.setattr(Source, "current_version", lambda _, month: requested.append(month))
+    monkeypatch.setattr(Source, "look_up", lambda _, month: requested.append(month))
     assets = ("lake_trips", "warehouse_trips")
     assert installation.plan([month], assets=assets).wanted == {month: None}
     assert plan_months(installation.settings, [month], assets).wanted == {month: None}

@@ -39,6 +39,7 @@ from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests import first_release
 from taxi_assets_tests.machine import closed, full, read_only, small_disk
 from taxi_assets_tests.months import location, write_month
 
@@ -166,6 +167,34 @@ def test_load(color: str, warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     kinds = {"integer": "BIGINT", "decimal": "DOUBLE", "text": "VARCHAR", "timestamp": "TIMESTAMP", "date": "DATE"}
     expected = [(column.name, kinds[column.kind], column.meaning) for column in LAYOUTS[color].table_columns]
     assert list(columns.rows) == expected
+
+
+def test_load_into_a_table_of_the_first_release(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """The columns that a load adds have types and comments."""
+    _load_with_first_release(warehouse, JANUARY, 3)
+    warehouse.replace_month(FEBRUARY, _object(tmp_path, FEBRUARY, 5), 5)
+    later = [column for column in LAYOUTS["yellow"].columns if column.name not in first_release.COLUMNS["yellow"]]
+    columns = warehouse.query(
+        f"SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = '{JANUARY.table}'"
+    )
+    kinds = {"decimal": "DOUBLE", "text": "VARCHAR"}
+    expected = [(column.name, kinds[column.kind], column.meaning) for column in later]
+    assert list(columns.rows)[-len(later) :] == expected
+
+
+def test_failed_load_into_a_table_of_the_first_release(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A load that fails neither adds columns nor changes a month."""
+    _load_with_first_release(warehouse, JANUARY, 3)
+    with pytest.raises(InputChanged):
+        warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 5), 6)
+    result = warehouse.query("FROM yellow_taxi_trips")
+    assert (list(result.columns), len(result.rows)) == (list(first_release.COLUMNS["yellow"]), 3)
+
+
+def _load_with_first_release(warehouse: DuckDBWarehouse, month: TripMonth, rows: int) -> None:
+    file = warehouse.path.parent.with_name("month.parquet")
+    first_release.write_month(file, month, rows)
+    first_release.load_into_duckdb(warehouse.path, month, file)
 
 
 def test_load_by_name(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
@@ -897,9 +926,9 @@ def test_probe(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     assert "tables:" not in warehouse.probe()
     assert not warehouse.path.parent.exists()
     warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
-    before = warehouse.path.stat()
-    assert "tables: 1 of 3" in warehouse.probe()
-    assert warehouse.path.stat() == before
+    before = warehouse.path.stat().st_mtime_ns, warehouse.path.read_bytes()
+    assert "tables: 1 of 4" in warehouse.probe()
+    assert before == (warehouse.path.stat().st_mtime_ns, warehouse.path.read_bytes())
     assert warehouse.query("SELECT table_name FROM duckdb_tables()").rows == [("yellow_taxi_trips",)]
 
 
@@ -950,7 +979,7 @@ def test_loads_and_queries_during_probes(warehouse: DuckDBWarehouse, tmp_path: P
         stop.set()
         probing.result()
     assert process.returncode == 0
-    assert any("tables: 1 of 3" in probe for probe in probes)
+    assert any("tables: 1 of 4" in probe for probe in probes)
     assert _marks(warehouse) == [(2, 2000)]
 
 
@@ -1000,6 +1029,32 @@ def test_incompatible_table(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     assert warehouse.query("SELECT count(*) FROM yellow_taxi_trips").rows == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("change", "missing", "unexpected"),
+    [
+        ("DROP COLUMN fare_amount", "fare_amount DOUBLE", "none"),
+        ("ADD COLUMN Airport_fee VARCHAR", "none", "Airport_fee VARCHAR"),
+        ("ADD COLUMN mine VARCHAR", "none", "mine VARCHAR"),
+    ],
+)
+def test_incompatible_table_of_the_first_release(
+    change: str, missing: str, unexpected: str, warehouse: DuckDBWarehouse, tmp_path: Path
+) -> None:
+    """A table of the first release is incompatible without one of its columns, or with another or mistyped column."""
+    import duckdb
+
+    _load_with_first_release(warehouse, JANUARY, 3)
+    with duckdb.connect(warehouse.path) as database:
+        database.execute(f"ALTER TABLE yellow_taxi_trips {change}")
+    columns = warehouse.query("FROM yellow_taxi_trips").columns
+    for call in (lambda: warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 5), 5), warehouse.probe):
+        with pytest.raises(IncompatibleTable) as error:
+            call()
+        facts = {"table": "yellow_taxi_trips", "missing": missing, "unexpected": unexpected}
+        assert error.value.facts.items() >= facts.items()
+    assert warehouse.query("FROM yellow_taxi_trips").columns == columns
+
+
 def test_open_duckdb(tmp_path: Path) -> None:
     """The path after `duckdb:///` can be absolute or relative."""
     for path in (tmp_path / "warehouse.duckdb", Path("home/warehouse.duckdb")):
@@ -1034,6 +1089,15 @@ def test_remove(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     assert (warehouse.remove(JANUARY), warehouse.stored_items(JANUARY)) == ([], [])
     assert [warehouse.count(month) for month in (JANUARY, FEBRUARY)] == [0, 4]
     assert warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 5), 5) == 5
+
+
+def test_remove_from_a_table_of_the_first_release(warehouse: DuckDBWarehouse) -> None:
+    """A month that the first release loaded can be removed, which does not add columns."""
+    _load_with_first_release(warehouse, JANUARY, 3)
+    _load_with_first_release(warehouse, FEBRUARY, 4)
+    assert [item.rows for item in warehouse.remove(JANUARY)] == [3]
+    assert [warehouse.count(month) for month in (JANUARY, FEBRUARY)] == [0, 4]
+    assert list(warehouse.query("FROM yellow_taxi_trips").columns) == list(first_release.COLUMNS["yellow"])
 
 
 def test_remove_waits_for_the_lock(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from taxi_assets.stores.lake import Lake, LakeObject
 from taxi_assets.tlc.parquet import read_row_groups, write_row_groups
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests import first_release
 from taxi_assets_tests.months import write_month
 from taxi_assets_tests.tlc.sampled import write_clean
 
@@ -61,7 +62,9 @@ def test_version(version: str, lake: Lake, tmp_path: Path) -> None:
     """The version of an object is the one in its file's footer, or empty."""
     write_month(tmp_path / "month", MONTH, 3)
     staged = lake.stage(MONTH)
-    write_row_groups(staged.path, LAYOUTS[MONTH.color], read_row_groups(tmp_path / "month"), SOURCE, version)
+    write_row_groups(
+        staged.path, LAYOUTS[MONTH.color], read_row_groups(tmp_path / "month", LAYOUTS[MONTH.color]), SOURCE, version
+    )
     assert lake.put(MONTH, staged).version == version
     assert lake.find(MONTH).version == version
 
@@ -76,6 +79,33 @@ def test_summary(color: str, lake: Lake, tmp_path: Path) -> None:
     assert lake.summarize(month).differences(expected) == {}
     assert put.summarize().differences(expected) == {}
     assert lake.find(month).summarize().differences(expected) == {}
+
+
+@pytest.mark.parametrize("color", first_release.COLUMNS)
+def test_object_of_the_first_release(color: str, lake: Lake) -> None:
+    """An object of the first release has its columns. All values of later columns are missing in its summary."""
+    month, layout = TripMonth(color, "2020-03"), LAYOUTS[color]
+    staged = lake.stage(month)
+    table = first_release.write_month(staged.path, month, 9)
+    put = lake.put(month, staged)
+    assert put.columns == lake.find(month).columns == tuple(first_release.COLUMNS[color])
+    summary = put.summarize()
+    nulls = {name: table[name].null_count if name in table.column_names else 9 for name in layout.names}
+    assert (summary.rows, summary.nulls) == (9, nulls)
+    assert summary.first_pickup == min(table[layout.pickup].drop_null().to_pylist())
+
+
+def test_object_without_a_column(lake: Lake) -> None:
+    """An object without a column of the first release is an error when it is summarized."""
+    import pyarrow.parquet as pq
+
+    staged = lake.stage(MONTH)
+    first_release.write_month(staged.path, MONTH, 9)
+    pq.write_table(pq.read_table(staged.path).drop_columns(["fare_amount"]), staged.path)
+    put = lake.put(MONTH, staged)
+    with pytest.raises(DamagedFile, match="fare_amount") as error:
+        put.summarize()
+    assert error.value.facts == {**MONTH.facts, "uri": put.uri, "asset": "lake_trips"}
 
 
 def test_put_in_chunks(lake: Lake) -> None:

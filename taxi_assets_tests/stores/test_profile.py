@@ -13,7 +13,7 @@ from taxi_assets.stores.profile import profile_month
 from taxi_assets.tlc.clean import CleanLimits, CleanReport, clean_month
 from taxi_assets.tlc.quality import QualityFinding, compare_with_neighbors, judge, rules_of
 from taxi_assets.tlc.sample import write_sample
-from taxi_assets.tlc.schema import LAYOUTS, Column
+from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.months import folder_of
 
@@ -83,6 +83,12 @@ CODES = {
     "payment_type": range(7),
     "trip_type": [1, 2],
 }
+TEXT_CODES = {
+    **dict.fromkeys(("store_and_fwd_flag", "shared_request_flag", "shared_match_flag", "access_a_ride_flag"), "YN"),
+    **dict.fromkeys(("wav_request_flag", "wav_match_flag"), "YN"),
+    "hvfhs_license_num": ["HV0002", "HV0003", "HV0004", "HV0005"],
+}
+"""The codes of the TLC's data dictionaries."""
 
 
 def _count_by_pandas(raw: Path, month: TripMonth) -> dict[str, int]:
@@ -104,12 +110,16 @@ def _count_by_pandas(raw: Path, month: TripMonth) -> dict[str, int]:
         "pickups_in_month": pickup.dt.strftime("%Y-%m") != month.month,
         "duplicates": rows.duplicated(),
     }
-    if "total_amount" in rows:
-        undefined = ~rows["store_and_fwd_flag"].isin(["", "Y", "N"])
+    if month.color != "fhv":
+        undefined = pd.Series(data=False, index=rows.index)
         for name, codes in CODES.items():
             if name in rows:
                 undefined |= other_than(name, codes)
+        for name, texts in TEXT_CODES.items():
+            if name in rows:
+                undefined |= ~rows[name].str.strip().isin(["", *texts])
         counts["codes_in_dictionary"] = undefined
+    if "total_amount" in rows:
         counts["negative_money"] = pd.to_numeric(rows["total_amount"]) < 0
     return {name: int(offending.sum()) for name, offending in counts.items()}
 
@@ -131,8 +141,9 @@ def _unknown_zone(table: "pa.Table", color: str, rows: int) -> "pa.Table":
     return _with(table, LAYOUTS[color].zones[1], [999] * rows)
 
 
-def _undefined_code(table: "pa.Table", _: str, rows: int) -> "pa.Table":
-    return _with(table, "payment_type", [9] * rows)
+def _undefined_code(table: "pa.Table", color: str, rows: int) -> "pa.Table":
+    column = LAYOUTS[color].coded[-1]
+    return _with(table, column.name, ["X" if column.kind is Kind.text else 9] * rows)
 
 
 def _early_dropoff(table: "pa.Table", color: str, rows: int) -> "pa.Table":

@@ -2,19 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taxi_assets.errors import BadQuery, CountMismatch, NothingLoaded, TaxiAssetsError
+from taxi_assets.errors import BadQuery, CountMismatch, DamagedFile, NothingLoaded, TaxiAssetsError
 from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.files.folder_lake import FolderLake
 from taxi_assets.stores.lake import Lake, LakeObject
 from taxi_assets.stores.warehouse import Warehouse
-from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.schema import LAYOUTS, Kind
 from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests import first_release
 from taxi_assets_tests.months import location, write_month
 from taxi_assets_tests.tlc.sampled import write_clean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MARCH = TripMonth("green", "2020-03")
 APRIL = TripMonth("green", "2020-04")
@@ -65,7 +70,7 @@ def test_load(color: str, warehouse: Warehouse, put: Put) -> None:
     assert _marks(warehouse, month) == [(7, 5)]
     result = warehouse.query(f"SELECT * FROM {month.table} LIMIT 1")
     assert list(result.columns) == [column.name for column in LAYOUTS[color].table_columns]
-    assert result.rows[0][-1] == month.first_day
+    assert result.rows[0][result.columns.index("file_month")] == month.first_day
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -78,7 +83,7 @@ def test_summary(color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake
         summary = warehouse.summarize(month)
         assert summary.differences(expected) == {}
         assert summary.differences(system[1].summarize(month)) == {}
-        assert (summary.total_amount is None) == (color == "fhv")
+        assert (summary.total_amount is None) == (LAYOUTS[color].total is None)
 
 
 def test_summary_of_no_rows(warehouse: Warehouse, put: Put) -> None:
@@ -187,7 +192,7 @@ def test_probe(warehouse: Warehouse, put: Put) -> None:
     assert "tables:" not in warehouse.probe()
     assert "tables:" not in warehouse.probe()
     warehouse.replace_month(MARCH, put(MARCH, 5), 5)
-    assert "tables: 1 of 3" in warehouse.probe()
+    assert "tables: 1 of 4" in warehouse.probe()
     assert warehouse.count(MARCH) == 5
 
 
@@ -200,3 +205,114 @@ def test_stored_items(warehouse: Warehouse, put: Put) -> None:
     assert rows == 5
     assert (warehouse.stored_items(APRIL), warehouse.remove(APRIL)) == ([], [])
     assert warehouse.count(MARCH) == 5
+
+
+Load = Callable[[TripMonth, int], "pa.Table"]
+
+
+@pytest.fixture
+def load_with_first_release(system: tuple[Warehouse, Lake], tmp_path: Path) -> Load:
+    """A function that loads a month into the warehouse of `system` as the first release did, and returns its rows."""
+    warehouse, lake = system
+
+    def load(month: TripMonth, rows: int) -> "pa.Table":
+        if isinstance(warehouse, DuckDBWarehouse):
+            table = first_release.write_month(tmp_path / "month.parquet", month, rows)
+            first_release.load_into_duckdb(warehouse.path, month, tmp_path / "month.parquet")
+        else:
+            staged = lake.stage(month)
+            table = first_release.write_month(staged.path, month, rows)
+            first_release.load_into_bigquery(warehouse.table(month), month, lake.put(month, staged).uri)
+        return table
+
+    return load
+
+
+def _rows(warehouse: Warehouse, month: TripMonth, columns: str = "*") -> list[dict[str, Any]]:
+    """Return the values of a month by column, in the order of its pickup times; missing ones last."""
+    found = warehouse.query(
+        f"SELECT {columns} FROM {month.table} WHERE file_month = DATE '{month.first_day}' "
+        f"ORDER BY {LAYOUTS[month.color].pickup} NULLS LAST"
+    )
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def _later(color: str) -> list[str]:
+    """Return the columns that the first release does not have."""
+    return [name for name in LAYOUTS[color].names if name not in first_release.COLUMNS[color]]
+
+
+@pytest.mark.parametrize("color", first_release.COLUMNS)
+def test_widen_a_table_of_the_first_release(
+    color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake], load_with_first_release: Load
+) -> None:
+    """A load adds later columns at the end of an existing table, in the order of a new table. Loaded months stay."""
+    march, april = TripMonth(color, "2020-03"), TripMonth(color, "2020-04")
+    before = load_with_first_release(march, 9).to_pylist()
+    assert _rows(warehouse, march) == before
+    values: dict[str, Any] = {
+        column.name: [f"text {row}" if column.kind is Kind.text else row + 0.25 for row in range(4)]
+        for column in LAYOUTS[color].columns
+        if column.name in _later(color)
+    }
+    staged = system[1].stage(april)
+    write_month(staged.path, april, 4, source="5ha", **values)
+    warehouse.replace_month(april, system[1].put(april, staged), 4)
+    columns = warehouse.query(f"SELECT * FROM {march.table} LIMIT 0").columns
+    assert list(columns) == [column.name for column in LAYOUTS[color].table_columns]
+    assert _rows(warehouse, march) == [row | dict.fromkeys(_later(color)) for row in before]
+    loaded = _rows(warehouse, april)
+    assert {name: sorted(row[name] for row in loaded) for name in values} == values
+    assert (warehouse.count(march), warehouse.total_rows(march)) == (9, 13)
+
+
+def test_reload_a_month_of_the_first_release(warehouse: Warehouse, put: Put, load_with_first_release: Load) -> None:
+    """A load replaces a month that the first release loaded."""
+    load_with_first_release(MARCH, 9)
+    load_with_first_release(APRIL, 3)
+    assert warehouse.replace_month(MARCH, put(MARCH, 5, mark=8), 5) == 5
+    assert {row[location(MARCH)] for row in _rows(warehouse, MARCH)} == {8}
+    assert (warehouse.count(MARCH), warehouse.count(APRIL), warehouse.total_rows(MARCH)) == (5, 3, 8)
+
+
+def test_use_a_table_of_the_first_release(warehouse: Warehouse, load_with_first_release: Load) -> None:
+    """A table of the first release is compatible, and only a load changes it."""
+    load_with_first_release(MARCH, 9)
+    load_with_first_release(APRIL, 3)
+    assert "tables: 1 of 4" in warehouse.probe()
+    assert (warehouse.count(MARCH), warehouse.total_rows(MARCH)) == (9, 12)
+    assert [item.rows for item in warehouse.stored_items(MARCH)] == [9]
+    columns = warehouse.query("SELECT * FROM green_taxi_trips LIMIT 0").columns
+    assert list(columns) == list(first_release.COLUMNS["green"])
+
+
+@pytest.mark.parametrize("color", first_release.COLUMNS)
+def test_object_of_the_first_release(
+    color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake], load_with_first_release: Load
+) -> None:
+    """An object of the first release is loaded into its table. Values of later columns are missing."""
+    march = TripMonth(color, "2020-03")
+    load_with_first_release(TripMonth(color, "2020-04"), 3)
+    staged = system[1].stage(march)
+    expected = first_release.write_month(staged.path, march, 9).to_pylist()
+    lake_object = system[1].put(march, staged)
+    assert warehouse.replace_month(march, lake_object, 9) == 9
+    assert _rows(warehouse, march) == [row | dict.fromkeys(_later(color)) for row in expected]
+    assert warehouse.summarize(march).differences(lake_object.summarize()) == {}
+
+
+@pytest.mark.parametrize("missing", ["fare_amount", "file_month"])
+def test_object_without_a_column(missing: str, warehouse: Warehouse, put: Put, system: tuple[Warehouse, Lake]) -> None:
+    """An object without a column of the first release is not loaded, and the month does not change."""
+    import pyarrow.parquet as pq
+
+    warehouse.replace_month(MARCH, put(MARCH, 5, mark=1), 5)
+    staged = system[1].stage(MARCH)
+    table = first_release.write_month(staged.path, MARCH, 9)
+    pq.write_table(pq.read_table(staged.path).drop_columns([missing]), staged.path)
+    lake_object = system[1].put(MARCH, staged)
+    with pytest.raises(DamagedFile) as error:
+        warehouse.replace_month(MARCH, lake_object, table.num_rows)
+    assert error.value.facts == {**MARCH.facts, "uri": lake_object.uri, "asset": "lake_trips"}
+    assert missing in str(error.value)
+    assert _marks(warehouse) == [(1, 5)]

@@ -9,10 +9,16 @@ from pathlib import Path
 
 from taxi_assets.tlc.clean import CleanLimits, clean_month
 from taxi_assets.tlc.sample import write_sample
+from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
-PICKUPS = {"yellow": "tpep_pickup_datetime", "green": "lpep_pickup_datetime", "fhv": "pickup_datetime"}
+PICKUPS = {
+    "yellow": "tpep_pickup_datetime",
+    "green": "lpep_pickup_datetime",
+    "fhv": "pickup_datetime",
+    "fhvhv": "pickup_datetime",
+}
 
 
 def write_clean(month: TripMonth, rows: int, clean: Path, folder: Path, seed: int = 0) -> MonthSummary:
@@ -29,11 +35,11 @@ def summarize_csv(color: str, raw: Path) -> MonthSummary:
         rows = list(csv.DictReader(file))
     nulls = Counter(name for row in rows for name, text in row.items() if not text.strip())
     pickups = [datetime.fromisoformat(row[PICKUPS[color]]) for row in rows if row[PICKUPS[color]]]
-    total = sum((Decimal(row["total_amount"] or 0) for row in rows), Decimal(0)) if color != "fhv" else None
+    total = sum((Decimal(row["total_amount"] or 0) for row in rows), Decimal(0)) if "total_amount" in rows[0] else None
     return MonthSummary(
         rows=len(rows),
         total_amount=None if total is None else float(total),
         first_pickup=min(pickups, default=None),
         last_pickup=max(pickups, default=None),
-        nulls={name: nulls[name] for name in rows[0]},
+        nulls=dict.fromkeys(LAYOUTS[color].names, len(rows)) | {name: nulls[name] for name in rows[0]},
     )

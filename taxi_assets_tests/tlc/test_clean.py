@@ -43,11 +43,13 @@ from taxi_assets.errors import (
 )
 from taxi_assets.tlc import clean
 from taxi_assets.tlc.clean import CleanLimits, CleanReport, clean_month, inspect_raw
+from taxi_assets.tlc.eras import CSV_ERAS
 from taxi_assets.tlc.raw import LONGEST_LINE, read_blocks
-from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.trips import TripMonth
 
-HEADERS = {color: ",".join(layout.names).encode() for color, layout in LAYOUTS.items()}
+NAMES = {color: era.names for color, era in CSV_ERAS.items()}
+HEADERS = {color: ",".join(names).encode() for color, names in NAMES.items()}
 GOOD = {
     "yellow": b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,1,1.5,1,N,142,43,1,8,3,0.5,2.36,0,0.3,14.16,2.5",
     "green": b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,N,1,43,151,1,1.01,5.5,0.5,0.5,0,0,,0.3,6.8,2,1,0",
@@ -106,7 +108,7 @@ def _text(*lines: bytes, color: str = "yellow", end: bytes = b"\r\n") -> bytes:
 
 def _line(color: str = "yellow", **values: str) -> bytes:
     """Return a valid line with some values replaced."""
-    fields = dict(zip(LAYOUTS[color].names, GOOD[color].decode().split(","), strict=True))
+    fields = dict(zip(NAMES[color], GOOD[color].decode().split(","), strict=True))
     assert values.keys() <= fields.keys()
     return ",".join((fields | values).values()).encode()
 
@@ -274,9 +276,10 @@ class TestReport:
         _in_blocks(monkeypatch, 200)
         unmetered = _line(VendorID="", passenger_count="", store_and_fwd_flag='""', congestion_surcharge="")
         month = Cleaned(tmp_path, _text(GOOD["yellow"], unmetered, _line(passenger_count=""), unmetered, b"bad"))
-        found = {name: count for name, count in month.report.nulls.items() if count}
+        found = {name: month.report.nulls[name] for name in NAMES["yellow"] if month.report.nulls[name]}
         assert found == {"VendorID": 2, "passenger_count": 3, "store_and_fwd_flag": 2, "congestion_surcharge": 2}
-        assert set(month.report.nulls) == set(LAYOUTS["yellow"].names)
+        absent = dict.fromkeys(set(LAYOUTS["yellow"].names) - set(NAMES["yellow"]), 4)
+        assert dict(month.report.nulls) == dict.fromkeys(NAMES["yellow"], 0) | found | absent
 
     @pytest.mark.parametrize("color", GOOD)
     @pytest.mark.parametrize(
@@ -502,7 +505,7 @@ class TestEmptyRows:
         self, tmp_path: Path, color: str, field: bytes, end: bytes, block_bytes: int
     ) -> None:
         """Wherever empty rows are, the rows, rejects and counts are those of the same file with empty lines."""
-        empty = b",".join([field] * len(LAYOUTS[color].names))
+        empty = b",".join([field] * len(NAMES[color]))
         good, quoted = GOOD[color], b'"' + GOOD[color].replace(b",", b'","') + b'"'
         lines = [empty, good, empty, empty, b"bad", quoted, empty, quoted, empty, good, empty]
         found = []
@@ -518,7 +521,7 @@ class TestEmptyRows:
     @pytest.mark.parametrize("color", GOOD)
     def test_a_file_with_only_empty_rows_has_no_rows(self, tmp_path: Path, color: str) -> None:
         """A file with a header and empty rows is cleaned to no rows, and inspection finds none."""
-        empty = b"," * (len(LAYOUTS[color].names) - 1)
+        empty = b"," * (len(NAMES[color]) - 1)
         month = Cleaned(tmp_path, _text(empty, empty, color=color), color, limit=0.0)
         assert (month.report.raw_rows, month.rows, month.rejected.exists()) == (0, [], False)
         with pytest.raises(EmptyFile):
@@ -529,7 +532,7 @@ class TestEmptyRows:
     def test_reject_a_row_without_a_pickup_time(self, tmp_path: Path, color: str, written: str) -> None:
         """A row without a pickup time is a reject that names the column, also if all its other fields are empty."""
         pickup = LAYOUTS[color].pickup
-        alone = dict.fromkeys(LAYOUTS[color].names, "") | {LAYOUTS[color].zones[0]: "1", pickup: written}
+        alone = dict.fromkeys(NAMES[color], "") | {LAYOUTS[color].zones[0]: "1", pickup: written}
         lines = [GOOD[color], _line(color, **{pickup: written}), GOOD[color], ",".join(alone.values()).encode()]
         month = Cleaned(tmp_path, _text(*lines, color=color), color)
         assert [(reject["line"], reject["reason"]) for reject in month.rejects] == [
@@ -764,11 +767,18 @@ def test_schema_of_the_rejected_file(tmp_path: Path) -> None:
     ]
 
 
+def _mirrored(color: str) -> list[Column]:
+    """Return the columns of the mirror's CSVs."""
+    columns = {column.name: column for column in LAYOUTS[color].columns}
+    return [columns[name] for name in NAMES[color]]
+
+
 def _varied_csv(color: str, rows: int) -> bytes:
     """Return rows in the style of the TLC: `.5`, `1.0`, fractions of seconds, missing values, quotes."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(LAYOUTS[color].names)
+    columns = _mirrored(color)
+    writer.writerow(column.name for column in columns)
     start = datetime.fromisoformat("2020-12-31 22:00:00")
     for number in range(rows):
         values_by_kind = {
@@ -777,8 +787,8 @@ def _varied_csv(color: str, rows: int) -> bytes:
             Kind.text: ["N", "Y", "B1, B2", 'a "base"', "  "][number % 5],
             Kind.timestamp: f"{start + timedelta(seconds=number * 1_500)}{'.000000' * (number % 2)}",
         }
-        values = [values_by_kind[column.kind] for column in LAYOUTS[color].columns]
-        pickup = LAYOUTS[color].names.index(LAYOUTS[color].pickup)
+        values = [values_by_kind[column.kind] for column in columns]
+        pickup = NAMES[color].index(LAYOUTS[color].pickup)
         writer.writerow("" if (number + at) % 11 == 0 and at != pickup else value for at, value in enumerate(values))
     return out.getvalue().encode()
 
@@ -793,9 +803,14 @@ def test_agree_with_the_csv_reader_of_duckdb(tmp_path: Path, monkeypatch: pytest
     month = Cleaned(tmp_path, gzip.compress(_varied_csv(color, 3_000), mtime=0), color, limit=0.0)
     raw = f"read_csv('{tmp_path / f'{color}_tripdata_2021-01.csv.gz'}', all_varchar = true, header = true)"
     with duckdb.connect() as database:
-        for column in LAYOUTS[color].columns:
+        for column in _mirrored(color):
             value = f'TRY_CAST("{column.name}" AS {SQL_TYPES[column.kind]})'
             value = f"nullif(upper(trim({value})), '')" if column.is_license else value
+            value = (
+                f"CASE WHEN trim({value}) <> '' THEN {value} END"
+                if column.codes and column.kind is Kind.text
+                else value
+            )
             facts = [f"count(*), count({value}), min({value}), max({value}), count(DISTINCT {value})"]
             facts += [f"round(sum({value}), 6)"] * (column.kind in (Kind.integer, Kind.decimal))
             facts += [f"sum(epoch_us({value}))"] * (column.kind is Kind.timestamp)
@@ -817,9 +832,14 @@ def test_agree_with_the_csv_reader_of_python(tmp_path: Path, color: str) -> None
         Kind.text: str,
         Kind.timestamp: datetime.fromisoformat,
     }
+    columns = _mirrored(color)
     theirs: list[Row] = [
-        {column.name: parsers[column.kind](row[column.name]) if row[column.name] else None for column in layout.columns}
-        | {column.name: row[column.name].strip().upper() or None for column in layout.columns if column.is_license}
+        dict.fromkeys(layout.names)
+        | {
+            column.name: parsers[column.kind](row[column.name]) if row[column.name].strip() else None
+            for column in columns
+        }
+        | {column.name: row[column.name].strip().upper() or None for column in columns if column.is_license}
         | {"file_month": date(2021, 1, 1)}
         for row in csv.DictReader(io.StringIO(content.decode(), newline=""))
     ]

@@ -1,9 +1,9 @@
-"""The header of a file of another color or period is an error that names them."""
+"""Files of every period are recognized by their header. That of another color is an error that names it."""
 
 import pytest
 
 from taxi_assets.errors import BadHeader
-from taxi_assets.tlc.eras import ERAS, normalize
+from taxi_assets.tlc.eras import CSV_ERAS, ERAS, Era, normalize
 from taxi_assets.tlc.parse import LineParser
 from taxi_assets.tlc.schema import LAYOUTS
 
@@ -151,41 +151,65 @@ HEADERS = {
 CASES = [(era, header) for era, headers in HEADERS.items() for header in headers]
 
 
+REFUSED = {"fhv trips in 2018"}
+"""The eras that are recognized, but not loaded."""
+
+
 @pytest.mark.parametrize(("era", "header"), CASES, ids=[f"{number}" for number in range(len(CASES))])
 @pytest.mark.parametrize("color", LAYOUTS)
 @pytest.mark.parametrize("end", ["", "\r"])
 def test_recognize_every_header_of_the_tlc(color: str, era: str, header: str, end: str) -> None:
-    """For any requested color, the error names the color and the period of the header."""
-    if era == f"{color} trips since 2019":
-        assert LAYOUTS[color].map_header(header.split(",")) == LAYOUTS[color].names
+    """A header of the requested color has its era. For any other color, the error names color and period of the era."""
+    if era.startswith(f"{color} ") and era not in REFUSED:
+        assert str(LAYOUTS[color].match_header((header + end).split(",")).era) == era
         return
     with pytest.raises(BadHeader) as error:
         LineParser(LAYOUTS[color], (header + end).encode())
     facts = error.value.facts
     assert (facts["color"], facts["era"]) == (color, era)
-    assert facts.keys() & {"missing", "unknown"}
-    for fact in (era, f"{color} trips since 2019", str(facts["seen"])):
+    assert bool(facts.keys() & {"missing", "unknown"}) == (not era.startswith(f"{color} "))
+    for fact in (era, f"{color} trips ", str(facts["seen"])):
         assert fact in str(error.value)
 
 
+@pytest.mark.parametrize("era", [era for era in ERAS if str(era) in REFUSED], ids=str)
+def test_refused_eras_say_why(era: Era) -> None:
+    """The error of an era that is not loaded has the reason."""
+    with pytest.raises(BadHeader) as error:
+        LAYOUTS[era.color].match_header(era.names)
+    assert era.refused
+    assert era.refused in str(error.value)
+    assert error.value.explain().endswith("[bad-header]")
+
+
 def test_every_era_has_a_header() -> None:
-    """Every era has a header in this test, and no two eras or layouts have the same columns."""
-    assert {str(era) for era in ERAS} == {era for era in HEADERS if "since 2019" not in era}
-    headers = [*(era.names for era in ERAS), *(layout.names for layout in LAYOUTS.values())]
-    names = [tuple(sorted(normalize(header))) for header in headers]
+    """Every era has a header in this test, and no two eras have the same columns."""
+    assert {str(era) for era in ERAS} == set(HEADERS)
+    assert {str(era) for era in ERAS if era.refused} == REFUSED
+    names = [tuple(sorted(normalize(era.names))) for era in ERAS]
     assert len(set(names)) == len(names)
+
+
+def test_the_era_of_the_mirror() -> None:
+    """The mirror's CSVs have the columns of 2019. It has no fhvhv, whose columns are those of the TLC's files."""
+    periods = dict.fromkeys(LAYOUTS, "since 2019") | {"fhvhv": "in files published since 2022-05"}
+    assert {color: era.period for color, era in CSV_ERAS.items()} == periods
 
 
 @pytest.mark.parametrize("color", LAYOUTS)
 def test_ignore_order_and_spelling_of_an_era(color: str) -> None:
     """Recognize an era in any column order, letter case and quotes, but not with an extra or duplicated column."""
     header = HEADERS["fhvhv trips since 2025"][0].upper().split(",")[::-1]
-    with pytest.raises(BadHeader) as error:
-        LAYOUTS[color].map_header([f' "{name} "' for name in header])
-    assert error.value.facts["era"] == "fhvhv trips since 2025"
+    spelled = [f' "{name} "' for name in header]
+    if color == "fhvhv":
+        assert str(LAYOUTS[color].match_header(spelled).era) == "fhvhv trips since 2025"
+    else:
+        with pytest.raises(BadHeader) as error:
+            LAYOUTS[color].match_header(spelled)
+        assert error.value.facts["era"] == "fhvhv trips since 2025"
     for extra in ("weather", "tips"):
         with pytest.raises(BadHeader) as error:
-            LAYOUTS[color].map_header([*header, extra])
+            LAYOUTS[color].match_header([*header, extra])
         assert "era" not in error.value.facts
 
 
@@ -194,7 +218,7 @@ def test_ignore_order_and_spelling_of_an_era(color: str) -> None:
 def test_do_not_guess_the_era_of_an_unknown_header(color: str, header: str) -> None:
     """A header that the TLC never used for trips has no era."""
     with pytest.raises(BadHeader) as error:
-        LAYOUTS[color].map_header(header.split(","))
+        LAYOUTS[color].match_header(header.split(","))
     assert (error.value.facts["color"], error.value.facts["seen"]) == (color, header)
-    assert error.value.facts["expected"] == ",".join(LAYOUTS[color].names)
+    assert error.value.facts["expected"] == ",".join(CSV_ERAS[color].names)
     assert "era" not in error.value.facts

@@ -143,9 +143,9 @@ def test_a_gzip_file_named_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_parquet(tmp_path: Path, way: str) -> None:
-    """A Parquet file is named as such, with a command that converts it."""
+    """A Parquet file is named as such, and the remedy is a source whose names end in .parquet."""
     error = _rejected(tmp_path, b"PAR1\x15\x04" + bytes(5_000), way, ParquetSource)
-    assert "pandas" in error.explain()
+    assert "TAXI_SOURCE_URL end in .parquet" in error.explain()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def _table(start: int, rows: int, layout: Layout = GREEN) -> pa.Table:
     numbers = range(start, start + rows)
     columns = {
         column.name: [None if number % 7 == 0 else values[column.kind](number) for number in numbers]
-        for column in layout.table_columns
+        for column in layout.file_columns
     }
     return pa.table(columns, layout.arrow_schema())
 
@@ -63,7 +63,7 @@ def test_write_the_declared_types(tmp_path: Path, layout: Layout) -> None:
             physical = {column.name: column.physical_type for column in file.schema}
         assert logical["file_month"] == "Date"
         assert "isAdjustedToUTC=false, timeUnit=microseconds" in logical[layout.pickup]
-        assert [physical[column.name] for column in layout.table_columns] == [
+        assert [physical[column.name] for column in layout.file_columns] == [
             {
                 Kind.integer: "INT64",
                 Kind.decimal: "DOUBLE",
@@ -71,18 +71,18 @@ def test_write_the_declared_types(tmp_path: Path, layout: Layout) -> None:
                 Kind.timestamp: "INT64",
                 Kind.date: "INT32",
             }[column.kind]
-            for column in layout.table_columns
+            for column in layout.file_columns
         ]
 
 
 def test_read_the_written_rows(path: Path) -> None:
     """Return every value and every null, in order."""
-    assert pa.concat_tables(read_row_groups(path)).to_pylist() == pa.concat_tables(TABLES).to_pylist()
+    assert pa.concat_tables(read_row_groups(path, GREEN)).to_pylist() == pa.concat_tables(TABLES).to_pylist()
 
 
 def test_write_each_table_as_a_row_group(path: Path) -> None:
     """Row groups are the tables, so that they can be read one at a time."""
-    assert [group.num_rows for group in read_row_groups(path)] == [100, 1, 50]
+    assert [group.num_rows for group in read_row_groups(path, GREEN)] == [100, 1, 50]
 
 
 def test_write_a_large_table_as_one_row_group(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_write_a_large_table_as_one_row_group(tmp_path: Path) -> None:
     layout = LAYOUTS["fhv"]
     columns = [pa.nulls(rows, field.type) for field in layout.arrow_schema()]
     assert write_row_groups(tmp_path / "large", layout, [pa.table(columns, schema=layout.arrow_schema())]) == rows
-    assert [group.num_rows for group in read_row_groups(tmp_path / "large")] == [rows]
+    assert [group.num_rows for group in read_row_groups(tmp_path / "large", layout)] == [rows]
 
 
 def test_compress_with_zstd_and_write_statistics(path: Path) -> None:
@@ -99,7 +99,7 @@ def test_compress_with_zstd_and_write_statistics(path: Path) -> None:
     with ParquetFile(path) as file:
         metadata = file.metadata
     for group in range(metadata.num_row_groups):
-        for number, column in enumerate(GREEN.table_columns):
+        for number, column in enumerate(GREEN.file_columns):
             chunk = metadata.row_group(group).column(number)
             written = TABLES[group].column(column.name)
             values = [value for value in written.to_pylist() if value is not None]
@@ -115,7 +115,7 @@ def test_return_the_row_count_of_the_footer(tmp_path: Path) -> None:
     assert write_row_groups(tmp_path / "none", GREEN, []) == count_rows(tmp_path / "none") == 0
     empty = GREEN.arrow_schema().empty_table()
     assert write_row_groups(tmp_path / "empty", GREEN, [empty, _table(0, 3), empty]) == 3
-    assert sum(group.num_rows for group in read_row_groups(tmp_path / "empty")) == 3
+    assert sum(group.num_rows for group in read_row_groups(tmp_path / "empty", GREEN)) == 3
 
 
 def test_store_the_source(tmp_path: Path) -> None:
@@ -135,9 +135,10 @@ def test_store_the_version(tmp_path: Path) -> None:
 
 def test_read_the_footer_of_an_open_file(tmp_path: Path) -> None:
     """An open file can be read like a path. A file of another program has no source and no version."""
+    columns = (*GREEN.names, "file_month")
     write_row_groups(tmp_path / "ours", GREEN, TABLES, "c0ffee", "v-7")
     pa.parquet.write_table(TABLES[0], tmp_path / "other")
-    for name, footer in (("ours", Footer(151, "c0ffee", "v-7")), ("other", Footer(100, "", ""))):
+    for name, footer in (("ours", Footer(151, "c0ffee", "v-7", columns)), ("other", Footer(100, "", "", columns))):
         with (tmp_path / name).open("rb") as file:
             assert read_footer(file) == read_footer(tmp_path / name) == footer
 
@@ -166,6 +167,35 @@ def test_reject_a_table_with_other_columns(tmp_path: Path) -> None:
         write_row_groups(tmp_path / "month", GREEN, [_table(0, 3, LAYOUTS["yellow"])])
 
 
+def _first_release(table: pa.Table, layout: Layout = GREEN) -> pa.Table:
+    """Return the columns that files of the first release have, in their order."""
+    return table.select([column.name for column in layout.table_columns if not column.is_later])
+
+
+@pytest.mark.parametrize("later", [0, 1, 5])
+def test_read_a_file_of_an_earlier_release(tmp_path: Path, later: int) -> None:
+    """Columns that a file does not have yet are missing. The order and the types are those of new files."""
+    old = _first_release(TABLES[0])
+    names = [column.name for column in GREEN.columns if column.is_later][:later]
+    for name in names:
+        old = old.append_column(name, TABLES[0].column(name))
+    pa.parquet.write_table(old, tmp_path / "old")
+    [read] = read_row_groups(tmp_path / "old", GREEN)
+    assert read.schema == GREEN.arrow_schema()
+    assert read.to_pylist() == [
+        {name: value if name in old.column_names else None for name, value in row.items()}
+        for row in TABLES[0].to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("missing", [GREEN.pickup, "congestion_surcharge"])
+def test_reject_a_file_without_a_column_of_the_first_release(tmp_path: Path, missing: str) -> None:
+    """Only later columns may be missing."""
+    pa.parquet.write_table(TABLES[0].drop_columns([missing]), tmp_path / "other")
+    with pytest.raises(pa.ArrowInvalid, match=missing):
+        list(read_row_groups(tmp_path / "other", GREEN))
+
+
 @pytest.mark.parametrize(("rows", "seen"), [(1, 1), (10, 10), (100, 100), (120, 120), (1_000, 151)])
 def test_preview_the_first_rows(path: Path, rows: int, seen: int) -> None:
     """The preview has the first rows, from several row groups if necessary."""
@@ -182,7 +212,7 @@ def test_preview_a_month_without_rows(tmp_path: Path) -> None:
 
 def test_close_the_file_after_reading(path: Path) -> None:
     """Readers leave no open file, even if they are closed early."""
-    groups = read_row_groups(path)
+    groups = read_row_groups(path, GREEN)
     assert next(groups).num_rows == 100
     groups.close()  # type: ignore[attr-defined]  # an iterator that is a generator
     read_preview(path, 1)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from taxi_assets.errors import BadHeader
 from taxi_assets.tlc import parse
-from taxi_assets.tlc.parse import NULL_VALUES, RETRY_LINES, LineParser
+from taxi_assets.tlc.parse import RETRY_LINES, LineParser
 from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
 from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.values import NULL_VALUES
 
 YELLOW = (
     b"2,2021-01-05 08:00:00,2021-01-05 08:10:30,1,1.5,1,N,142,43,1,8,3,0.5,2.36,0,0.3,14.16,2.5",
@@ -36,9 +37,25 @@ GREEN = (
         b"improvement_surcharge,total_amount,payment_type,trip_type,congestion_surcharge"
     ),
 )
-GOODS = {"yellow": YELLOW, "green": GREEN, "fhv": FHV}
-LICENSES = ["dispatching_base_num", "Affiliated_base_number"]
-"""The columns of license numbers: the first and the last column of fhv."""
+FHVHV = (
+    (
+        b"HV0003,B02764,B02764,2021-01-05 07:52:11,2021-01-05 07:59:02,2021-01-05 08:00:00,2021-01-05 08:10:30,142,43,"
+        b"1.5,630,11.5,0,0.34,1.02,2.75,,0,8.2,N,N, ,N,N"
+    ),
+    (
+        b"hvfhs_license_num,dispatching_base_num,originating_base_num,request_datetime,on_scene_datetime,"
+        b"pickup_datetime,dropoff_datetime,PULocationID,DOLocationID,trip_miles,trip_time,base_passenger_fare,tolls,"
+        b"bcf,sales_tax,congestion_surcharge,airport_fee,tips,driver_pay,shared_request_flag,shared_match_flag,"
+        b"access_a_ride_flag,wav_request_flag,wav_match_flag"
+    ),
+)
+GOODS = {"yellow": YELLOW, "green": GREEN, "fhv": FHV, "fhvhv": FHVHV}
+NAMES = {color: header.decode().split(",") for color, (_, header) in GOODS.items()}
+BASES = ["dispatching_base_num", "Affiliated_base_number"]
+"""The columns of license numbers of bases: the first and the last column of fhv."""
+
+LICENSES = [*(("fhv", base) for base in BASES), ("fhvhv", "hvfhs_license_num"), ("fhvhv", "originating_base_num")]
+"""Columns of license numbers, one of which has codes."""
 
 Row = dict[str, Any]
 _at = datetime.fromisoformat
@@ -179,6 +196,7 @@ class TestValues:
         assert list(row.values()) == [
             *(2, _at("2021-01-05 08:00:00"), _at("2021-01-05 08:10:30"), 1, 1.5, 1, "N", 142, 43, 1),
             *(8.0, 3.0, 0.5, 2.36, 0.0, 0.3, 14.16, 2.5),
+            *[None] * (len(LAYOUTS["yellow"].names) - 18),
         ]
 
     @pytest.mark.parametrize("color", GOODS)
@@ -186,7 +204,7 @@ class TestValues:
     def test_accept_missing_values(self, color: str, empty: bytes) -> None:
         """A row needs only a pickup time. All other values can be missing, in each spelling of a missing value."""
         names, pickup = LAYOUTS[color].names, LAYOUTS[color].pickup
-        written = dict.fromkeys(names, empty) | {pickup: b"2021-01-05 08:00:00"}
+        written = dict.fromkeys(NAMES[color], empty) | {pickup: b"2021-01-05 08:00:00"}
         rows, rejects = _parse([_line(color, **written)], color)
         assert rejects == []
         assert rows == [dict.fromkeys(names) | {pickup: _at("2021-01-05 08:00:00")}]
@@ -198,7 +216,7 @@ class TestValues:
         pickup = LAYOUTS[color].pickup
         assert _reason(_line(color, **{pickup: empty}), color) == f"{pickup} is missing"
         if empty.strip(b'"'):
-            line = b",".join([empty] * len(LAYOUTS[color].names))
+            line = b",".join([empty] * len(NAMES[color]))
             assert _reason(line, color) == f"{pickup} is missing"
 
     @pytest.mark.parametrize("color", GOODS)
@@ -322,7 +340,9 @@ class TestValues:
             (b'","', ","),
             (b'""""', '"'),
             (b"null", "null"),
-            (b"NULL ", "NULL "),
+            (b"NULL ", None),
+            (b" ", None),
+            (b'"  "', None),
             (b"nan", "nan"),
             (b"1", "1"),
             (b'a"b', 'a"b'),
@@ -333,7 +353,10 @@ class TestValues:
     )
     @pytest.mark.parametrize("color", ["yellow", "green"])
     def test_parse_text(self, color: str, written: bytes, value: str | None) -> None:
-        """Text is unchanged. Enclosing quotes are removed; commas and doubled quotes inside them are kept."""
+        """Text is unchanged. Enclosing quotes are removed; commas and doubled quotes inside them are kept.
+
+        A code that is blank, or a missing value with spaces around it, is missing.
+        """
         assert _value("store_and_fwd_flag", written, color) == value
 
     @pytest.mark.parametrize(
@@ -359,10 +382,18 @@ class TestValues:
             (b'"\\N "', None),
         ],
     )
-    @pytest.mark.parametrize("column", LICENSES)
-    def test_parse_license_numbers(self, column: str, written: bytes, value: str | None) -> None:
+    @pytest.mark.parametrize(("color", "column"), LICENSES)
+    def test_parse_license_numbers(self, color: str, column: str, written: bytes, value: str | None) -> None:
         """License numbers are trimmed and in uppercase. One that is then empty or a missing value is missing."""
-        assert _value(column, written, "fhv") == value
+        assert _value(column, written, color) == value
+
+    @pytest.mark.parametrize(
+        ("written", "value"), [(b"Y", "Y"), (b"N", "N"), (b" ", None), (b'" "', None), (b"", None), (b"NULL", None)]
+    )
+    @pytest.mark.parametrize("flag", [name for name in NAMES["fhvhv"] if name.endswith("_flag")])
+    def test_parse_flags_of_high_volume_trips(self, flag: str, written: bytes, value: str | None) -> None:
+        """Some companies report a space instead of N or of no value, so it is a missing value."""
+        assert _value(flag, written, "fhvhv") == value
 
     @pytest.mark.parametrize(
         ("written", "value"),
@@ -375,7 +406,7 @@ class TestValues:
             (b"\xc3\xa9\xe9", "Ã©é".upper()),
         ],
     )
-    @pytest.mark.parametrize("column", LICENSES)
+    @pytest.mark.parametrize("column", BASES)
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
     def test_decode_windows_1252(self, column: str, written: bytes, value: str, end: bytes) -> None:
         """Text that is not UTF-8 is decoded as Windows-1252, and its rows are counted. Other rows do not change."""
@@ -394,7 +425,7 @@ class TestValues:
         assert (row["dispatching_base_num"], row["Affiliated_base_number"]) == ("Ñ€", "Ñ €")
 
     @pytest.mark.parametrize("undefined", [b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d"])
-    @pytest.mark.parametrize("column", LICENSES)
+    @pytest.mark.parametrize("column", BASES)
     def test_reject_text_in_neither_encoding(self, column: str, undefined: bytes) -> None:
         """Bytes that are neither UTF-8 nor Windows-1252 are rejected with the column name, and stored with escapes."""
         line = _line("fhv", **{column: b"B" + undefined + b"\xe9"})
@@ -549,7 +580,7 @@ class TestLines:
     @pytest.mark.parametrize("empty", ["all", "all quoted", "one", "more", '""', "mixed"])
     def test_skip_rows_with_only_empty_fields(self, color: str, end: bytes, empty: str, *, quoted: bool) -> None:
         """A row with only empty fields is blank, with any number of fields, first, last, and among quoted lines."""
-        fields = len(LAYOUTS[color].names)
+        fields = len(NAMES[color])
         row = {
             "all": b"," * (fields - 1),
             "all quoted": b",".join([b'""'] * fields),
@@ -592,6 +623,90 @@ class TestLines:
         )
         assert [row["store_and_fwd_flag"] for row in rows] == ["N", long.decode(), long.decode(), "Y"]
         assert [(reject.line, reject.reason) for reject in rejects] == [(6, "a quote is not closed")]
+
+
+class TestPadding:
+    """Rows of 2016-07 to 2016-12 have two empty fields after those of the header."""
+
+    HEADER = YELLOW[1].rpartition(b",")[0]
+    LINE = _line().rpartition(b",")[0]
+
+    def _parse(self, *lines: bytes) -> tuple[list[Row], list[Reject]]:
+        return _parse(lines, header=self.HEADER)
+
+    @pytest.mark.parametrize("padding", [b",", b",,", b',"",""', b",NULL,N/A"])
+    def test_empty_fields_do_not_change_the_rows(self, padding: bytes) -> None:
+        """Rows with the empty fields are the same as rows without them."""
+        assert self._parse(*[self.LINE + padding] * 3) == self._parse(*[self.LINE] * 3)
+        assert len(self._parse(*[self.LINE + padding] * 3)[0]) == 3
+
+    @pytest.mark.parametrize("padding", [b",0,", b",,x", b", ,", b",\xff,"])
+    def test_reject_a_value_in_a_field_without_a_name(self, padding: bytes) -> None:
+        """A value that belongs to no column rejects its line. Its neighbors are rows."""
+        good, bad = self.LINE + b",,", self.LINE + padding
+        rows, rejects = self._parse(good, bad, good, good)
+        assert len(rows) == 3
+        reason = "a field after those of the header is not empty"
+        assert rejects == [Reject(3, reason, bad.decode(errors="backslashreplace"))]
+
+    def test_all_lines_have_the_fields_of_the_first(self) -> None:
+        """The first line decides how many fields there are. The number of fields of the others is the same."""
+        padded = self.LINE + b",,"
+        for lines, reason in (
+            ([padded, self.LINE, padded], "17 fields instead of 19"),
+            ([self.LINE, padded, self.LINE], "19 fields instead of 17"),
+            ([b"", b",,,", padded, padded + b",", padded], "20 fields instead of 19"),
+        ):
+            rows, [reject] = self._parse(*lines)
+            assert (len(rows), reject.reason) == (2, reason)
+
+    @pytest.mark.parametrize("padding", [b",,,", b",,,,"])
+    def test_reject_more_fields(self, padding: bytes) -> None:
+        """More fields than the TLC's files have are rejected, also if they are empty."""
+        rows, [reject] = self._parse(self.LINE + padding)
+        assert (rows, reject.reason) == ([], f"{17 + len(padding)} fields instead of 17")
+
+
+class TestCodes:
+    """Files until 2014 have text where later files have codes."""
+
+    HEADER = (
+        b"vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passenger_Count,Trip_Distance,Start_Lon,Start_Lat,"
+        b"Rate_Code,store_and_forward,End_Lon,End_Lat,Payment_Type,Fare_Amt,surcharge,mta_tax,Tip_Amt,Tolls_Amt,Total_Amt"
+    )
+
+    def _parse(self, *rows: tuple[bytes, bytes, bytes]) -> tuple[list[Row], list[Reject]]:
+        line = b"%s,2009-01-04 02:52:00,2009-01-04 03:02:00,1,2.63,-73.9,40.7,,%s,-73.9,40.6,%s,8.9,0.5,,0,0,9.4"
+        return _parse([line % row for row in rows], header=self.HEADER)
+
+    def test_decode_text(self) -> None:
+        """Vendors, payment types and flags have the codes of the data dictionary. DDS has no code, only its name."""
+        rows, rejects = self._parse(
+            (b"VTS", b"", b"CASH"), (b"CMT", b"0", b"Credit"), (b"DDS", b"1", b"No Charge"), (b'"vts"', b"N", b'"5"')
+        )
+        columns = ("VendorID", "vendor_name", "store_and_fwd_flag", "payment_type")
+        assert [tuple(row[name] for name in columns) for row in rows] == [
+            (2, "VTS", None, 2),
+            (1, "CMT", "N", 1),
+            (None, "DDS", "Y", 3),
+            (2, "vts", "N", 5),
+        ]
+        assert rejects == []
+        [places] = {tuple(row[name] for row in rows[:1] for name in row if "tude" in name)}
+        assert places == (-73.9, 40.7, -73.9, 40.6)
+
+    @pytest.mark.parametrize("written", [b"Barter", b"cash!", b"1.5", b"C"])
+    def test_reject_an_unknown_payment_type(self, written: bytes) -> None:
+        """Text that has no code rejects its line. Its neighbors are rows."""
+        good = (b"VTS", b"", b"CASH")
+        rows, [reject] = self._parse(good, (b"VTS", b"", written), good)
+        assert len(rows) == 2
+        assert (reject.line, reject.reason) == (3, "payment_type is not an integer")
+        assert written.decode() in reject.text
+
+    def test_text_is_a_code_only_until_2014(self) -> None:
+        """In later files, payment types are numbers."""
+        assert _reason(_line(payment_type=b"CASH")) == "payment_type is not an integer"
 
 
 @pytest.fixture

@@ -34,10 +34,12 @@ def test_all_rules_apply_to_metered_colors(color: str) -> None:
     assert rules_of(LAYOUTS[color]) == RULES
 
 
-def test_rules_of_fhv() -> None:
-    """FHV trips have no codes and no total, so the rules about them do not apply."""
-    missing = {CODES_IN_DICTIONARY, NEGATIVE_MONEY}
-    assert rules_of(LAYOUTS["fhv"]) == tuple(rule for rule in RULES if rule not in missing)
+@pytest.mark.parametrize(
+    ("color", "missing"), [("fhv", {CODES_IN_DICTIONARY, NEGATIVE_MONEY}), ("fhvhv", {NEGATIVE_MONEY})]
+)
+def test_rules_of_for_hire_vehicles(color: str, missing: set[Rule]) -> None:
+    """For-hire trips have no total, and fhv trips have no codes, so the rules about them do not apply."""
+    assert rules_of(LAYOUTS[color]) == tuple(rule for rule in RULES if rule not in missing)
 
 
 @EVERY_LAYOUT

@@ -22,9 +22,8 @@ METERED = pytest.mark.parametrize("layout", [LAYOUTS["yellow"], LAYOUTS["green"]
 def _table(layout: Layout, passengers: list[int | None] = PASSENGERS) -> pa.Table:
     """Return rows with these passengers, numbered in the column of dropoff zones. All other values are null."""
     numbers = list(range(len(passengers)))
-    ids = "DOlocationID" if layout.color == "fhv" else "DOLocationID"
     columns = {field.name: pa.nulls(len(numbers), field.type) for field in layout.arrow_schema()}
-    columns |= {ids: pa.array(numbers)}
+    columns |= {layout.zones[1]: pa.array(numbers)}
     if layout.passengers:
         columns |= {layout.passengers: pa.array(passengers, pa.int64())}
     return pa.table(columns, layout.arrow_schema())
@@ -67,14 +66,14 @@ def test_keep_all_rows(layout: Layout) -> None:
     assert drop_zero_passengers(table, layout, ZeroPassengers.keep).equals(table)
 
 
-def test_rules_do_not_affect_fhv(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [LAYOUTS["fhv"], LAYOUTS["fhvhv"]], ids=["fhv", "fhvhv"])
+def test_rules_do_not_affect_for_hire_vehicles(layout: Layout, tmp_path: Path) -> None:
     """A color without passengers keeps its rows and columns, and its counts are 0."""
-    fhv = LAYOUTS["fhv"]
-    table = _table(fhv)
-    assert fill_missing_passengers(table, fhv, MissingPassengers.zero).equals(table)
-    assert drop_zero_passengers(table, fhv, ZeroPassengers.drop).equals(table)
-    write_row_groups(tmp_path / "month", fhv, [table])
-    assert count_passengers(tmp_path / "month", fhv) == (0, 0)
+    table = _table(layout)
+    assert fill_missing_passengers(table, layout, MissingPassengers.zero).equals(table)
+    assert drop_zero_passengers(table, layout, ZeroPassengers.drop).equals(table)
+    write_row_groups(tmp_path / "month", layout, [table])
+    assert count_passengers(tmp_path / "month", layout) == (0, 0)
 
 
 @METERED

@@ -1,9 +1,10 @@
-"""Sample months, read with Python's gzip and csv, with gzip itself and with DuckDB, not with this project's reader."""
+"""Sample months, read with Python's gzip and csv, gzip itself, pyarrow and DuckDB, not with this project's reader."""
 
 import csv
 import gzip
 import io
 import re
+import statistics
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from taxi_assets.tlc.clean import CleanLimits, clean_month
+from taxi_assets.tlc.eras import CSV_ERAS
 from taxi_assets.tlc.sample import write_sample
 from taxi_assets.tlc.schema import LAYOUTS, Kind
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -40,15 +44,28 @@ HEADERS = {
         b'"dispatching_base_num","pickup_datetime","dropOff_datetime","PUlocationID","DOlocationID","SR_Flag",'
         b'"Affiliated_base_number"\n'
     ),
+    "fhvhv": (
+        b'"hvfhs_license_num","dispatching_base_num","originating_base_num","request_datetime","on_scene_datetime",'
+        b'"pickup_datetime","dropoff_datetime","PULocationID","DOLocationID","trip_miles","trip_time",'
+        b'"base_passenger_fare","tolls","bcf","sales_tax","congestion_surcharge","airport_fee","tips","driver_pay",'
+        b'"shared_request_flag","shared_match_flag","access_a_ride_flag","wav_request_flag","wav_match_flag"\n'
+    ),
 }
 # The format of values in a file, including quotes.
 FORMATS = {
     Kind.integer: r"\d+",
     Kind.decimal: r"-?(0|[1-9]\d*)(\.\d?[1-9])?",
-    Kind.text: r'N|Y|"B\d{5} *"',
+    Kind.text: r'N|Y|"[NY ]"|"B\d{5} *"|"HV\d{4}"',
 }
-CLOCKS = dict.fromkeys(METERED, r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d") | {"fhv": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.0{6}"}
+SECOND = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+CLOCKS = {color: SECOND if color in METERED else rf"{SECOND}\.0{{6}}" for color in COLORS}
 SQL_TYPES = {Kind.integer: "BIGINT", Kind.decimal: "DOUBLE", Kind.text: "VARCHAR", Kind.timestamp: "TIMESTAMP"}
+
+COLUMNS = {
+    color: [column for column in layout.columns if column.name in CSV_ERAS[color].names]
+    for color, layout in LAYOUTS.items()
+}
+"""The columns of the CSVs."""
 
 Rows = list[dict[str, str]]
 
@@ -78,8 +95,8 @@ def trips(months: Mapping[str, Path]) -> Mapping[str, Rows]:
 
 def clock(row: dict[str, str], color: str) -> tuple[datetime, datetime]:
     """Return the pickup and dropoff time of a row."""
-    pickup, dropoff = (row[column.name] for column in LAYOUTS[color].columns if column.kind is Kind.timestamp)
-    return datetime.fromisoformat(pickup), datetime.fromisoformat(dropoff)
+    layout = LAYOUTS[color]
+    return datetime.fromisoformat(row[layout.pickup]), datetime.fromisoformat(row[layout.dropoff])
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -87,7 +104,7 @@ def test_header_and_line_endings_match_the_mirror(months: Mapping[str, Path], co
     """The header equals that of the mirror, and every line has the same line ending."""
     lines = gzip.decompress(months[color].read_bytes()).splitlines(keepends=True)
     assert lines[0] == HEADERS[color]
-    end = b"\n" if color == "fhv" else b"\r\n"
+    end = b"\r\n" if color in METERED else b"\n"
     assert {line.rstrip(b"\r\n") + end == line for line in lines} == {True}
 
 
@@ -105,9 +122,9 @@ def test_format_values_like_the_tlc(months: Mapping[str, Path], color: str) -> N
     """All values have the format of the TLC. Distances have two decimals, such as `.58`."""
     special = {
         "trip_distance": r"([1-9]\d*)?\.\d\d",
-        **{column.name: CLOCKS[color] for column in LAYOUTS[color].columns if column.kind is Kind.timestamp},
+        **{column.name: CLOCKS[color] for column in COLUMNS[color] if column.kind is Kind.timestamp},
     }
-    formats = [re.compile(special.get(column.name) or FORMATS[column.kind]) for column in LAYOUTS[color].columns]
+    formats = [re.compile(special.get(column.name) or FORMATS[column.kind]) for column in COLUMNS[color]]
     for line in gzip.decompress(months[color].read_bytes()).decode().splitlines()[1:]:
         values = line.split(",")
         for value, format_ in zip(values, formats, strict=True):
@@ -119,7 +136,7 @@ def test_duckdb_reads_all_values(months: Mapping[str, Path], trips: Mapping[str,
     """DuckDB reads every row with the declared types, and finds all values."""
     import duckdb
 
-    types = {column.name: SQL_TYPES[column.kind] for column in LAYOUTS[color].columns}
+    types = {column.name: SQL_TYPES[column.kind] for column in COLUMNS[color]}
     with duckdb.connect() as connection:
         counts = connection.execute(
             f"SELECT count(*), count(COLUMNS(*)) FROM read_csv(?, header = true, columns = {types})",
@@ -146,6 +163,10 @@ def test_meter_data_is_missing_together(trips: Mapping[str, Rows], color: str) -
         ("fhv", "SR_Flag", 0.9, 0.99),
         ("fhv", "Affiliated_base_number", 0.001, 0.02),
         ("fhv", "dispatching_base_num", 0, 0),
+        ("fhvhv", "originating_base_num", 0.2, 0.35),
+        ("fhvhv", "on_scene_datetime", 0.2, 0.35),
+        ("fhvhv", "hvfhs_license_num", 0, 0),
+        ("fhvhv", "PULocationID", 0, 0),
         ("yellow", "PULocationID", 0, 0),
         ("yellow", "total_amount", 0, 0),
     ],
@@ -177,6 +198,20 @@ def test_a_few_pickups_are_outside_the_month(trips: Mapping[str, Rows], color: s
 def test_trips_end_after_they_start(trips: Mapping[str, Rows], color: str) -> None:
     """No dropoff is before its pickup."""
     assert all(pickup < dropoff for pickup, dropoff in (clock(row, color) for row in trips[color]))
+
+
+def test_requested_trips_are_consistent(trips: Mapping[str, Rows]) -> None:
+    """A high-volume trip is requested before the vehicle arrives, and it has a duration, a distance and a fare."""
+    for row in trips["fhvhv"]:
+        request, pickup, dropoff = (
+            datetime.fromisoformat(row[name]) for name in ("request_datetime", "pickup_datetime", "dropoff_datetime")
+        )
+        arrival = datetime.fromisoformat(row["on_scene_datetime"]) if row["on_scene_datetime"] else pickup
+        assert request < arrival <= pickup
+        assert int(row["trip_time"]) == (dropoff - pickup).total_seconds()
+        assert 0 < float(row["driver_pay"]) < float(row["base_passenger_fare"])
+        assert float(row["trip_miles"]) >= 0
+    assert {row["access_a_ride_flag"] for row in trips["fhvhv"]} == {"N", " "}
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -242,6 +277,7 @@ def test_other_arguments_produce_other_trips(tmp_path: Path) -> None:
         sample(tmp_path, month="2021-02"),
         sample(tmp_path, color="green"),
         sample(tmp_path, color="fhv"),
+        sample(tmp_path, color="fhvhv"),
     ]
     minutes = [tuple(re.findall(rb" \d\d:(\d\d:\d\d)", gzip.decompress(path.read_bytes()))) for path in paths]
     assert len({each[:100] for each in minutes}) == len(paths)
@@ -261,3 +297,66 @@ def test_large_months_do_not_repeat(tmp_path: Path) -> None:
     lines = re.sub(rb"\d{4}-\d\d-\d\d \d\d:", b"", content).splitlines()
     assert len(lines) == 250_001
     assert len(set(lines)) > 0.9 * len(lines)
+
+
+PARQUET_TYPES = {
+    Kind.integer: "int64",
+    Kind.decimal: "double",
+    Kind.text: "large_string",
+    Kind.timestamp: "timestamp[us]",
+}
+INT32 = {"VendorID", "PULocationID", "DOLocationID"}
+SINCE_2025 = {"yellow", "green", "fhvhv"}
+
+
+def _parquet_names(color: str) -> list[str]:
+    """Return the names of the columns of the TLC's files from 2022-05 to 2024."""
+    names = next(iter(csv.reader([HEADERS[color].decode()])))
+    return [*names, "Airport_fee"] if color == "yellow" else names
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("month", ["2024-12", "2025-01", "2026-03"])
+def test_parquet_has_the_columns_and_types_of_the_tlc(tmp_path: Path, color: str, month: str) -> None:
+    """A Parquet file has the TLC's current names and types. The congestion zone charge is in files since 2025."""
+    path = tmp_path / f"{color}_tripdata_{month}.parquet"
+    write_sample(TripMonth(color, month), 100, path)
+    schema = pq.read_schema(path)
+    is_new = month >= "2025" and color in SINCE_2025
+    assert schema.names == [*_parquet_names(color), *(["cbd_congestion_fee"] if is_new else [])]
+    kinds = {column.name: column.kind for column in LAYOUTS[color].columns}
+    for field in schema:
+        expected = "int32" if field.name in INT32 else PARQUET_TYPES[kinds[field.name]]
+        assert (field.name, str(field.type)) == (field.name, expected)
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("rows", [0, 1, 60_000])
+def test_write_the_requested_number_of_rows_as_parquet(tmp_path: Path, color: str, rows: int) -> None:
+    """A Parquet file has exactly the requested rows, and the same bytes for the same arguments."""
+    paths = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    for path in paths:
+        write_sample(TripMonth(color, "2025-01"), rows, path, seed=3)
+    assert pq.read_metadata(paths[0]).num_rows == rows
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("month", ["2024-12", "2025-01"])
+def test_all_rows_of_a_parquet_sample_are_valid(tmp_path: Path, color: str, month: str) -> None:
+    """A Parquet sample is cleaned without rejects. Its rows have plausible times and amounts."""
+    raw, clean = tmp_path / "raw.parquet", tmp_path / "clean.parquet"
+    write_sample(TripMonth(color, month), 5_000, raw)
+    report = clean_month(TripMonth(color, month), raw, clean, tmp_path / "rejected", CleanLimits(rejected=0))
+    assert (report.raw_rows, report.rows) == (5_000, 5_000)
+    layout = LAYOUTS[color]
+    table = pq.read_table(clean)
+    pickups, dropoffs = (table.column(name).to_pylist() for name in (layout.pickup, layout.dropoff))
+    assert all(pickup < dropoff for pickup, dropoff in zip(pickups, dropoffs, strict=True))
+    assert sum(pickup.strftime("%Y-%m") == month for pickup in pickups) > 4_900
+    if layout.total:
+        assert 5 < statistics.median(filter(None, table.column(layout.total).to_pylist())) < 50
+    if color == "fhvhv":
+        assert 5 < statistics.median(table.column("base_passenger_fare").to_pylist()) < 50
+    if color in SINCE_2025:
+        assert (table.column("cbd_congestion_fee").null_count == 0) == (month == "2025-01")

@@ -1,14 +1,14 @@
 """The columns of each color, and the mapping of the TLC's headers to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from taxi_assets.errors import BadHeader, MissingHeader, SeparatorLine, UnnamedColumn, WrongDelimiter, printable
-from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Kind, Layout
+from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column, Kind, Layout
 
-YELLOW, GREEN, FHV = LAYOUTS["yellow"], LAYOUTS["green"], LAYOUTS["fhv"]
+YELLOW, GREEN, FHV, FHVHV = (LAYOUTS[color] for color in ("yellow", "green", "fhv", "fhvhv"))
 
 HEADERS = {
     "yellow": "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,RatecodeID,"
@@ -19,16 +19,56 @@ HEADERS = {
     "improvement_surcharge,total_amount,payment_type,trip_type,congestion_surcharge",
     "fhv": "dispatching_base_num,pickup_datetime,dropOff_datetime,PUlocationID,DOlocationID,SR_Flag,"
     "Affiliated_base_number",
+    "fhvhv": "hvfhs_license_num,dispatching_base_num,originating_base_num,request_datetime,on_scene_datetime,"
+    "pickup_datetime,dropoff_datetime,PULocationID,DOLocationID,trip_miles,trip_time,base_passenger_fare,tolls,bcf,"
+    "sales_tax,congestion_surcharge,airport_fee,tips,driver_pay,shared_request_flag,shared_match_flag,"
+    "access_a_ride_flag,wav_request_flag,wav_match_flag",
 }
+"""The headers of the mirror's CSVs, and of the TLC's fhvhv files of the same years, in the order of the columns."""
+
+PLACES = "pickup_longitude,pickup_latitude,dropoff_longitude,dropoff_latitude"
+LATER = {
+    "yellow": f"Airport_fee,cbd_congestion_fee,{PLACES},vendor_name".split(","),
+    "green": f"cbd_congestion_fee,{PLACES}".split(","),
+    "fhv": [],
+    "fhvhv": [],
+}
+"""The columns that tables of the first release do not have. It had no fhvhv tables."""
+
+OTHER = {"fhvhv": ["cbd_congestion_fee", "SR_Flag"]}
+"""The other columns that the files with these headers do not have."""
+
+NAMES = {color: tuple(header.split(",")) for color, header in HEADERS.items()}
 
 EVERY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
+def _names(columns: Sequence[Column]) -> list[str]:
+    return [column.name for column in columns]
+
+
 @EVERY_LAYOUT
 def test_columns_of_each_color(layout: Layout) -> None:
-    """The columns are those of the files since 2019. Tables have `file_month` as an additional last column."""
-    assert ",".join(layout.names) == HEADERS[layout.color]
-    assert layout.table_columns == (*layout.columns, FILE_MONTH)
+    """The columns are those of the TLC's current files, and then those that only earlier files have."""
+    assert list(layout.names) == [*NAMES[layout.color], *OTHER.get(layout.color, LATER[layout.color])]
+    assert layout.file_columns == (*layout.columns, FILE_MONTH)
+
+
+@EVERY_LAYOUT
+def test_columns_of_tables(layout: Layout) -> None:
+    """Tables have the columns that a table of the first release has when the later ones are added to it."""
+    first = [*NAMES[layout.color], *OTHER.get(layout.color, [])]
+    assert _names(layout.table_columns) == [*first, "file_month", *LATER[layout.color]]
+    assert set(layout.table_columns) == set(layout.file_columns)
+
+
+@EVERY_LAYOUT
+def test_optional_columns(layout: Layout) -> None:
+    """Files and tables of the first release lack only the later columns. Databases may spell names in lowercase."""
+    for respell in (str, str.lower, str.upper):
+        assert [name for name in layout.names if layout.is_optional(respell(name))] == LATER[layout.color]
+    assert not layout.is_optional("file_month")
+    assert not layout.is_optional("weather")
 
 
 @EVERY_LAYOUT
@@ -45,14 +85,14 @@ def test_arrow_types_of_each_kind(layout: Layout) -> None:
         Kind.timestamp: "timestamp[us]",
         Kind.date: "date32[day]",
     }
-    assert types == {column.name: expected[column.kind] for column in layout.table_columns}
+    assert types == {column.name: expected[column.kind] for column in layout.file_columns}
     assert all(field.nullable for field in layout.arrow_schema())
 
 
 @pytest.mark.parametrize(
     ("layout", "kind", "names"),
     [
-        (YELLOW, Kind.text, {"store_and_fwd_flag"}),
+        (YELLOW, Kind.text, {"store_and_fwd_flag", "vendor_name"}),
         (YELLOW, Kind.timestamp, {"tpep_pickup_datetime", "tpep_dropoff_datetime"}),
         (
             YELLOW,
@@ -68,6 +108,20 @@ def test_arrow_types_of_each_kind(layout: Layout) -> None:
         (FHV, Kind.text, {"dispatching_base_num", "Affiliated_base_number"}),
         (FHV, Kind.timestamp, {"pickup_datetime", "dropOff_datetime"}),
         (FHV, Kind.integer, {"PUlocationID", "DOlocationID", "SR_Flag"}),
+        (
+            FHVHV,
+            Kind.text,
+            {
+                *("hvfhs_license_num", "dispatching_base_num", "originating_base_num", "shared_request_flag"),
+                *("shared_match_flag", "access_a_ride_flag", "wav_request_flag", "wav_match_flag"),
+            },
+        ),
+        (
+            FHVHV,
+            Kind.timestamp,
+            {"request_datetime", "on_scene_datetime", "pickup_datetime", "dropoff_datetime"},
+        ),
+        (FHVHV, Kind.integer, {"PULocationID", "DOLocationID", "trip_time", "SR_Flag"}),
     ],
 )
 def test_kinds_of_columns(layout: Layout, kind: Kind, names: set[str]) -> None:
@@ -84,16 +138,17 @@ def test_columns_have_unique_names_and_meanings(layout: Layout) -> None:
 
 @EVERY_LAYOUT
 def test_roles_refer_to_columns(layout: Layout) -> None:
-    """Roles are columns of the right kind. FHV has no passengers and no total."""
+    """Roles are columns of the right kind. Only taxis with a meter report passengers and a total."""
     kinds = {column.name: column.kind for column in layout.columns}
     assert kinds[layout.pickup] is kinds[layout.dropoff] is Kind.timestamp
     assert "pickup" in layout.pickup
     assert "dropoff" in layout.dropoff.lower()
     assert [name.lower() for name in layout.zones] == ["pulocationid", "dolocationid"]
     assert all(kinds[name] is Kind.integer for name in layout.zones)
-    assert layout.passengers == {"yellow": "passenger_count", "green": "passenger_count", "fhv": None}[layout.color]
+    is_metered = layout.color in ("yellow", "green")
+    assert layout.passengers == ("passenger_count" if is_metered else None)
     assert layout.passengers is None or kinds[layout.passengers] is Kind.integer
-    assert layout.total == {"yellow": "total_amount", "green": "total_amount", "fhv": None}[layout.color]
+    assert layout.total == ("total_amount" if is_metered else None)
     assert layout.total is None or kinds[layout.total] is Kind.decimal
 
 
@@ -105,8 +160,21 @@ METERED_CODES: dict[str, set[int | str]] = {
 }
 
 
+FHVHV_CODES: dict[str, set[int | str]] = {
+    "hvfhs_license_num": {"HV0002", "HV0003", "HV0004", "HV0005"},
+    **{name: {"Y", "N"} for name in FHVHV.names if name.endswith("_flag")},
+}
+
+
 @pytest.mark.parametrize(
-    ("layout", "codes"), [(YELLOW, METERED_CODES), (GREEN, {**METERED_CODES, "trip_type": {1, 2}}), (FHV, {})]
+    ("layout", "codes"),
+    [
+        (YELLOW, METERED_CODES),
+        (GREEN, {**METERED_CODES, "trip_type": {1, 2}}),
+        (FHV, {}),
+        (FHVHV, FHVHV_CODES),
+    ],
+    ids=LAYOUTS,
 )
 def test_codes_of_the_data_dictionary(layout: Layout, codes: dict[str, set[int | str]]) -> None:
     """Coded columns have the codes of the TLC data dictionaries, with the column's type."""
@@ -135,16 +203,38 @@ def test_layouts_are_immutable() -> None:
 
 @EVERY_LAYOUT
 @pytest.mark.parametrize("respell", [str.lower, str.upper, str.title, str.swapcase, lambda name: f' "{name} "\t'])
-def test_map_a_header_in_any_spelling(layout: Layout, respell: Callable[[str], str]) -> None:
+def test_match_a_header_in_any_spelling(layout: Layout, respell: Callable[[str], str]) -> None:
     """Letter case, spaces and quotes around a name do not matter."""
-    assert layout.map_header([respell(name) for name in layout.names]) == layout.names
+    names = NAMES[layout.color]
+    assert layout.match_header([respell(name) for name in names]).names == names
 
 
 @EVERY_LAYOUT
-def test_map_a_header_in_any_order(layout: Layout) -> None:
+def test_match_a_header_in_any_order(layout: Layout) -> None:
     """The result has the canonical names in the order of the file."""
-    turned = (*layout.names[2:], *reversed(layout.names[:2]))
-    assert layout.map_header([name.upper() for name in turned]) == turned
+    names = NAMES[layout.color]
+    turned = (*names[2:], *reversed(names[:2]))
+    assert layout.match_header([name.upper() for name in turned]).names == turned
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize("index", ["__index_level_0__", "__INDEX_LEVEL_12__", ' "__index_level_0__" '])
+@pytest.mark.parametrize("at", [0, 3, 99])
+def test_ignore_the_index_of_a_data_frame(layout: Layout, index: str, at: int) -> None:
+    """A column with the name that pandas gives to an index has no name, and does not change the era."""
+    names = NAMES[layout.color]
+    matched = layout.match_header([*names[:at], index, *names[at:]])
+    assert matched.names == (*names[:at], "", *names[at:])
+    assert matched.era == layout.match_header(names).era
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize("name", ["__index_level_x__", "index_level_0", "__index_level_0__x", "__index_level___"])
+def test_reject_a_name_like_that_of_an_index(layout: Layout, name: str) -> None:
+    """Any other name is an unknown column."""
+    with pytest.raises(BadHeader) as error:
+        layout.match_header([*NAMES[layout.color], "__index_level_0__", name])
+    assert _differences(error.value) == {"unknown": name}
 
 
 def _differences(error: BadHeader) -> dict[str, str | float]:
@@ -154,11 +244,11 @@ def _differences(error: BadHeader) -> dict[str, str | float]:
 
 @EVERY_LAYOUT
 def test_reject_a_missing_column(layout: Layout) -> None:
-    """The error names the missing column and no other difference."""
-    for missing in layout.names:
-        header = [name for name in layout.names if name != missing]
+    """The error names the missing column and no other difference, unless the others are those of another era."""
+    for missing in set(NAMES[layout.color]) - {"congestion_surcharge", "Affiliated_base_number"}:
+        header = [name for name in NAMES[layout.color] if name != missing]
         with pytest.raises(BadHeader) as error:
-            layout.map_header(header)
+            layout.match_header(header)
         assert _differences(error.value) == {"missing": missing}
         assert error.value.facts["seen"] == ",".join(header)
 
@@ -167,16 +257,17 @@ def test_reject_a_missing_column(layout: Layout) -> None:
 def test_reject_an_unknown_column(layout: Layout) -> None:
     """The error names the unknown column, because its values would be lost."""
     with pytest.raises(BadHeader) as error:
-        layout.map_header([*layout.names, ' "Weather" '])
+        layout.match_header([*NAMES[layout.color], ' "Weather" '])
     assert _differences(error.value) == {"unknown": "Weather"}
 
 
 @EVERY_LAYOUT
 def test_reject_a_duplicated_column(layout: Layout) -> None:
     """The error names a column that occurs twice in any letter case."""
-    first = layout.names[0]
+    names = NAMES[layout.color]
+    first = names[0]
     with pytest.raises(BadHeader) as error:
-        layout.map_header([*layout.names, first.upper()])
+        layout.match_header([*names, first.upper()])
     assert _differences(error.value) == {"duplicated": first}
 
 
@@ -185,10 +276,11 @@ def test_reject_a_duplicated_column(layout: Layout) -> None:
 @pytest.mark.parametrize("place", ["first", "last", "third"])
 def test_reject_an_unnamed_column(layout: Layout, name: str, place: str) -> None:
     """A column without a name has its own error, which says where it is and how to write the file without an index."""
-    at = {"first": 0, "last": len(layout.names), "third": 2}[place]
-    header = [*layout.names[:at], name, *layout.names[at:]]
+    names = NAMES[layout.color]
+    at = {"first": 0, "last": len(names), "third": 2}[place]
+    header = [*names[:at], name, *names[at:]]
     with pytest.raises(UnnamedColumn) as error:
-        layout.map_header(header)
+        layout.match_header(header)
     seen = ",".join(header).strip()
     assert error.value.facts == {"color": layout.color, "column": at + 1, "seen": seen}
     assert {"first": "The first", "last": "The last", "third": "Column 3"}[place] in str(error.value)
@@ -208,7 +300,7 @@ def test_reject_several_unnamed_columns(unnamed: list[int], column: int) -> None
     for at in unnamed:
         header.insert(at, "")
     with pytest.raises(UnnamedColumn) as error:
-        FHV.map_header(header)
+        FHV.match_header(header)
     assert error.value.facts["column"] == column
 
 
@@ -216,7 +308,7 @@ def test_reject_several_unnamed_columns(unnamed: list[int], column: int) -> None
     "header",
     [
         ["", *FHV.names[1:]],
-        ["", *GREEN.names],
+        ["", *NAMES["green"]],
         ["", *FHV.names, "Weather"],
         ["", *FHV.names, FHV.names[0]],
         ["index", *FHV.names],
@@ -229,7 +321,7 @@ def test_reject_several_unnamed_columns(unnamed: list[int], column: int) -> None
 def test_an_unnamed_column_is_not_the_only_difference(header: list[str]) -> None:
     """If columns are missing, unknown or duplicated, the error has all differences."""
     with pytest.raises(BadHeader) as error:
-        FHV.map_header(header)
+        FHV.match_header(header)
     assert error.type is BadHeader
     assert _differences(error.value)
 
@@ -243,7 +335,7 @@ def test_a_named_index_is_suspected(name: str) -> None:
         ([name, "x", *FHV.names], False),
     ):
         with pytest.raises(BadHeader) as error:
-            FHV.map_header(header)
+            FHV.match_header(header)
         assert ("index=False" in str(error.value)) == suspected
 
 
@@ -255,7 +347,7 @@ def test_reject_another_delimiter(layout: Layout, delimiter: str, quote: str) ->
     line = delimiter.join(f"{quote}{name}{quote}" for name in layout.names)
     for expected in LAYOUTS.values():
         with pytest.raises(WrongDelimiter) as error:
-            expected.map_header(line.split(","))
+            expected.match_header(line.split(","))
         assert error.value.facts["delimiter"] == repr(delimiter)
         assert f"sep={delimiter!r}" in error.value.explain()
         assert error.value.explain().isprintable()
@@ -269,7 +361,7 @@ def test_reject_another_delimiter(layout: Layout, delimiter: str, quote: str) ->
 def test_reject_a_separator_line(layout: Layout, line: str, delimiter: str) -> None:
     """A first line that tells Excel the delimiter has its own error."""
     with pytest.raises(SeparatorLine) as error:
-        layout.map_header(line.split(","))
+        layout.match_header(line.split(","))
     assert error.value.facts["delimiter"] == printable(delimiter)
 
 
@@ -289,7 +381,7 @@ def test_reject_a_separator_line(layout: Layout, line: str, delimiter: str) -> N
 def test_reject_a_file_without_a_header(layout: Layout, line: str, delimiter: str) -> None:
     """A first line of dates or numbers has its own error, with the header to add."""
     with pytest.raises(MissingHeader) as error:
-        layout.map_header(line.split(","))
+        layout.match_header(line.split(","))
     assert error.value.facts["delimiter"] == delimiter
     assert error.value.explain().endswith(f"{HEADERS[layout.color]} [missing-header]")
     assert (repr(delimiter) in str(error.value)) == (delimiter != ",")
@@ -301,22 +393,28 @@ def test_reject_a_file_without_a_header(layout: Layout, line: str, delimiter: st
 def test_reject_other_text(line: str) -> None:
     """A first line without known names, dates or numbers only is not mistaken for a file of trips."""
     with pytest.raises(BadHeader) as error:
-        GREEN.map_header(line.split(","))
+        GREEN.match_header(line.split(","))
     assert error.type is BadHeader
 
 
 def test_license_numbers() -> None:
-    """Only the two base numbers of fhv are license numbers."""
+    """The numbers of bases and companies are license numbers."""
     licenses = {
         (layout.color, column.name) for layout in LAYOUTS.values() for column in layout.columns if column.is_license
     }
-    assert licenses == {("fhv", "dispatching_base_num"), ("fhv", "Affiliated_base_number")}
+    assert licenses == {
+        ("fhv", "dispatching_base_num"),
+        ("fhv", "Affiliated_base_number"),
+        ("fhvhv", "hvfhs_license_num"),
+        ("fhvhv", "dispatching_base_num"),
+        ("fhvhv", "originating_base_num"),
+    }
 
 
 def test_error_has_all_differences() -> None:
     """One error has all missing, unknown and duplicated columns, and the header."""
     with pytest.raises(BadHeader) as error:
-        FHV.map_header(["Pickup_datetime", "pickup_datetime", "locationID", *FHV.names[2:]])
+        FHV.match_header(["Pickup_datetime", "pickup_datetime", "locationID", *FHV.names[2:]])
     facts = {
         "missing": "dispatching_base_num",
         "unknown": "locationID",
@@ -331,7 +429,7 @@ def test_error_has_all_differences() -> None:
 def test_error_of_a_long_header_is_short() -> None:
     """The error shows only the start of a long first line, such as a web page, in printable characters."""
     with pytest.raises(BadHeader) as error:
-        YELLOW.map_header([f"<html>\0\r{number}" for number in range(100_000)])
+        YELLOW.match_header([f"<html>\0\r{number}" for number in range(100_000)])
     assert str(error.value.facts["seen"]).startswith("<html>??0,")
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 1_500

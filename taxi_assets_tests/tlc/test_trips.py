@@ -43,8 +43,8 @@ def test_first_day_and_end(month: str, first_day: date, end: date) -> None:
 
 
 def test_colors() -> None:
-    """The colors are yellow, green and fhv."""
-    assert COLORS == ("yellow", "green", "fhv")
+    """The colors are those of the TLC's files, in the order of its website."""
+    assert COLORS == ("yellow", "green", "fhv", "fhvhv")
 
 
 @pytest.mark.parametrize("color", ["blue", "Yellow", "yellow ", ""])
@@ -225,7 +225,7 @@ def test_reject_a_reversed_range(text: str) -> None:
         (["green", "GREEN,green"], ("green",)),
         (["all"], COLORS),
         (["All"], COLORS),
-        (["fhv,all"], ("fhv", "yellow", "green")),
+        (["fhv,all"], ("fhv", "yellow", "green", "fhvhv")),
         (["green,"], ("green",)),
         ([], ()),
     ],
@@ -238,7 +238,7 @@ def test_parse_colors(values: list[str], colors: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("purple", "yellow, green, fhv"),
+        ("purple", "yellow, green, fhv, fhvhv"),
         ("yelow", "yellow"),
         ("green;fhv", "green"),
         ("green fhv", "green"),
@@ -259,7 +259,7 @@ def test_reject_a_value_without_colors(value: str) -> None:
     with pytest.raises(UnknownColor) as error:
         parse_colors([value])
     assert error.value.facts == {"seen": value}
-    assert "yellow, green, fhv, or all" in error.value.explain()
+    assert "yellow, green, fhv, fhvhv, or all" in error.value.explain()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ class FolderLake:
             with place.open("rb") as file:
                 start = file.read(len(PARQUET))
             footer = require_own_object(month, str(place), start, lambda: read_footer(place))
-            return LakeObject(month, str(place), place.stat().st_size, footer.rows, version=footer.version, lake=self)
+            size, columns = place.stat().st_size, footer.columns
+            return LakeObject(month, str(place), size, footer.rows, version=footer.version, columns=columns, lake=self)
 
     def summarize(self, month: TripMonth) -> MonthSummary:
         """Summarize the month's file. Raises the same errors as `find`, and DamagedFile if the file is damaged."""

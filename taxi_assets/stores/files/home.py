@@ -12,6 +12,7 @@ from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
+from taxi_assets.stores.source.template import SUFFIXES
 from taxi_assets.tlc.parquet import count_rows, read_footer
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
@@ -143,7 +144,8 @@ class Home:
 
     def _raws(self, month: TripMonth) -> list[Path]:
         """Return the paths of a month's existing raw files, with any suffix."""
-        return sorted(self._raw(month).parent.glob(f"{month.stem}.csv*"))
+        folder = self._raw(month).parent
+        return sorted(path for suffix in SUFFIXES for path in folder.glob(f"{month.stem}{suffix}"))
 
     def _raw(self, month: TripMonth) -> Path:
         return self.folder / "raw" / month.color / f"{month.stem}{self.raw_suffix}"

@@ -44,10 +44,10 @@ from taxi_assets.stores.google.retry import (
     translate_google_errors,
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
-from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.lake import LakeObject, damaged_object
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
-from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS
+from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column
 from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
@@ -335,7 +335,8 @@ class BigQueryWarehouse:
 
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=schema(month.color),
+            # The table may have more columns. Their values are missing in the rows of the object.
+            schema=schema(_columns(month, lake_object)),
             # The table exists. If it is deleted before the job runs, BigQuery must not recreate it: the new table
             # would be partitioned differently.
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
@@ -445,6 +446,19 @@ def split_url(url: str) -> tuple[str, str]:
             seen=url,
         )
     return found[1], found[2]
+
+
+def _columns(month: TripMonth, lake_object: LakeObject) -> list[Column]:
+    """Return the columns to load from an object. An object of an earlier release may lack later columns.
+
+    Raises DamagedFile if it lacks another one, which BigQuery would load as missing values.
+    """
+    expected = LAYOUTS[month.color].table_columns
+    missing = [c.name for c in expected if not c.is_later and c.name not in lake_object.columns]
+    if missing:
+        reason = f"Columns of {month.color} months are missing: {', '.join(missing)}"
+        raise damaged_object(month, lake_object.uri, reason)
+    return [column for column in expected if column.name in lake_object.columns]
 
 
 def console_link(project: str, dataset: str, table: str) -> str:

@@ -4,6 +4,7 @@ Not here: their rows (`bigquery`).
 """
 
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -70,7 +71,7 @@ class BigQueryTables:
         missing = self._require_compatible(month.color, table)
         _require_not_expired(month, table)
         if missing:
-            table.schema = [*table.schema, *map(_field, missing)]
+            table.schema = [*table.schema, *schema(missing)]
             with suppress(PreconditionFailed):  # another run has just added them
                 self.client.update_table(table, ["schema"], **self._request_options())
 
@@ -126,7 +127,7 @@ class BigQueryTables:
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
-        table = bigquery.Table(self.reference().table(month.table), schema(month.color))
+        table = bigquery.Table(self.reference().table(month.table), schema(LAYOUTS[month.color].table_columns))
         table.description = (
             f"New York City {month.color} taxi trips as published by the TLC, with one partition per file."
         )
@@ -222,9 +223,9 @@ def request_options(retry_policy: RetryPolicy) -> dict[str, Any]:
     return {"retry": retry_policy.retry(), "timeout": min(REQUEST_S, retry_policy.total_timeout_s)}
 
 
-def schema(color: str) -> list["bigquery.SchemaField"]:
-    """Return the schema of a color's table, with column types and descriptions. All columns are NULLABLE."""
-    return [_field(column) for column in LAYOUTS[color].table_columns]
+def schema(columns: Iterable[Column]) -> list["bigquery.SchemaField"]:
+    """Return the schema of columns, with types and descriptions. All columns are NULLABLE."""
+    return [_field(column) for column in columns]
 
 
 def _field(column: Column) -> "bigquery.SchemaField":

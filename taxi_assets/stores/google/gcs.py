@@ -306,7 +306,9 @@ class GCSLake:
 
     def _describe(self, month: TripMonth, blob: "Blob", footer: Footer) -> LakeObject:
         size, generation = int(blob.size or 0), int(blob.generation or 0)
-        return LakeObject(month, self._uri(month), size, footer.rows, generation, footer.version, lake=self)
+        return LakeObject(
+            month, self._uri(month), size, footer.rows, generation, footer.version, columns=footer.columns, lake=self
+        )
 
     def _stored_item(self, month: TripMonth, blob: "Blob") -> StoredItem:
         return StoredItem(self._uri(month), bytes=int(blob.size or 0))

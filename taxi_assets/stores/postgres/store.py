@@ -36,7 +36,7 @@ from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.ahead import read_ahead
-from taxi_assets.tlc.schema import LAYOUTS, Kind
+from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
@@ -98,7 +98,7 @@ class PostgresStore:
     def replace_month(self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int) -> int:
         """Replace the month with the rows of `tables`, atomically, and return the row count in the database.
 
-        The tables have the columns of `Layout.table_columns`. Raises CountMismatch if the count differs from `rows`,
+        The tables have the columns of `Layout.file_columns`. Raises CountMismatch if the count differs from `rows`,
         and StoreError if the color's table exists with other columns or partitioning; the month is then unchanged.
         """
         failure = f"{month} was not loaded"
@@ -458,7 +458,11 @@ def _partition(month: TripMonth) -> str:
 
 
 def _columns(month: TripMonth) -> list[str]:
-    return [f"{column.name.lower()} {TYPES[column.kind]}" for column in LAYOUTS[month.color].table_columns]
+    return [_typed(column) for column in LAYOUTS[month.color].table_columns]
+
+
+def _typed(column: Column) -> str:
+    return f"{column.name.lower()} {TYPES[column.kind]}"
 
 
 def _try_lock(cursor: "Cursor", month: TripMonth) -> bool:
@@ -468,7 +472,10 @@ def _try_lock(cursor: "Cursor", month: TripMonth) -> bool:
 
 
 def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
-    """Whether the color's table exists. Raises StoreError if it differs from what `_create_table` creates."""
+    """Whether the color's table exists. Raises StoreError if it differs from what `_create_table` creates.
+
+    A table of an earlier release may lack later columns.
+    """
     table = f"public.{month.table}"
     cursor.execute(
         "SELECT pg_get_partkeydef(attrelid), attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -477,8 +484,9 @@ def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
     )
     found = cursor.fetchall()
     keys, columns, expected = {key for key, _ in found}, {column for _, column in found}, set(_columns(month))
-    if found and (keys != {_PARTITIONED_BY} or columns != expected):
-        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (expected - columns, columns - expected))
+    required = {_typed(column) for column in LAYOUTS[month.color].table_columns if not column.is_later}
+    if found and (keys != {_PARTITIONED_BY} or not required <= columns <= expected):
+        missing, unexpected = (", ".join(sorted(names)) or "none" for names in (required - columns, columns - expected))
         partitioned_by = found[0][0] or "nothing"
         raise IncompatibleTable(
             f"The table {table} cannot be used for {month.color} months. It is partitioned by {partitioned_by}. "
@@ -495,7 +503,24 @@ def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
 def _create_table(cursor: "Cursor", month: TripMonth) -> None:
     cursor.execute(f"CREATE TABLE public.{month.table} ({', '.join(_columns(month))}) PARTITION BY {_PARTITIONED_BY}")
     for column in LAYOUTS[month.color].table_columns:
-        cursor.execute(f"COMMENT ON COLUMN public.{month.table}.{column.name.lower()} IS %s", [column.meaning])
+        _describe(cursor, month, column)
+
+
+def _add_later_columns(cursor: "Cursor", month: TripMonth) -> None:
+    """Add the columns that a table of an earlier release lacks, to it and its partitions, which are not rewritten."""
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [f"public.{month.table}"],
+    )
+    found = {name for (name,) in cursor.fetchall()}
+    for column in LAYOUTS[month.color].table_columns:
+        if column.name.lower() not in found:
+            cursor.execute(f"ALTER TABLE public.{month.table} ADD COLUMN {_typed(column)}")
+            _describe(cursor, month, column)
+
+
+def _describe(cursor: "Cursor", month: TripMonth, column: Column) -> None:
+    cursor.execute(f"COMMENT ON COLUMN public.{month.table}.{column.name.lower()} IS %s", [column.meaning])
 
 
 def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
@@ -505,13 +530,14 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]")
     # This constraint allows ATTACH PARTITION to skip the validation scan.
     constraint = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
     cursor.execute(f"CREATE TABLE public.{_new_table(month)} ({', '.join(_columns(month))}, {constraint})")
-    source = _CopySource(tables, LAYOUTS[month.color].arrow_schema())
+    schema = LAYOUTS[month.color].arrow_schema()
+    source, names = _CopySource(tables, schema), ", ".join(name.lower() for name in schema.names)
     with closing(source):
         try:
             # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the
             # new one, never an empty month.
             cursor.copy_expert(
-                f"COPY public.{_new_table(month)} FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES
+                f"COPY public.{_new_table(month)} ({names}) FROM STDIN (FORMAT binary, FREEZE)", source, _MESSAGE_BYTES
             )
         except psycopg2.Error:
             if source.error is not None:
@@ -613,7 +639,9 @@ def _try_change(
 
 def _swap(cursor: "Cursor", month: TripMonth) -> None:
     """Replace the old partition of the month with the new table."""
-    if not _has_table(cursor, month):
+    if _has_table(cursor, month):
+        _add_later_columns(cursor, month)
+    else:
         _create_table(cursor, month)
     _drop(cursor, month)
     cursor.execute(f"ALTER TABLE public.{_new_table(month)} RENAME TO {_partition(month)}")
@@ -634,11 +662,11 @@ def _drop(cursor: "Cursor", month: TripMonth) -> None:
 
 
 def _blocking_sessions(cursor: "Cursor", month: TripMonth) -> str:
-    """Return the sessions that have locks on the color's table or the month's partition."""
+    """Return the sessions that have locks on the color's table or its partitions."""
     cursor.execute(
         "SELECT format('process %%s of user %%s (%%s, %%s)', pid, usename, application_name, state) "
         "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks "
-        "WHERE granted AND relation IN (to_regclass(%s), to_regclass(%s)))",
-        [f"public.{month.table}", f"public.{_partition(month)}"],
+        "WHERE granted AND relation IN (SELECT relid FROM pg_partition_tree(to_regclass(%s))))",
+        [f"public.{month.table}"],
     )
     return "; ".join(row[0] for row in cursor.fetchall())

@@ -6,15 +6,19 @@ the raw file is stored, and its content.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from email.utils import formatdate
 from functools import partial
 from hashlib import sha256
+from http import HTTPStatus
 from os import fstat, stat_result
 from pathlib import Path
 from shlex import quote
+from threading import Lock
+from time import monotonic
+from typing import TypeAlias
 
 from taxi_assets.errors import (
     EmptySource,
@@ -23,6 +27,7 @@ from taxi_assets.errors import (
     OtherLayout,
     OtherName,
     SourceFolderMissing,
+    SourceForbidden,
     SourceHostNotFound,
     SourceRejected,
     SourceUnreadable,
@@ -32,18 +37,20 @@ from taxi_assets.stores.files.staging import StagedFile, local_path
 from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
+from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know
 from taxi_assets.stores.source.similar import SimilarFile, find_similar, list_folders, recognize
 from taxi_assets.stores.source.template import LAYOUT, SUFFIXES, Template, has_placeholder
-from taxi_assets.tlc.formats import require_csv_start
+from taxi_assets.tlc.formats import require_start
 from taxi_assets.tlc.trips import COLORS, TripMonth
-
-MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
-
-_FIRST_MONTH, _MIRROR_LAST_MONTH = "2019-01", "2021-07"
-"""The first month whose files have the columns that this project reads, and the mirror's last month, as `YYYY-MM`."""
 
 _VERSION_TRIES = 3
 """Maximum number of attempts of `current_version`. It is low because callers check several months in a short time."""
+
+_AVAILABLE_S = 60
+"""How long to reuse the knowledge that a server has a month, in seconds."""
+
+_NEVER_PUBLISHED = "1999-01"
+"""A month before the first one that the TLC has published."""
 
 _EXPECTED = f"Expected a folder or a file://, http:// or https:// URL that contains {LAYOUT}, or a template."
 
@@ -84,29 +91,61 @@ class SourceVersion:
         return self.version.fingerprint(self.bytes)
 
 
+@dataclass(frozen=True)
+class _Availability:
+    """A month that the server still has, and whether the server answers 403 for files that do not exist.
+
+    `at_s` is the time of the requests on the clock of `monotonic`.
+    """
+
+    witness: TripMonth
+    forbids_absent: bool
+    at_s: float
+
+    @property
+    def is_recent(self) -> bool:
+        return monotonic() - self.at_s <= _AVAILABLE_S
+
+
+Loaded: TypeAlias = Callable[[], Iterable[TripMonth]]
+"""Returns months that were loaded from a source. It is called only if it is needed."""
+
+
 class Source:
     """The raw files of all months, at `url`.
 
-    `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, or a complete
-    template with placeholders. `expected` are months of which the source must have at least one. Raises
-    SettingsError for any other URL.
+    `url` is a folder path or a `file://`, `http://` or `https://` URL, to which `LAYOUT` is appended, a complete
+    template with placeholders, or one of `NAMES` in any letter case. The suffix of the files says their format.
+    `expected` are months of which the source must have at least one. Raises SettingsError for any other URL.
     """
 
     def __init__(self, url: str = MIRROR_URL, expected: Sequence[TripMonth] = ()) -> None:
-        self.url = url
+        self.url = url = NAMES.get(url.lower(), url)
         self.expected = expected
+        self._known = know(url)
+        self._available: dict[str, _Availability] = {}
+        self._found: dict[str, TripMonth] = {}
+        self._lock = Lock()
         if local_path(url) is None:
             _require_web_url(url)
         self._template = Template(url if has_placeholder(url) else f"{url}{'' if url.endswith('/') else '/'}{LAYOUT}")
 
     @property
     def suffix(self) -> str:
-        """The suffix of all files: `.csv.gz` or `.csv`."""
+        """The suffix of all files: `.csv.gz`, `.csv` or `.parquet`."""
         return self._template.suffix
 
-    def span(self, color: str) -> tuple[str, str | None]:  # noqa: ARG002  # all colors have the same span so far
-        """Return the first and last month of a color at the source, as `YYYY-MM`; the last is None if it is open."""
-        return _FIRST_MONTH, _MIRROR_LAST_MONTH if self.url == MIRROR_URL else None
+    @property
+    def colors(self) -> tuple[str, ...]:
+        """The colors that the source can have, in the usual order."""
+        return tuple(color for color in COLORS if color in self._known.firsts)
+
+    def span(self, color: str) -> tuple[str, str | None]:
+        """Return the first and last month of a color at the source, as `YYYY-MM`; the last is None if it is open.
+
+        Raises KeyError for a color that is not among `colors`.
+        """
+        return self._known.firsts[color], self._known.last
 
     def address(self, month: TripMonth) -> str:
         """Return the path or URL of the month's file."""
@@ -117,16 +156,24 @@ class Source:
         folder = local_path(self._template.folder)
         return find_similar(folder) if folder else {}
 
-    def fetch(self, month: TripMonth, staged: StagedFile, known: Fetched | None = None) -> Fetched:
+    def fetch(
+        self, month: TripMonth, staged: StagedFile, known: Fetched | None = None, loaded: Loaded = tuple
+    ) -> Fetched:
         """Copy the month's file to `staged`, byte for byte. Memory use does not grow with the size of the file.
 
-        Nothing is written if the source still has the version of the `known` fetch. Raises NotPublished if the file
-        does not exist at the source, and StoreError if it cannot be fetched completely.
+        Nothing is written if the source still has the version of the `known` fetch. `loaded` are months that were
+        loaded from this source: see `is_absent`. Raises NotPublished if the file does not exist at the source, and
+        StoreError if it cannot be fetched completely.
         """
         address = self.address(month)
         path = local_path(address)
         if path is None:
-            return _download(month, address, staged, known)
+            try:
+                return _download(month, address, staged, known)
+            except SourceRejected as error:
+                if self.is_absent(month, error, loaded):
+                    raise _not_published(month, address) from error
+                raise
         _require_folder(self._template)
         try:
             return _copy(month, path, staged, known)
@@ -135,10 +182,23 @@ class Source:
                 raise _other_name(error, similar) from error
             raise
 
-    def current_version(self, month: TripMonth) -> SourceVersion | None:
+    def current_version(self, month: TripMonth, loaded: Loaded = tuple) -> SourceVersion | None:
         """Return the current version of a month, or None if it is not published. Does not fetch the file.
 
-        Raises BadFile if a server sends something other than a CSV file, and StoreError if the source is inaccessible.
+        `loaded` returns months that were loaded from this source: see `is_absent`. Raises BadFile if a server sends
+        something other than a file of the source's format, and StoreError if the source is inaccessible.
+        """
+        try:
+            return self.look_up(month)
+        except SourceRejected as error:
+            if self.is_absent(month, error, loaded):
+                return None
+            raise
+
+    def look_up(self, month: TripMonth) -> SourceVersion | None:
+        """Do what `current_version` does, in one request: the server may reject a month because it does not have it.
+
+        After the last of several months, call `is_absent` for those that were rejected.
         """
         address = self.address(month)
         if (path := local_path(address)) is not None:
@@ -148,8 +208,60 @@ class Source:
             file = request_version(address, _VERSION_TRIES)
         except NotFound:
             return None
-        require_csv_start(file.start, self.suffix, address)
+        require_start(file.start, self.suffix, address)
+        self._found[month.color] = max(month, self._found.get(month.color, month))
         return SourceVersion(file.version, file.size)
+
+    def is_absent(self, month: TripMonth, rejected: SourceRejected, loaded: Loaded = tuple) -> bool:
+        """Whether a server rejected the request for a month because it does not have the month.
+
+        Some servers, such as the TLC's, answer 403 instead of 404 for a file that does not exist. They also answer 403
+        to a client that they block or throttle. So a month counts as absent only if the server answers 403 for a month
+        that nobody can have published, and still has a month that is known to exist: the newest of the color that was
+        loaded from it or found there, or else one of the expected months. The answers are reused for a minute.
+
+        Raises SourceForbidden if the server rejects that month too, and StoreError if it does not respond.
+        """
+        if not _is_forbidden(rejected):
+            return False
+        with self._lock:
+            found = self._available.get(month.color)
+            if found is None or not found.is_recent:
+                witness = self._witness(month, loaded)
+                exists = self._require_allowed(witness, self.address(month))
+                found = _Availability(witness, exists and self._forbids_absent(month.color), monotonic())
+                self._available[month.color] = found
+        return found.forbids_absent
+
+    def _witness(self, rejected: TripMonth, loaded: Loaded) -> TripMonth:
+        """Return a month that is known to exist at the source, of the color of a rejected month, and not that month."""
+        color = rejected.color
+        known = {month for month in (*loaded(), *self._found.values()) if month.color == color} - {rejected}
+        first = next((month for month in self.expected if month.color == color), None)
+        return max(known, default=None) or first or TripMonth(color, self.span(color)[0])
+
+    def _require_allowed(self, witness: TripMonth, rejected: str) -> bool:
+        """Return whether a month exists. Raises SourceForbidden if the server forbids it, like the URL `rejected`."""
+        address = self.address(witness)
+        try:
+            request_version(address, _VERSION_TRIES)
+        except NotFound:
+            return False
+        except SourceRejected as error:
+            if not _is_forbidden(error):
+                raise
+            raise _forbidden([rejected, address], f"The server is known to have {witness}.") from error
+        return True
+
+    def _forbids_absent(self, color: str) -> bool:
+        """Whether the server answers 403 for a file that cannot exist."""
+        try:
+            request_version(self.address(TripMonth(color, _NEVER_PUBLISHED)), _VERSION_TRIES)
+        except SourceRejected as error:
+            return _is_forbidden(error)
+        except NotFound:
+            pass
+        return False
 
     def require_host(self) -> None:
         """Raise SourceHostNotFound if the server's name has no address. It takes a few seconds at most."""
@@ -159,19 +271,24 @@ class Source:
     def probe(self, loaded: Iterable[TripMonth] = ()) -> str:
         """Return what the source has, as text: all months of a folder, or a month that a server has.
 
-        A server is asked for the newest of the months that were `loaded` from it, and for the expected months. If it
-        has none of them, the URL is probably wrong, and no month counts as not published.
+        A server is asked for the newest of the months that were `loaded` from it, and for the expected months, unless
+        `is_absent` has just found a month. If it has none of them, the URL is probably wrong, and no month counts as
+        not published.
 
-        Raises EmptySource in that case, BadFile if a server sends something other than a CSV file, and StoreError if
-        the source is not accessible or rejects the requests.
+        Raises EmptySource in that case, BadFile if a server sends something other than a file of the source's format,
+        SourceForbidden if it answers 403 for all of these months, and StoreError if the source is not accessible.
         """
         if (path := local_path(self._template.text)) is not None:
             _require_folder(self._template)
             if listed := _list_folder(Template(str(path))):
                 return listed
             raise _empty_folder(path, self.find_similar())
+        if found := next(
+            (found for found in self._available.values() if found.forbids_absent and found.is_recent), None
+        ):
+            return f"{found.witness} is available"
         self.require_host()
-        rejected: SourceRejected | None = None
+        rejected: list[SourceRejected] = []
         months = [*sorted(loaded, key=lambda month: month.month)[-1:], *self.expected]
         for month in months:
             try:
@@ -179,12 +296,14 @@ class Source:
             except NotFound:
                 continue
             except SourceRejected as error:  # some servers reject requests for files that do not exist
-                rejected = error
+                rejected.append(error)
                 continue
-            require_csv_start(file.start, self.suffix, self.address(month))
+            require_start(file.start, self.suffix, self.address(month))
             return f"{month} is available" + (f", {format_size(file.size)}" if file.size else "")
+        if rejected and len(rejected) == len(months) and all(map(_is_forbidden, rejected)):
+            raise _forbidden([self.address(month) for month in months]) from rejected[-1]
         if rejected:
-            raise rejected
+            raise rejected[-1]
         names = ", ".join(map(str, months))
         address = self.address(months[0]) if months else self.url
         raise EmptySource(
@@ -192,6 +311,20 @@ class Source:
             months=names,
             address=address,
         )
+
+
+def _is_forbidden(rejected: SourceRejected) -> bool:
+    return rejected.facts.get("status") == HTTPStatus.FORBIDDEN
+
+
+def _forbidden(addresses: Sequence[str], known: str = "The server should have one of these months.") -> SourceForbidden:
+    """Return an error about URLs that a server rejected, of which it must have at least one."""
+    return SourceForbidden(
+        f"Requests are forbidden or throttled: the server responded with 403 Forbidden to requests for "
+        f"{' and '.join(dict.fromkeys(addresses))}. {known}",
+        address=addresses[-1],
+        status=HTTPStatus.FORBIDDEN.value,
+    )
 
 
 def _file_version(month: TripMonth, path: Path) -> SourceVersion | None:
@@ -228,7 +361,7 @@ def _nearest(missing: Path) -> str:
 
 def _list_folder(template: Template) -> str:
     """Return the number of months per color as text; empty if there are none."""
-    paths = {color: _glob(template.glob(TripMonth(color, _FIRST_MONTH))) for color in COLORS}
+    paths = {color: _glob(template.glob(TripMonth(color, _NEVER_PUBLISHED))) for color in COLORS}
     found = Counter(color for color in COLORS for path in paths[color] if template.read(str(path), color))
     return ", ".join(f"{count} {color}" for color, count in found.items()) + " months" if found else ""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from taxi_assets.errors import InvalidSourceUrl
+from taxi_assets.stores.source.known import NAMES
 from taxi_assets.stores.source.template import LAYOUT, PLACEHOLDERS, SUFFIXES, Template, has_placeholder
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
@@ -21,7 +22,7 @@ LEVELS, ENTRIES, SECONDS = 4, 10_000, 3.0
 """Where a search ends: levels of folders below the source folder, files and folders seen, and time in seconds."""
 
 OTHER_SUFFIXES = (
-    *(".parquet", ".csv.zip", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv.7z", ".tar.gz", ".tgz", ".tar", ".zip"),
+    *(".csv.zip", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv.7z", ".tar.gz", ".tgz", ".tar", ".zip"),
     *(".7z", ".gz", ".bz2", ".xz", ".zst", ".xlsx", ".xls", ".ods", ".txt", ".tsv", ".json"),
 )
 """Suffixes of files that may contain a month, but that are not read."""
@@ -117,6 +118,22 @@ def recognize(folder: Path, path: Path) -> tuple[TripMonth, SimilarFile] | None:
         if not has_placeholder(str(base)) and Template(template).fill(month) == str(path):
             return month, SimilarFile(path, str(base) if relative == LAYOUT else template)
     return None
+
+
+def source_of(address: str, month: TripMonth) -> str:
+    """Return the source that has a month's file at this path or URL.
+
+    It is the name of a public source, such as `tlc`, or the folder, base URL or template that leads to the address; or
+    the address itself if it does not contain the color and the month.
+    """
+    for name, url in NAMES.items():
+        if Template(url if has_placeholder(url) else f"{url}/{LAYOUT}").fill(month) == address:
+            return name
+    base = address.removesuffix(f"/{Template(LAYOUT).fill(month)}")
+    if base != address:
+        return base or "/"
+    generalized = _generalize(address)
+    return generalized[1] if generalized and generalized[0] == month else address
 
 
 def _generalize(relative: str) -> tuple[TripMonth, str] | None:

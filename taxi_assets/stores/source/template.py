@@ -14,7 +14,7 @@ from taxi_assets.errors import InvalidSourceUrl, UnknownMonth
 from taxi_assets.tlc.trips import TripMonth
 
 LAYOUT = "{color}/{color}_tripdata_{month}.csv.gz"
-SUFFIXES = (".csv.gz", ".csv")
+SUFFIXES = (".csv.gz", ".csv", ".parquet")
 
 PLACEHOLDERS: Mapping[str, Callable[[TripMonth], str]] = MappingProxyType(
     {
@@ -77,7 +77,7 @@ class Template:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the files: `.csv.gz` or `.csv`."""
+        """The suffix of the files, which says their format: `.csv.gz`, `.csv` or `.parquet`."""
         return next(suffix for suffix in SUFFIXES if self.text.lower().endswith(suffix))
 
     @property

@@ -11,6 +11,7 @@ import pytest
 from taxi_assets.errors import (
     BadQuery,
     CannotCreate,
+    DamagedFile,
     GoogleBilling,
     GoogleLogin,
     GooglePermission,
@@ -41,6 +42,7 @@ from taxi_assets.stores.lake import LakeObject
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests import first_release
 from taxi_assets_tests.google_server import Fault, GoogleServer, Json, skip
 from taxi_assets_tests.months import write_month
 from taxi_assets_tests.stores.conftest import QUICK
@@ -471,6 +473,107 @@ def test_add_missing_column(warehouse: BigQueryWarehouse, google: GoogleServer, 
     assert len(google.requests_to("PATCH")) == 1
 
 
+def _create_first_table(google: GoogleServer, *columns: Json) -> list[Json]:
+    """Create the table of green months as the first release does, and additional columns. Return its columns."""
+    _create_table(google)
+    standard = google.tables[TABLE]["schema"]["fields"]
+    fields = [*(field for field in standard if field["name"] in first_release.COLUMNS["green"]), *columns]
+    google.tables[TABLE]["schema"] = {"fields": fields}
+    return fields
+
+
+def test_widen_a_table_of_the_first_release(
+    warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject
+) -> None:
+    """The first load adds later columns at the end, in the order of a new table. Earlier columns stay as they are."""
+    before = _create_first_table(google)
+    google.rows[f"{TABLE}$202002"] = 7
+    for _ in range(2):
+        assert warehouse.replace_month(MARCH, green, 5) == 5
+    (patch,) = google.requests_to("PATCH")
+    fields = patch.json["schema"]["fields"]
+    assert [field["name"] for field in fields] == [column.name for column in LAYOUTS["green"].table_columns]
+    assert [(field["name"], field["mode"]) for field in before] == [
+        (field["name"], field["mode"]) for field in fields[: len(before)]
+    ]
+    assert all(field["description"] and field["mode"] == "NULLABLE" for field in fields[len(before) :])
+    assert google.rows == {f"{TABLE}$202002": 7, PARTITION: 5}
+
+
+def test_widen_a_table_in_concurrent_loads(
+    warehouse: BigQueryWarehouse, google: GoogleServer, lake: GCSLake, green: LakeObject
+) -> None:
+    """If another load adds the columns at the same time, both months are loaded."""
+    _create_first_table(google)
+    april = TripMonth("green", "2020-04")
+    other = _put(lake, 4, april)
+
+    def load_other() -> None:
+        warehouse.replace_month(april, other, 4)
+
+    google.faults = [Fault("PATCH .*/tables/", before=load_other)]
+    assert warehouse.replace_month(MARCH, green, 5) == 5
+    assert google.rows == {PARTITION: 5, f"{TABLE}$202004": 4}
+    names = [field["name"] for field in google.tables[TABLE]["schema"]["fields"]]
+    assert names == [column.name for column in LAYOUTS["green"].table_columns]
+
+
+def test_probe_a_table_of_the_first_release(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
+    """A table of the first release is compatible. A probe and a removal do not change its columns."""
+    _create_first_table(google)
+    google.rows[PARTITION] = 5
+    assert "tables: 1 of 4" in warehouse.probe()
+    assert [item.rows for item in warehouse.remove(MARCH)] == [5]
+    assert not google.requests_to("PATCH")
+
+
+@pytest.mark.parametrize(
+    ("type_", "mode", "seen"),
+    [
+        ("STRING", "NULLABLE", "cbd_congestion_fee is STRING NULLABLE, expected FLOAT64 NULLABLE"),
+        ("FLOAT", "REQUIRED", "cbd_congestion_fee is FLOAT64 REQUIRED, expected FLOAT64 NULLABLE"),
+    ],
+)
+def test_incompatible_later_column(  # noqa: PLR0913, PLR0917
+    type_: str, mode: str, seen: str, warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject
+) -> None:
+    """A table of the first release to which someone added a later column with another type or mode is incompatible."""
+    _create_first_table(google, {"name": "cbd_congestion_fee", "type": type_, "mode": mode})
+    for operation in (lambda: warehouse.replace_month(MARCH, green, 5), warehouse.probe):
+        with pytest.raises(IncompatibleTable) as caught:
+            operation()
+        assert caught.value.facts == {"color": "green", "table": TABLE, "seen": seen}
+    assert not google.jobs
+    assert not google.requests_to("PATCH")
+
+
+def test_object_of_the_first_release(warehouse: BigQueryWarehouse, google: GoogleServer, lake: GCSLake) -> None:
+    """The load job of an object of the first release has the columns of the object only. The table has all of them."""
+    staged = lake.stage(MARCH)
+    first_release.write_month(staged.path, MARCH, 5)
+    assert warehouse.replace_month(MARCH, lake.put(MARCH, staged), 5) == 5
+    (job,) = google.jobs.values()
+    names = [field["name"] for field in job["configuration"]["load"]["schema"]["fields"]]
+    assert names == list(first_release.COLUMNS["green"])
+    names = [field["name"] for field in google.tables[TABLE]["schema"]["fields"]]
+    assert names == [column.name for column in LAYOUTS["green"].table_columns]
+
+
+def test_object_without_a_column(warehouse: BigQueryWarehouse, google: GoogleServer, lake: GCSLake) -> None:
+    """An object without a column of the first release is damaged. No load job is started."""
+    import pyarrow.parquet as pq
+
+    staged = lake.stage(MARCH)
+    first_release.write_month(staged.path, MARCH, 5)
+    pq.write_table(pq.read_table(staged.path).drop_columns(["fare_amount", "file_month"]), staged.path)
+    lake_object = lake.put(MARCH, staged)
+    with pytest.raises(DamagedFile) as caught:
+        warehouse.replace_month(MARCH, lake_object, 5)
+    assert caught.value.facts == {**MARCH.facts, "uri": lake_object.uri, "asset": "lake_trips"}
+    assert "fare_amount, file_month" in str(caught.value)
+    assert not google.jobs
+
+
 def test_ignore_case_of_column_names(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
     """Column names are compared without regard to case, as in BigQuery."""
     _create_table(google)
@@ -709,7 +812,7 @@ def test_probe(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeOb
     assert warehouse.probe() == "nyc-trips.taxi does not exist yet: the first load creates it in US"
     assert not google.datasets
     warehouse.replace_month(MARCH, green, 5)
-    assert warehouse.probe() == "nyc-trips.taxi is writable; it is in US; tables: 1 of 3"
+    assert warehouse.probe() == "nyc-trips.taxi is writable; it is in US; tables: 1 of 4"
     assert list(google.tables) == [TABLE]
 
 

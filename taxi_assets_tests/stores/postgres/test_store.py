@@ -46,6 +46,7 @@ from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets_tests.first_release import definition
 from taxi_assets_tests.machine import closed
 from taxi_assets_tests.tlc.sampled import write_clean
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 JANUARY = TripMonth("yellow", "2021-01")
 FEBRUARY = TripMonth("yellow", "2021-02")
+FIRST_COLUMNS = definition("yellow").lower().split(", ")
 COLUMNS = [f"{column.name.lower()} {TYPES[column.kind]}" for column in LAYOUTS["yellow"].table_columns]
 
 # Loads a month in another process, which prints a line after the first table, and then waits.
@@ -190,7 +192,7 @@ def test_summary(color: str, store: PostgresStore, tmp_path: Path) -> None:
     for month, seed in ((TripMonth(color, "2021-01"), 1), (TripMonth(color, "2021-02"), 2)):
         clean, rows = tmp_path / f"{seed}.parquet", 2_000 + seed
         expected = write_clean(month, rows, clean, tmp_path, seed)
-        store.replace_month(month, read_row_groups(clean), rows)
+        store.replace_month(month, read_row_groups(clean, LAYOUTS[color]), rows)
         assert store.summarize(month).differences(expected) == {}
         assert store.summarize(month).differences(summarize_parquet(clean, LAYOUTS[color])) == {}
 
@@ -501,29 +503,41 @@ def test_locked_table(store: PostgresStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("definition", "partitioned_by", "missing", "unexpected"),
+    ("columns", "partitioned_by", "missing", "unexpected"),
     [
         (
             '"VendorID" bigint, extra double precision)',
             "nothing",
-            sorted(set(COLUMNS) - {"extra double precision"}),
+            sorted(set(FIRST_COLUMNS) - {"extra double precision"}),
             ["VendorID bigint"],
         ),
         (
             "vendorid text, file_month date) PARTITION BY LIST (file_month)",
             "LIST (file_month)",
-            sorted(set(COLUMNS) - {"file_month date"}),
+            sorted(set(FIRST_COLUMNS) - {"file_month date"}),
             ["vendorid text"],
+        ),
+        (
+            f"{', '.join(FIRST_COLUMNS[1:])}) PARTITION BY LIST (file_month)",
+            "LIST (file_month)",
+            ["vendorid bigint"],
+            ["none"],
+        ),
+        (
+            f"{', '.join(FIRST_COLUMNS)}, airport_fee text) PARTITION BY LIST (file_month)",
+            "LIST (file_month)",
+            ["none"],
+            ["airport_fee text"],
         ),
         (f"{', '.join(COLUMNS)})", "nothing", ["none"], ["none"]),
         (f"{', '.join(COLUMNS)}) PARTITION BY RANGE (file_month)", "RANGE (file_month)", ["none"], ["none"]),
     ],
 )
 def test_incompatible_table(
-    definition: str, partitioned_by: str, missing: list[str], unexpected: list[str], store: PostgresStore
+    columns: str, partitioned_by: str, missing: list[str], unexpected: list[str], store: PostgresStore
 ) -> None:
     """A table with other columns or another partitioning is an error with the differences, and does not change."""
-    _run(store, f"CREATE TABLE yellow_taxi_trips ({definition}")
+    _run(store, f"CREATE TABLE yellow_taxi_trips ({columns}")
     uses: list[Callable[[], object]] = [lambda: _load(store, JANUARY, 3, mark=1), lambda: store.count(JANUARY)]
     for use in uses:
         with pytest.raises(IncompatibleTable) as error:
@@ -981,9 +995,9 @@ def test_no_privilege(store: PostgresStore) -> None:
 
 def test_probe(store: PostgresStore) -> None:
     """A probe returns the server's version, the user, the database and the number of tables, and leaves no table."""
-    assert re.match(r"PostgreSQL \d+\.\d+: user taxi .*database ny_taxi; tables: 0 of 3", store.probe())
+    assert re.match(r"PostgreSQL \d+\.\d+: user taxi .*database ny_taxi; tables: 0 of 4", store.probe())
     _load(store, JANUARY, 3, mark=1)
-    assert "tables: 1 of 3" in store.probe()
+    assert "tables: 1 of 4" in store.probe()
     assert _relations(store) == {JANUARY.table, f"{JANUARY.table}_202101"}
 
 

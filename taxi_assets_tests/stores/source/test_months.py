@@ -16,10 +16,12 @@ from taxi_assets.errors import (
     EmptySource,
     InvalidFileUrl,
     InvalidSourceUrl,
+    NotParquet,
     NotPublished,
     OtherLayout,
     OtherName,
     SourceFolderMissing,
+    SourceForbidden,
     SourceRejected,
     SourceUnreachable,
     SourceUnreadable,
@@ -27,7 +29,8 @@ from taxi_assets.errors import (
 )
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.source.download import CHUNK_BYTES, Version
-from taxi_assets.stores.source.months import MIRROR_URL, Fetched, Source, SourceVersion
+from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
+from taxi_assets.stores.source.months import Fetched, Source, SourceVersion
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.web_server import Reply, WebServer
 
@@ -63,6 +66,12 @@ def _write(path: Path, content: bytes = BODY) -> Path:
         ("https://host/{year}/{month:02}/{color}.csv", "https://host/2020/04/green.csv", ".csv"),
         ("/data/{Color}/{COLOR}_{year}_{month:d}.CSV.GZ", "/data/Green/GREEN_2020_4.CSV.GZ", ".csv.gz"),
         ("file:///a%20b/{year}{month:02d}{color}.csv", "file:///a%20b/202004green.csv", ".csv"),
+        ("/data/{color}-{month}.parquet", "/data/green-2020-04.parquet", ".parquet"),
+        ("https://host/{color}/{year}/{month:02}.PARQUET", "https://host/green/2020/04.PARQUET", ".parquet"),
+        ("tlc", TLC_URL.format(color="green", month="2020-04"), ".parquet"),
+        ("TLC", TLC_URL.format(color="green", month="2020-04"), ".parquet"),
+        ("mirror", f"{MIRROR_URL}/{NAME}", ".csv.gz"),
+        ("Mirror", f"{MIRROR_URL}/{NAME}", ".csv.gz"),
     ],
 )
 def test_address(url: str, address: str, suffix: str) -> None:
@@ -80,7 +89,7 @@ def test_address(url: str, address: str, suffix: str) -> None:
         ("https://host/{color}-{month}.csv?sig=s3cret", "?"),
         ("https://host/{color}.csv.gz", "{color}"),
         ("https://host/{month}.csv.gz", "{month}"),
-        ("https://host/{color}-{month}.parquet", "{color}-{month}.parquet"),
+        ("https://host/{color}-{month}.parquet.gz", "{color}-{month}.parquet.gz"),
         ("/data/{month}/{color}/", "{color}"),
         ("/data/{color}/{year}.csv", "{color}, {year}"),
         ("/data/{color}/{month:02}.csv", "{color}, {month:02}"),
@@ -206,11 +215,11 @@ def test_not_published_on_web(status: int, web: WebServer, staged: StagedFile) -
 
 def test_rejected_request(web: WebServer, staged: StagedFile) -> None:
     """The error of a failed download has the month, the URL and the status code."""
-    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    web.replies[f"/{NAME}"] = [Reply(status=401)]
     with pytest.raises(SourceRejected) as caught:
         Source(web.url).fetch(MONTH, staged)
     address = f"{web.url}/{NAME}"
-    assert caught.value.facts == {"color": "green", "month": "2020-04", "address": address, "status": 403}
+    assert caught.value.facts == {"color": "green", "month": "2020-04", "address": address, "status": 401}
     assert str(caught.value).startswith("green 2020-04 ")
 
 
@@ -226,7 +235,7 @@ def test_unreadable_file(tmp_path: Path, staged: StagedFile) -> None:
 
 def test_failed_fetch_publishes_nothing(web: WebServer, tmp_path: Path) -> None:
     """A failed download leaves neither a file nor a staged file."""
-    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    web.replies[f"/{NAME}"] = [Reply(status=401)]
     path = tmp_path / "raw" / "month.csv.gz"
     with pytest.raises(SourceRejected), StagedFile(path) as staged:
         Source(web.url).fetch(MONTH, staged)
@@ -275,7 +284,7 @@ def test_probe_server(web: WebServer) -> None:
     assert f"{web.url}/{NAME}" in str(bad.value)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(503, SourceUnreachable), (403, SourceRejected)])
+@pytest.mark.parametrize(("status", "kind"), [(503, SourceUnreachable), (401, SourceRejected), (403, SourceForbidden)])
 def test_probe_server_that_fails(status: int, kind: type[StoreError], web: WebServer) -> None:
     """The probe of a server does not retry."""
     web.replies[f"/{NAME}"] = [Reply(status=status)]
@@ -291,6 +300,7 @@ def test_probe_server_with_loaded_months(web: WebServer) -> None:
     web.replies[f"/{NAME}"] = [Reply(BODY)]
     source = Source(web.url, [TripMonth("fhv", "2019-01")])
     assert source.probe([TripMonth("green", "2020-03"), MONTH]).startswith("green 2020-04 is available")
+    # It has no other month, and the status of one of them is 404.
     with pytest.raises(SourceRejected):
         source.probe([TripMonth("green", "2020-03")])
 
@@ -348,7 +358,7 @@ def test_not_published_under_the_expected_name(tmp_path: Path, staged: StagedFil
 
 def test_not_published_in_a_format_that_is_read(tmp_path: Path, staged: StagedFile) -> None:
     """A similar file in a format that is not read is named, without a template."""
-    similar = _write(tmp_path / "green" / "green_tripdata_2020-04.parquet")
+    similar = _write(tmp_path / "green" / "green_tripdata_2020-04.csv.zip")
     for read, kind in (
         (lambda: Source(str(tmp_path)).fetch(MONTH, staged), NotPublished),
         (Source(str(tmp_path)).probe, EmptySource),
@@ -357,7 +367,7 @@ def test_not_published_in_a_format_that_is_read(tmp_path: Path, staged: StagedFi
             read()
         assert caught.type is kind
         assert caught.value.facts["found"] == str(similar)
-        assert ".csv.gz and .csv" in str(caught.value)
+        assert ".csv.gz and .csv and .parquet" in str(caught.value)
         assert "export" not in caught.value.explain()
 
 
@@ -392,10 +402,46 @@ def test_current_version_retries(web: WebServer, monkeypatch: pytest.MonkeyPatch
 def test_current_version_permanent_errors(web: WebServer) -> None:
     """A rejected request and a file that is not a CSV are not retried."""
     source = Source(web.url)
-    web.replies[f"/{NAME}"] = [Reply(status=403)]
+    web.replies[f"/{NAME}"] = [Reply(status=401)]
     with pytest.raises(SourceRejected):
         source.current_version(MONTH)
     web.replies[f"/{NAME}"] = [Reply(b"<!DOCTYPE html>")]
     with pytest.raises(BadFile):
         source.current_version(MONTH)
     assert len(web.seen) == 2
+
+
+PARQUET = b"PAR1" + BODY + b"PAR1"
+
+
+def test_fetch_parquet(web: WebServer, staged: StagedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet files are fetched as CSV files are: retried after 503, resumed, and not downloaded again if unchanged."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    source = Source(f"{web.url}/{{color}}_tripdata_{{month}}.parquet")
+    headers = {"ETag": '"v1"'}
+    replies = [Reply(status=503), Reply(PARQUET, headers=headers, cut_at=50), Reply(PARQUET, headers=headers)]
+    web.replies["/green_tripdata_2020-04.parquet"] = replies
+    fetched = source.fetch(MONTH, staged)
+    assert staged.path.read_bytes() == PARQUET
+    assert (fetched.tries, fetched.resumed, fetched.sha256) == (3, 1, hashlib.sha256(PARQUET).hexdigest())
+    assert web.seen[2]["Range"] == "bytes=50-"
+    assert source.fetch(MONTH, staged, fetched).unchanged
+    assert web.seen[3]["If-None-Match"] == '"v1"'
+    version = source.current_version(MONTH)
+    assert version
+    assert (version.fingerprint, version.bytes) == (fetched.fingerprint, len(PARQUET))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<!DOCTYPE html><title>Log in</title>", b"VendorID,a\r\n2,1\r\n", BODY, b"PAR", b""],
+    ids=["HTML", "CSV", "gzip", "cut", "empty"],
+)
+def test_current_version_of_a_file_that_is_not_parquet(body: bytes, web: WebServer) -> None:
+    """A web page, a CSV, a gzip file and an empty file under the name of a Parquet file are errors with the URL."""
+    source = Source(f"{web.url}/{{color}}_tripdata_{{month}}.parquet", [MONTH])
+    web.replies["/green_tripdata_2020-04.parquet"] = [Reply(body)]
+    for read in (lambda: source.current_version(MONTH), source.probe):
+        with pytest.raises(NotParquet) as caught:
+            read()
+        assert caught.value.facts["address"] == source.address(MONTH)

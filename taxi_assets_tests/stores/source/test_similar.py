@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from taxi_assets.stores.source import similar
+from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
 from taxi_assets.stores.source.months import Source
-from taxi_assets.stores.source.similar import find_similar
+from taxi_assets.stores.source.similar import find_similar, source_of
 from taxi_assets.tlc.trips import TripMonth
 
 MONTH = TripMonth("green", "2020-04")
@@ -41,6 +42,8 @@ def _write(path: Path) -> Path:
         ("green_04-2020.csv", "{color}_{month:02}-{year}.csv"),
         ("Green 2020-4.csv", "{Color} {year}-{month:d}.csv"),
         ("a/b/c/green_2020-04 (1).csv", "a/b/c/{color}_{month} (1).csv"),
+        ("green_tripdata_2020-04.parquet", "{color}_tripdata_{month}.parquet"),
+        ("2020/Green/04.PARQUET", "{year}/{Color}/{month:02}.PARQUET"),
     ],
 )
 def test_template_of_a_similar_file(tmp_path: Path, name: str, template: str) -> None:
@@ -74,7 +77,7 @@ def test_template_of_a_folder_of_a_color(tmp_path: Path, folder: str, name: str,
 @pytest.mark.parametrize(
     "name",
     [
-        *("notes.md", "green.csv", "2020-04.csv", "green_2020.csv", "greenwich_2020-04.csv", "fhvhv_2020-04.csv"),
+        *("notes.md", "green.csv", "2020-04.csv", "green_2020.csv", "greenwich_2020-04.csv", "hvfhv_2020-04.csv"),
         *("green_2020-13.csv", "green_2020-04-01.csv", "green_20200401.csv", "2020/04/green_2020-04-15.csv"),
         *("green_2020-01_2020-03.csv", "green_yellow_2020-04.csv", ".green_2020-04.csv", "{x}/green_2020-04.csv"),
         *("a/b/c/d/e/green_2020-04.csv", "gReen_2020-04.csv", "green_2020-04.csv.part", "green_2020-04.csv/x"),
@@ -86,7 +89,7 @@ def test_other_files(tmp_path: Path, name: str) -> None:
     assert find_similar(tmp_path) == {}
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".PARQUET", ".zip", ".csv.bz2", ".xlsx", ".gz", ".tar.gz"])
+@pytest.mark.parametrize("suffix", [".parquet.gz", ".zip", ".csv.bz2", ".xlsx", ".gz", ".tar.gz"])
 def test_other_formats(tmp_path: Path, suffix: str) -> None:
     """A file in a format that is not read has no template, and a file that is read wins."""
     path = _write(tmp_path / f"green_2020-04{suffix}")
@@ -98,10 +101,11 @@ def test_other_formats(tmp_path: Path, suffix: str) -> None:
 def test_each_month_is_found_once(tmp_path: Path) -> None:
     """All months of all colors are found."""
     names = ["Yellow/2020-04.csv", "Yellow/2020-05.csv", "Fhv/2020-04.csv", "b/green_2020-04.csv", "green_2020-04.csv"]
-    for name in names:
+    for name in (*names, "fhvhv_tripdata_2020-04.parquet"):
         _write(tmp_path / name)
     assert sorted(map(str, find_similar(tmp_path))) == [
         "fhv 2020-04",
+        "fhvhv 2020-04",
         "green 2020-04",
         "yellow 2020-04",
         "yellow 2020-05",
@@ -126,3 +130,24 @@ def test_links_and_unreadable_folders(tmp_path: Path) -> None:
     path = _write(tmp_path / "green_2020-04.csv")
     assert find_similar(tmp_path)[MONTH].path == path
     assert find_similar(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        (f"{MIRROR_URL}/green/green_tripdata_2020-04.csv.gz", "mirror"),
+        (TLC_URL.format(color="green", month="2020-04"), "tlc"),
+        ("https://host/a/green/green_tripdata_2020-04.csv.gz", "https://host/a"),
+        ("/data/green/green_tripdata_2020-04.csv.gz", "/data"),
+        ("/green/green_tripdata_2020-04.csv.gz", "/"),
+        ("/data/green/green_tripdata_2020-04.parquet", "/data/{color}/{color}_tripdata_{month}.parquet"),
+        ("https://host/2020/04/green.csv", "https://host/{year}/{month:02}/{color}.csv"),
+        ("/data/yellow/green_2020-04.csv", "/data/yellow/green_2020-04.csv"),
+        ("/data/green_2020-05.csv", "/data/green_2020-05.csv"),
+    ],
+)
+def test_source_of_an_address(address: str, source: str) -> None:
+    """The source of a file is a public source by name, or a folder, URL or template; or the address if it has none."""
+    assert source_of(address, MONTH) == source
+    if source != address:
+        assert Source(source).address(MONTH) == address

@@ -1,0 +1,38 @@
+"""What is known of the sources: the names and URLs of the public ones, and the months that each can have.
+
+Not here: whether a month is published (`months`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+MIRROR_URL = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download"
+TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data/{color}_tripdata_{month}.parquet"
+
+
+@dataclass(frozen=True)
+class KnownSource:
+    """The first month of each color that a source has, and its last month, all `YYYY-MM`.
+
+    `last` is None for a source that still gets new months.
+    """
+
+    firsts: Mapping[str, str]
+    last: str | None = None
+
+
+NAMES: Mapping[str, str] = MappingProxyType({"mirror": MIRROR_URL, "tlc": TLC_URL})
+"""The URLs of the public sources, by their names."""
+
+_PUBLISHED = KnownSource(
+    MappingProxyType({"yellow": "2009-01", "green": "2013-08", "fhv": "2015-01", "fhvhv": "2019-02"})
+)
+"""The months that the TLC has published. The source of another URL can have any of them."""
+
+_MIRROR = KnownSource(MappingProxyType(dict.fromkeys(("yellow", "green", "fhv"), "2019-01")), "2021-07")
+
+
+def know(url: str) -> KnownSource:
+    """Return what is known of the source with this URL."""
+    return _MIRROR if url == MIRROR_URL else _PUBLISHED
