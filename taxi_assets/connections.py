@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 def open_source(settings: Settings) -> Source:
     """Open the source of the raw files. Raises SettingsError."""
     source = Source(settings.source_url)
-    firsts = [TripMonth(color, settings.first_month or source.span(color)[0]) for color in source.colors]
-    return Source(settings.source_url, firsts)
+    expected = [
+        TripMonth(color, month)
+        for color in source.colors
+        for month in ([settings.first_month] if settings.first_month else source.likely_months(color))
+    ]
+    return Source(settings.source_url, expected)
 
 
 def open_home(settings: Settings) -> Home:

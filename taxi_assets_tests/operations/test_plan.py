@@ -121,6 +121,14 @@ def test_a_server_without_any_month_is_an_error(installation: FolderInstallation
     assert plan_months(late, [absent], TRIP_ASSETS).left_out == {absent: "not published"}
 
 
+def test_a_copy_of_the_mirror_is_a_source(installation: FolderInstallation, web: WebServer) -> None:
+    """A server that starts in 2019, as the mirror does, is a source, although the TLC has earlier months."""
+    [first, absent] = [TripMonth("green", month) for month in ("2019-01", "2020-03")]
+    web.replies[web_path(first)] = [Reply(publish(installation.source, first, 1).read_bytes())]
+    settings = Settings(home=installation.settings.home, source_url=web.url)
+    assert plan_months(settings, [absent], TRIP_ASSETS).left_out == {absent: "not published"}
+
+
 def test_a_loaded_month_shows_that_the_source_is_there(installation: FolderInstallation, web: WebServer) -> None:
     """A server that has the newest loaded month is a source, even without the first partitions."""
     loaded, absent = _months("green", "2020-01..2020-02")

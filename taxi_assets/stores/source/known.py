@@ -30,9 +30,17 @@ _PUBLISHED = KnownSource(
 )
 """The months that the TLC has published. The source of another URL can have any of them."""
 
-_MIRROR = KnownSource(MappingProxyType(dict.fromkeys(("yellow", "green", "fhv"), "2019-01")), "2021-07")
+_MIRROR_FIRST = "2019-01"
+
+_MIRROR = KnownSource(MappingProxyType(dict.fromkeys(("yellow", "green", "fhv"), _MIRROR_FIRST)), "2021-07")
 
 
 def know(url: str) -> KnownSource:
     """Return what is known of the source with this URL."""
     return _MIRROR if url == MIRROR_URL else _PUBLISHED
+
+
+def likely_months(source: KnownSource, color: str) -> tuple[str, ...]:
+    """Return months of a color, of which a source probably has one: its first, and that of a copy of the mirror."""
+    first = source.firsts[color]
+    return tuple(dict.fromkeys((first, max(first, _MIRROR_FIRST))))

@@ -37,7 +37,7 @@ from taxi_assets.stores.files.staging import StagedFile, local_path
 from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
-from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know
+from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know, likely_months
 from taxi_assets.stores.source.similar import SimilarFile, find_similar, list_folders, recognize
 from taxi_assets.stores.source.template import LAYOUT, SUFFIXES, Template, has_placeholder
 from taxi_assets.tlc.formats import require_start
@@ -146,6 +146,10 @@ class Source:
         Raises KeyError for a color that is not among `colors`.
         """
         return self._known.firsts[color], self._known.last
+
+    def likely_months(self, color: str) -> tuple[str, ...]:
+        """Return months of a color (`YYYY-MM`), of which the source probably has at least one."""
+        return likely_months(self._known, color)
 
     def address(self, month: TripMonth) -> str:
         """Return the path or URL of the month's file."""
