@@ -688,7 +688,7 @@ class IncompatibleTable(
 class BadQuery(
     StoreError,
     slug="bad-query",
-    remedy="Fix the query, which may only read data.",
+    remedy="Fix the query. Queries can only read data.",
 ):
     """The SQL of a query is invalid, or would change data."""
 

@@ -70,10 +70,12 @@ def recent_months(settings: Settings, color: str, now: datetime) -> tuple[TripMo
 
 def bounds(settings: Settings, color: str) -> tuple[str, str]:
     """Return the first and last partition keys (`YYYY-MM`) of a color now. Raises NotAPartition if there are none."""
-    keys = partition_keys(settings, color)
     if color not in source_colors(settings):
         raise NotAPartition(f"The source has no {color} trips.", color=color, source=settings.source_url)
-    if not keys:
+    partitions = month_partitions(settings, color)
+    # A plan asks for each of hundreds of months, so do not list all keys.
+    oldest, newest = partitions.get_first_partition_key(), partitions.get_last_partition_key()
+    if oldest is None or newest is None:
         first, last = _span(settings, color)
         end = last or "the last month that the TLC can have published by now"
         raise NotAPartition(
@@ -82,7 +84,7 @@ def bounds(settings: Settings, color: str) -> tuple[str, str]:
             first=first,
             last=end,
         )
-    return keys[0], keys[-1]
+    return oldest, newest
 
 
 def describe_partitions(settings: Settings, color: str) -> str:

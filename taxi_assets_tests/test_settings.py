@@ -68,7 +68,7 @@ def test_a_folder_with_the_name_of_a_source(tmp_path: Path) -> None:
 
 
 def test_home_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a shell, `~` is the home of the user, and stays as it is if there is no such user."""
+    """As in a shell, `~` is expanded to the home folder of the user, unless that user does not exist."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     settings = Settings(source_url="~/{color}/{month}.csv", lake_url="~nobody-has-this-name/lake")

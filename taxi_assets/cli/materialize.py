@@ -141,7 +141,7 @@ def run_and_show(  # noqa: PLR0913  # as the command
 def plan_here(
     settings: Settings, months: list[TripMonth], select: str, show: Callable[[str], None]
 ) -> "tuple[Plan, tuple[str, ...]]":
-    """Return which of the months this process loads, and the selected assets. `show` is told what takes time."""
+    """Return which of the months this process loads, and the selected assets. `show` shows what takes time."""
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.instance.opening import require_runs_here
     from taxi_assets.instance.processes import fail_dead_runs

@@ -56,4 +56,4 @@ def _require_partition(instance: dg.DagsterInstance, run: dg.DagsterRun, steps: 
         return
     # The daemon would retry the run, because no step failed.
     instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
-    raise failure(NoPartition("This run has no partition, so there is no month to load.", color=",".join(colors)))
+    raise failure(NoPartition("This run has no partition, so no month can be loaded.", color=",".join(colors)))

@@ -77,7 +77,7 @@ class Cleaned:
 
     @property
     def rejects(self) -> list[Row]:
-        """The rejected rows; empty if there is no file."""
+        """The rejected rows, or an empty list if the file does not exist."""
         return list(pq.read_table(self.rejected).to_pylist()) if self.rejected.exists() else []
 
 
