@@ -1,10 +1,8 @@
 """`taxi materialize`: load months now."""
 
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -115,11 +113,10 @@ def run_and_show(  # noqa: PLR0913  # as the command
 ) -> Board:
     """Load the published months among `months`, display their progress, and return the board."""
     with activity("Starting Dagster") as show:
-        _warm_up()
         plan, assets = plan_here(settings, months, select, show)
         from taxi_assets.cli.backfill_view import by_reason
         from taxi_assets.operations.runs import RunSpec
-        from taxi_assets.operations.workers import run_months
+        from taxi_assets.operations.workers import started_months
     for reason, left_out in by_reason(plan.left_out):
         click.echo(f"{reason}: {format_by_color(left_out)}")
     for hint in plan.hints:
@@ -129,7 +126,8 @@ def run_and_show(  # noqa: PLR0913  # as the command
     if not months:
         return board
     try:
-        with watch(board) as watcher, closing(run_months(settings, months, spec, workers)) as events:
+        # The display has a thread, and a process with threads cannot share its memory with workers.
+        with started_months(settings, months, spec, workers) as events, watch(board) as watcher:
             for event in events:
                 watcher.update(event)
     finally:
@@ -173,14 +171,3 @@ def print_end(board: Board, again: Sequence[str]) -> None:
     from taxi_assets.cli.tables import print_summary
 
     print_summary(board, again, traces=click.get_current_context().find_root().params["debug"])
-
-
-def _warm_up() -> None:
-    """Start the process that workers are forked from, so that it imports Dagster while this process does."""
-    import multiprocessing.forkserver
-
-    multiprocessing.set_forkserver_preload(["taxi_assets.operations.workers", "taxi_assets.defs.build"])
-    # Otherwise it prints a traceback of its imports on Ctrl-C.
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    multiprocessing.forkserver.ensure_running()
-    signal.signal(signal.SIGINT, ours)

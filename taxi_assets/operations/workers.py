@@ -4,13 +4,17 @@ Workers are processes, not threads, because Dagster captures the output of a who
 writes to the terminal. Not here: what a run does (`runs`).
 """
 
+import gc
 import multiprocessing
 import os
+import sys
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+
+import psutil
 
 from taxi_assets.errors import TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, open_instance, translate_history_errors
@@ -27,25 +31,21 @@ EXIT_TIMEOUT_S = 10.0
 """Seconds to wait for a worker to exit before killing it."""
 
 
-def run_months(
+@contextmanager
+def started_months(
     settings: Settings, months: Sequence[TripMonth], spec: RunSpec, workers: int
-) -> Generator[ProgressEvent, None, None]:
-    """Run months in at most `workers` processes and yield progress events until all months finish.
+) -> Iterator[Iterator[ProgressEvent]]:
+    """Start at most `workers` processes that run months. The value yields progress events until all months finish.
 
-    A month that fails, or whose process dies, does not affect the others. If the iterator is closed early, active runs
-    are stopped and marked as failed.
+    A month that fails, or whose process dies, does not affect the others. Active runs are stopped at the end of the
+    context, and marked as failed.
     """
     queue = deque(months)
-    pool = [_Worker(number, settings, spec) for number in range(min(workers, len(months)))]
+    pool: list[_Worker] = []
     try:
-        for worker in pool:
-            worker.assign(queue.popleft())
-        while busy := [worker for worker in pool if worker.month]:
-            for ready in wait([worker.connection for worker in busy]):
-                worker = next(worker for worker in busy if worker.connection is ready)
-                yield worker.receive()
-                if worker.month is None and queue:
-                    worker.assign(queue.popleft())
+        for number in range(min(workers, len(months))):
+            pool.append(_Worker(number, settings, spec, [worker.connection for worker in pool]))
+        yield _events(pool, queue)
     finally:
         for worker in pool:
             worker.stop()
@@ -53,10 +53,24 @@ def run_months(
             fail_dead_runs(instance)
 
 
-class _Worker:
-    """A process that runs one month at a time. It is replaced if it dies."""
+def _events(pool: "Sequence[_Worker]", queue: deque[TripMonth]) -> Iterator[ProgressEvent]:
+    for worker in pool:
+        worker.assign(queue.popleft())
+    while busy := [worker for worker in pool if worker.month]:
+        for ready in wait([worker.connection for worker in busy]):
+            worker = next(worker for worker in busy if worker.connection is ready)
+            yield worker.receive()
+            if worker.month is None and queue:
+                worker.assign(queue.popleft())
 
-    def __init__(self, number: int, settings: Settings, spec: RunSpec) -> None:
+
+class _Worker:
+    """A process that runs one month at a time. It is replaced if it dies.
+
+    `others` are the connections to the workers that were started before.
+    """
+
+    def __init__(self, number: int, settings: Settings, spec: RunSpec, others: Sequence[Connection]) -> None:
         self._log = dagster_home(settings.home) / f"worker-{number}.log"
         self._spec = spec
         # The fork server may have been started with a different environment.
@@ -65,13 +79,20 @@ class _Worker:
             self._log.unlink()
         self.month: TripMonth | None = None
         self._waits_for_retry = False
-        self._start()
+        self._start(others)
 
-    def _start(self) -> None:
-        context = multiprocessing.get_context("forkserver")
+    def _start(self, others: Sequence[Connection] = ()) -> None:
+        """Start the process: as a copy of this one if possible, so that both share the memory of what is imported."""
+        # A copy of a process with threads may wait forever for a lock that one of them held.
+        is_copy = sys.platform == "linux" and psutil.Process().num_threads() == 1
+        context = multiprocessing.get_context("fork") if is_copy else multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
+        # Otherwise a collection of garbage in either process would copy all shared pages.
+        gc.freeze()
+        # With a copy of a parent's end, a worker would not notice that the parent is gone.
+        inherited = (*others, self.connection) if is_copy else ()
         self._process = context.Process(
-            target=_run_worker, args=(theirs, self._log, self._spec, self._environment), daemon=True
+            target=_run_worker, args=(theirs, inherited, self._log, self._spec, self._environment), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -115,8 +136,12 @@ class _Worker:
             self._process.join()
 
 
-def _run_worker(connection: Connection, log: Path, spec: RunSpec, environment: Mapping[str, str]) -> None:
+def _run_worker(
+    connection: Connection, inherited: Sequence[Connection], log: Path, spec: RunSpec, environment: Mapping[str, str]
+) -> None:
     """Run a worker process: receive months and send progress events until the parent closes the connection."""
+    for copy in inherited:
+        copy.close()
     _redirect_output(log)
     os.environ.clear()
     os.environ.update(environment)

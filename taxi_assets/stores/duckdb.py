@@ -58,7 +58,7 @@ _READING: dict[str, str | bool | int | float | list[str]] = {
 # Memory does not grow with the month: each thread holds one row group, and no rows are buffered to keep their order.
 _LOADING = {
     **_READING,
-    "memory_limit": "192MB",
+    "memory_limit": "96MB",
     "threads": min(4, os.cpu_count() or 1),
     "preserve_insertion_order": False,
 }

@@ -60,7 +60,15 @@ def write_row_groups(
     ) as writer:
         for table in read_ahead(tables):
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    release_memory()
     return int(read_metadata(path).num_rows)
+
+
+def release_memory() -> None:
+    """Return freed memory to the system. Arrow's allocator keeps that of a thread that does nothing more."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def read_row_groups(path: Path, layout: Layout) -> "Iterator[pa.Table]":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadColumnType, CorruptFile
 from taxi_assets.tlc.formats import START_BYTES, require_parquet_start
+from taxi_assets.tlc.parquet import release_memory
 from taxi_assets.tlc.rejects import Reject, rejected_column
 from taxi_assets.tlc.schema import VENDOR_ID, VENDOR_NAME, Column, Layout
 from taxi_assets.tlc.values import can_convert, code_of, convert, wrong_kind
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".parquet"
 
-BATCH_ROWS = 1 << 17
+BATCH_ROWS = 1 << 16
 """Rows to read, convert and write at a time. Limits memory, because the TLC writes a month as one row group."""
 
 
@@ -53,6 +54,7 @@ class PublishedFile:
     def require_readable(self) -> None:
         """Read every value of the file. Raises CorruptFile, also if the footer has another number of rows."""
         rows = sum(batch.num_rows for batch in self._read())
+        release_memory()
         if rows != self.rows:
             raise CorruptFile(
                 f"The file {self._name} is damaged: its footer says {self.rows:,} rows, but it has {rows:,}.",

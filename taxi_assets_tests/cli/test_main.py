@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -159,17 +160,20 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Sequence
     """The months and assets that `taxi materialize` and `taxi backfill` request. Nothing runs."""
     seen: list[tuple[list[str], Sequence[str]]] = []
 
-    def run_months(_: object, months: Sequence[TripMonth], spec: RunSpec, workers: int) -> Iterator[ProgressEvent]:
+    @contextmanager
+    def started_months(
+        _: object, months: Sequence[TripMonth], spec: RunSpec, workers: int
+    ) -> Iterator[Iterator[ProgressEvent]]:
         assert workers
         seen.append(([str(month) for month in months], spec.assets))
-        yield from ()
+        yield iter(())
 
     def submit_backfills(_: object, months: Sequence[TripMonth], spec: RunSpec, command: str) -> list[str]:
         assert command
         seen.append(([str(month) for month in months], spec.assets))
         return []
 
-    monkeypatch.setattr("taxi_assets.operations.workers.run_months", run_months)
+    monkeypatch.setattr("taxi_assets.operations.workers.started_months", started_months)
     monkeypatch.setattr("taxi_assets.operations.backfills.submit_backfills", submit_backfills)
     return seen
 

@@ -7,13 +7,15 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
+import psutil
 import pytest
 
 from taxi_assets.defs.build import build_definitions
@@ -24,11 +26,12 @@ from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
 from taxi_assets.operations.runs import RunSpec, run_month
-from taxi_assets.operations.workers import EXIT_TIMEOUT_S, run_months
+from taxi_assets.operations.workers import EXIT_TIMEOUT_S, started_months
 from taxi_assets.partitions import month_partitions
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.months import publish
+from taxi_assets_tests.program import BIN
 
 MONTHS = [TripMonth("fhv", f"2021-0{number}") for number in range(1, 5)]
 ASSETS = ("raw_trips", "clean_trips")
@@ -36,6 +39,14 @@ ASSETS = ("raw_trips", "clean_trips")
 
 # Workers then do not import Dagster again. `taxi materialize` does the same.
 multiprocessing.set_forkserver_preload(["taxi_assets.operations.workers", "taxi_assets.defs.build"])
+
+
+def run_months(
+    settings: Settings, months: Sequence[TripMonth], spec: RunSpec, workers: int
+) -> Generator[ProgressEvent, None, None]:
+    """Run months in worker processes, and yield the progress events."""
+    with started_months(settings, months, spec, workers) as events:
+        yield from events
 
 
 @pytest.fixture
@@ -96,6 +107,22 @@ def test_a_killed_worker_fails_only_its_month(instance: dg.DagsterInstance) -> N
     statuses = {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
     assert statuses["2021-01"] is dg.DagsterRunStatus.FAILURE
     assert statuses["2021-02"] is dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.mark.usefixtures("home")
+def test_workers_end_when_their_command_is_killed() -> None:
+    """Workers are copies of the command's process. When it is killed, none of them waits for months any longer."""
+    command = subprocess.Popen(
+        [BIN / "taxi", "materialize", "--color", "fhv", "--months", "2021-01,2021-02", "--workers", "2"]
+    )
+    workers: list[psutil.Process] = []
+    while len(workers) < 2:
+        assert command.poll() is None
+        workers = psutil.Process(command.pid).children()
+        time.sleep(0.05)
+    command.kill()
+    command.wait()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 def test_a_damaged_history_fails_the_months(home: Path) -> None:
