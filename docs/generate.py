@@ -18,7 +18,7 @@ from taxi_assets import errors
 from taxi_assets.cli.main import taxi
 from taxi_assets.errors import BUG, TaxiAssetsError
 from taxi_assets.settings import PREFIX, Settings
-from taxi_assets.stores.duckdb import TYPES
+from taxi_assets.stores.mart_sql import COLUMN_TYPES
 from taxi_assets.tlc.eras import ERAS, PAYMENTS, STORED, VENDORS, Era
 from taxi_assets.tlc.schema import LAYOUTS, VENDOR_ID, ZONES, Layout
 
@@ -171,7 +171,7 @@ def columns_page() -> str:
 
 def columns_table(layout: Layout) -> str:
     """A heading with the name of a color's table, and a row for each of its columns."""
-    rows = [f"| `{column.name}` | {TYPES[column.kind]} | {column.meaning} |" for column in layout.table_columns]
+    rows = [f"| `{column.name}` | {COLUMN_TYPES[column.kind]} | {column.meaning} |" for column in layout.table_columns]
     return "\n".join([f"## {layout.color}_taxi_trips", "", "| column | type | meaning |", "|---|---|---|", *rows])
 
 

@@ -147,7 +147,7 @@ def _require_google() -> None:
         raise MissingExtra(f"Google Cloud is configured, but {', '.join(missing)} is not installed.", extra="gcp")
 
 
-_GOOGLE_PACKAGES = ("google.cloud.storage", "google.cloud.bigquery", "dagster_gcp")
+_GOOGLE_PACKAGES = ("google.cloud.storage", "google.cloud.bigquery", "dagster_gcp", "sqlglot")
 
 
 def _is_installed(name: str) -> bool:

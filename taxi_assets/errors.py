@@ -570,6 +570,14 @@ class UnnamedColumn(
     """A column of the file has no name: an index at the start, or an extra separator at the end of each line."""
 
 
+class InvalidZones(
+    BadInput,
+    slug="invalid-zones",
+    remedy="Replace the file at the source, or remove it to use the built-in zones. Then run the job load_zones.",
+):
+    """The file of taxi zones does not have the expected columns, or not each of the 265 zones once."""
+
+
 # Files, tables and counts of a month
 
 
@@ -589,6 +597,24 @@ class NothingLoaded(
     remedy="Load a month first, for example: taxi materialize --color {color} --months 2021-01",
 ):
     """The warehouse or the table in a query does not exist yet."""
+
+
+class NotComputed(
+    TaxiAssetsError,
+    slug="not-computed",
+    group="The data of a month",
+    remedy="Compute it for a loaded month: taxi materialize --color {color} --months 2021-01 --select marts",
+):
+    """The table of figures in a query does not exist yet."""
+
+
+class ZonesNotLoaded(
+    TaxiAssetsError,
+    slug="zones-not-loaded",
+    group="The data of a month",
+    remedy="Load the taxi zones: dg launch --job load_zones",
+):
+    """The table of taxi zones in a query does not exist yet."""
 
 
 class DamagedFile(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from taxi_assets.tlc.marts import MARTS
 from taxi_assets.tlc.trips import COLORS
 
 SOURCE_TRIPS = "source_trips"
@@ -49,6 +50,15 @@ TRIP_ASSETS = tuple(asset.name for asset in ASSETS)
 UPSTREAM: Mapping[str, str] = MappingProxyType({asset.name: asset.upstream for asset in ASSETS})
 """The upstream asset of each asset."""
 
+MART_ASSETS = tuple(mart.name for mart in MARTS)
+"""The names of the assets of each color with figures, which are made from `MART_UPSTREAM`."""
+
+MART_UPSTREAM = "warehouse_trips"
+"""The asset from whose rows the marts are computed."""
+
+LOAD_ZONES, LOAD_MARTS = "load_zones", "load_marts"
+"""The names of the jobs that load the taxi zones, and that compute all marts that are missing or out of date."""
+
 STORES = tuple(asset.store for asset in ASSETS)
 """The names of the stores in the user interface, in the same order."""
 
@@ -62,3 +72,8 @@ JOBS: Mapping[str, str] = MappingProxyType({f"load_{color}": color for color in 
 def job_name(color: str) -> str:
     """Return the name of the job that loads a month of a color, which is also the name of its schedule."""
     return f"load_{color}"
+
+
+def mart_job_name(color: str) -> str:
+    """Return the name of the job that computes the marts of a month of a color."""
+    return f"{LOAD_MARTS}_{color}"

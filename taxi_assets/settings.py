@@ -106,7 +106,8 @@ class Settings(BaseSettings):
     )
     schedules: Literal["on", "off"] = Field(
         default="off",
-        description="Initial status of the schedules, one per color: on or off. You can change each one in the UI.",
+        description="Initial status of the schedules, one per color, and of the sensor of the marts: on or off. You "
+        "can change each one in the UI.",
     )
     schedule_cron: str = Field(
         default="0 5 1 * *",

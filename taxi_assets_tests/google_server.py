@@ -118,6 +118,8 @@ class GoogleServer:
     """By `project.dataset.table`."""
     rows: dict[str, int] = field(default_factory=dict)
     """By `project.dataset.table$YYYYMM`."""
+    views: set[str] = field(default_factory=set)
+    """The names of the views that were created."""
     jobs: dict[str, Json] = field(default_factory=dict)
     failures: list[Json] = field(default_factory=list)
     """The error results of the next load jobs, in order."""
@@ -389,6 +391,9 @@ class GoogleServer:
         """Return the row count of a table, or of the month in the parameters: the result of every query."""
         name = re.search(r"`([\w.-]+)`", request.json["query"])
         assert name is not None
+        if request.json["query"].startswith("CREATE OR REPLACE VIEW"):
+            self.views.add(name[1])
+            return {"jobComplete": True, "jobReference": {"projectId": project, "jobId": "query", "location": "US"}}
         _find(self.tables, name[1], "Table")
         months = [found["parameterValue"]["value"][:7] for found in request.json.get("queryParameters", ())]
         partition = f"{name[1]}${''.join(months).replace('-', '')}"

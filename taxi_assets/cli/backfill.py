@@ -130,7 +130,7 @@ def backfill(  # noqa: PLR0913  # one for each option
         from taxi_assets.operations.runs import RunSpec, select_assets
 
         listed = each_month(colors or COLORS, months, settings) if months else every_month(colors, settings)
-        return listed, RunSpec(select_assets(build_definitions(settings), select), fresh, overwrite)
+        return listed, RunSpec(select_assets(build_definitions(settings), select, marts=False), fresh, overwrite)
 
     output = replace(output, confirm=not (months or yes))
     _submit(choose, output, "failed" if failed else "missing" if missing or not months else "all")

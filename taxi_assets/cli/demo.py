@@ -47,6 +47,11 @@ def demo() -> None:
     board = run_and_show(settings, list(DEMO_MONTHS))
     if board.failed:
         sys.exit(1)
+    with activity("Loading the taxi zones"):
+        _load_zones(settings)
+    click.echo("Computing the marts: figures of each day, and of each pickup zone")
+    if run_and_show(settings, list(DEMO_MONTHS), "marts").failed:
+        sys.exit(1)
     _print_places(settings)
     _print_next_steps()
 
@@ -74,6 +79,18 @@ def _require_no_real_months(settings: Settings) -> None:
             )
 
 
+def _load_zones(settings: Settings) -> None:
+    """Load the built-in taxi zones into all stores. Raises ClickException if that fails."""
+    from taxi_assets.defs.build import build_definitions
+    from taxi_assets.graph import LOAD_ZONES
+    from taxi_assets.instance.opening import open_instance
+    from taxi_assets.operations.runs import run_job
+
+    with open_instance(settings.home) as instance:
+        if error := run_job(build_definitions(settings), instance, LOAD_ZONES):
+            raise click.ClickException(error)
+
+
 def _print_places(settings: Settings) -> None:
     """Print where each asset stores its months."""
     from taxi_assets.cli.tables import print_rows
@@ -97,6 +114,7 @@ The trips are generated, not real. Next steps:
   {taxi} dev                 start the UI, http://127.0.0.1:3000
   {taxi} status              show what is loaded
   {taxi} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"
+  {taxi} query "SELECT borough, sum(trips) AS trips FROM monthly_zone_revenue GROUP BY borough ORDER BY trips DESC"
   {taxi} query --postgres "SELECT count(*) FROM green_taxi_trips"
   {taxi} materialize --color green --months 2020-04   load a real month from the mirror
   {taxi} stop                stop the Postgres server, which keeps running""")

@@ -63,6 +63,7 @@ def materialize(  # noqa: PLR0913  # one an option
     \b
     Assets of a color: raw_trips > clean_trips > lake_trips > warehouse_trips
                                                > postgres_trips
+    Marts, which are computed only if you select them: daily_trips, monthly_zone_revenue
 
     \b
     Examples:
@@ -71,6 +72,7 @@ def materialize(  # noqa: PLR0913  # one an option
       taxi materialize --months 2020 --workers 2
       taxi materialize --color green --year 2020 --month 4
       taxi materialize --color green --months 2020-04 --select lake+
+      taxi materialize --color green --months 2020-04 --select marts
       taxi materialize --months 2021 --dry-run
 
     Exit codes: 0 success, 1 at least one month failed, or with --strict was not published, 2 invalid arguments or

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from taxi_assets.cli.board import Board, Line, State
 from taxi_assets.cli.causes import Failed, by_cause, format_selections
+from taxi_assets.graph import TRIP_ASSETS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,11 +45,16 @@ def print_summary(board: Board, again: Sequence[str], *, traces: bool = False) -
             console.print(f"  {command}", soft_wrap=True, markup=False)
 
 
+def _heading(asset: str) -> str:
+    """Return the heading of an asset's column: the name of its store, or the name of a mart."""
+    return asset.removesuffix("_trips") if asset in TRIP_ASSETS else asset
+
+
 def _month_table(console: "Console", assets: Sequence[str], lines: Sequence[Line]) -> "Table":
     """The row counts and the duration of each month. Assets between the first and the last may not fit."""
     for start in range(1, len(assets) + 1):
         shown = [*assets[:1], *assets[start:]]
-        table = plain_table("month", "", *(asset.removesuffix("_trips") for asset in shown), "seconds")
+        table = plain_table("month", "", *map(_heading, shown), "seconds")
         for line in lines:
             style = "red" if line.state is State.failed else ""
             table.add_row(str(line.month), str(line.state), *_totals(shown, [line]), style=style)
@@ -68,7 +74,7 @@ def _color_table(assets: Sequence[str], lines: Sequence[Line]) -> "Table":
         done = sum(line.state is State.done for line in these)
         columns.append([f"{done} of {len(these)}", *_totals(assets, these)])
     table = plain_table("", *colors)
-    names = ["months done", *(asset.removesuffix("_trips") for asset in assets), "seconds"]
+    names = ["months done", *map(_heading, assets), "seconds"]
     for name, *cells in zip(names, *columns, strict=True):
         table.add_row(name, *cells)
     return table

@@ -39,7 +39,7 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
       raw        the downloaded files
       clean      the Parquet files and the rejected lines
       lake       the objects in the folder or the bucket
-      warehouse  the months' rows in DuckDB or BigQuery
+      warehouse  the months' rows in DuckDB or BigQuery, of trips and of marts
       postgres   the months' partitions in Postgres
 
     \b

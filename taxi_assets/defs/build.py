@@ -15,10 +15,13 @@ from taxi_assets.defs.executor import build_executor
 from taxi_assets.defs.failed_runs import build_run_notifications
 from taxi_assets.defs.finished_backfills import build_backfill_notifications
 from taxi_assets.defs.jobs import build_jobs
+from taxi_assets.defs.mart_jobs import build_mart_jobs
+from taxi_assets.defs.marts import build_mart_sensor, build_marts
 from taxi_assets.defs.newest import build_newest_checks
 from taxi_assets.defs.resources import build_resources
 from taxi_assets.defs.schedules import build_schedules
 from taxi_assets.defs.source_trips import build_source_trips
+from taxi_assets.defs.zones import build_zones
 from taxi_assets.instance._dagster import disable_dagster_warnings
 from taxi_assets.settings import Settings
 
@@ -30,12 +33,18 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     be used, such as an invalid URL.
     """
     return dg.Definitions(
-        assets=[*build_source_trips(settings), *_with_links(settings, build_assets(settings))],
+        assets=[
+            *build_source_trips(settings),
+            *_with_links(settings, [*build_assets(settings), *build_marts(settings), build_zones(settings)]),
+        ],
         asset_checks=build_newest_checks(settings),
-        jobs=build_jobs(settings),
+        jobs=[*build_jobs(settings), *build_mart_jobs(settings)],
         schedules=build_schedules(settings),
-        # Without channels, the sensors would appear in the UI but do nothing.
-        sensors=[build_run_notifications(), build_backfill_notifications()] if settings.alert_urls else [],
+        sensors=[
+            build_mart_sensor(settings),
+            # Without channels, these sensors would appear in the UI but do nothing.
+            *([build_run_notifications(), build_backfill_notifications()] if settings.alert_urls else []),
+        ],
         executor=build_executor(),
         resources=build_resources(settings),
     )

@@ -23,9 +23,11 @@ from taxi_assets.stores.files.staging import local_path
 from taxi_assets.stores.google.bigquery import console_link as table_link
 from taxi_assets.stores.google.bigquery import split_url
 from taxi_assets.stores.google.gcs import folder_link
+from taxi_assets.stores.lake import ZONES_NAME
 from taxi_assets.stores.postgres.embedded import DATABASE
 from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
 from taxi_assets.stores.source.months import Source
+from taxi_assets.tlc.marts import DAILY_TRIPS, RULES, ZONES_TABLE, Mart
 from taxi_assets.tlc.published import SUFFIX as PARQUET
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import TripMonth
@@ -63,6 +65,45 @@ def describe_asset(settings: Settings, color: str, asset: str, contents: str) ->
             f"**Location:** {place.text}",
             f"**Try it:**\n\n```{place.language}\n{place.query}\n```",
             *_about_the_source(settings, color),
+        ]
+    )
+
+
+def describe_mart(settings: Settings, mart: Mart, color: str) -> str:
+    """Return the description of a color's mart in Markdown."""
+    place = _mart(settings, mart, color)
+    rules = "\n".join(f"- `{rule.name}`: {rule.meaning}" for rule in RULES)
+    return "\n\n".join(
+        [
+            f"Figures of the {color} trips of the month, computed by the warehouse from `warehouse_trips`. {mart.rows}",
+            *([f"Trips with implausible values stay in all sums, and are counted:\n\n{rules}"] * (mart is DAILY_TRIPS)),
+            f"**Location:** {place.text}. The view `{mart.name}` has the figures of all colors.",
+            f"**Try it:**\n\n```{place.language}\n{place.query}\n```",
+            *_about_the_source(settings, color),
+        ]
+    )
+
+
+def mart_location(settings: Settings, mart: Mart, color: str) -> dict[str, RawMetadataValue]:
+    """Return where a color's mart is, as metadata of its definition."""
+    return {"location": _mart(settings, mart, color).metadata}
+
+
+def describe_zones(settings: Settings) -> str:
+    """Return the description of the taxi zones in Markdown."""
+    query = _taxi_query("SELECT Borough, count(*) AS zones\nFROM taxi_zones\nGROUP BY Borough ORDER BY Borough")
+    place = _in_warehouse(settings, ZONES_TABLE, query)
+    contents = (
+        "The TLC's taxi zones: the borough, name and service zone of each zone ID. They come from "
+        "`misc/taxi_zone_lookup.csv` of the source. If the source does not have the file, a built-in copy is used, and "
+        "the metadata says so. Names such as `N/A` are text, and some zones share a name."
+    )
+    return "\n\n".join(
+        [
+            contents,
+            f"**Location:** {place.text}, the table of the same name in Postgres, and `{ZONES_NAME}` in the lake.",
+            f"**Try it:**\n\n```{place.language}\n{place.query}\n```",
+            f"**License:** {_LICENSE}",
         ]
     )
 
@@ -130,7 +171,19 @@ _ANY_MONTH = "2020-04"
 
 def _warehouse(settings: Settings, color: str) -> _Place:
     table = TripMonth(color, _ANY_MONTH).table
-    query = _taxi_query(_summarize(color, table))
+    return _in_warehouse(settings, table, _taxi_query(_summarize(color, table)))
+
+
+def _mart(settings: Settings, mart: Mart, color: str) -> _Place:
+    table = mart.table(color)
+    # The second column is the number of trips.
+    names = ", ".join(column.name for column in mart.columns[:2])
+    query = f"SELECT file_month, {names}\nFROM {table}\nORDER BY trips DESC LIMIT 5"
+    return _in_warehouse(settings, table, _taxi_query(query))
+
+
+def _in_warehouse(settings: Settings, table: str, query: str) -> _Place:
+    """Return the place of a table in the warehouse."""
     if not is_bigquery(settings):
         path = open_duckdb(settings.warehouse_url).path
         return _Place(f"the table `{table}` in the DuckDB file `{path}`", dg.MetadataValue.path(path), query)

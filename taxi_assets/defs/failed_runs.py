@@ -16,7 +16,7 @@ from taxi_assets.instance._dagster import RETRY_NUMBER_TAG
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.instance.partition_status import months_of
 from taxi_assets.instance.tags import ASKED_BY_TAG
-from taxi_assets.keys import run_colors
+from taxi_assets.keys import is_own_run
 from taxi_assets.notifications import Message
 
 INTERVAL_S = 10
@@ -116,7 +116,7 @@ def _what_of(run: dg.DagsterRun) -> str:
 
 def _why_not_reported(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Return why a failed run is not reported, or "" if it is."""
-    if not run_colors(run):
+    if not is_own_run(run):
         return "it belongs to another project"
     if will_be_retried(instance, run):
         return "it will be retried"

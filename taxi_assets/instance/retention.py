@@ -18,7 +18,7 @@ from taxi_assets.instance._dagster import (
     SqlEventLogStorageTable,
 )
 from taxi_assets.instance.partition_status import newest_runs
-from taxi_assets.keys import run_colors
+from taxi_assets.keys import is_own_run
 
 _PARTITION_EVENTS = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
@@ -44,7 +44,7 @@ def remove_old_runs(instance: dg.DagsterInstance, ended_before: datetime) -> int
     old = {
         record.dagster_run.run_id
         for record in records
-        if run_colors(record.dagster_run)
+        if is_own_run(record.dagster_run)
         and record.dagster_run.is_finished
         and _ended(record) < ended_before.timestamp()
         and record.dagster_run.run_id not in needed

@@ -16,7 +16,7 @@ from uuid import uuid4
 import dagster as dg
 
 from taxi_assets import errors
-from taxi_assets.graph import TRIP_ASSETS, job_name
+from taxi_assets.graph import MART_ASSETS, TRIP_ASSETS, job_name, mart_job_name
 from taxi_assets.instance._dagster import (
     SINGLETON_REPOSITORY_NAME,
     InMemoryJob,
@@ -29,7 +29,7 @@ from taxi_assets.instance._dagster import (
     disable_dagster_warnings,
     execute_run,
 )
-from taxi_assets.instance.failures import explain
+from taxi_assets.instance.failures import explain, read_failures
 from taxi_assets.instance.processes import process_tags
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED
 from taxi_assets.keys import asset_key, asset_of_step, is_trip_asset, step_key
@@ -47,7 +47,7 @@ ORIGIN = RemoteRepositoryOrigin(
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run for each month: the assets, and how.
+    """What to run for each month: the assets, and how. The assets are either assets of trips or marts.
 
     `fresh` downloads a raw file even if it has not changed. `overwrite` replaces objects in the lake that another
     program wrote.
@@ -59,8 +59,12 @@ class RunSpec:
 
     def selection(self, color: str) -> frozenset[dg.AssetKey] | None:
         """The assets of a color to run. None means the whole job, which avoids the cost of a selection."""
-        whole = set(self.assets) == set(TRIP_ASSETS)
+        whole = set(self.assets) in (set(TRIP_ASSETS), set(MART_ASSETS))
         return None if whole else frozenset(asset_key(color, name) for name in self.assets)
+
+    def job(self, color: str) -> str:
+        """The name of the job that has the assets of a color."""
+        return mart_job_name(color) if set(self.assets) <= set(MART_ASSETS) else job_name(color)
 
     def steps(self, color: str) -> list[str]:
         """The step keys of the assets to run."""
@@ -99,7 +103,7 @@ def run_month(
     listener = Listener(month, run_id, report)
     instance.add_event_listener(run_id, listener)
     report(ProgressEvent(month, Progress.started, run_id=run_id))
-    job = definitions.resolve_job_def(job_name(month.color))
+    job = definitions.resolve_job_def(spec.job(month.color))
     selection, run_config = spec.selection(month.color), spec.run_config(month.color)
     selected = job.get_subset(asset_selection=selection) if selection else job
     run = instance.create_run_for_job(
@@ -131,14 +135,36 @@ def run_month(
     )
 
 
-def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...]:
+def run_job(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str) -> str:
+    """Run a job without partitions in this process. Return why it failed, or "" if it succeeded."""
+    run_id, job = str(uuid4()), definitions.resolve_job_def(name)
+    run = instance.create_run_for_job(
+        job,
+        run_id=run_id,
+        tags={**job.run_tags, ASKED_BY_TAG: "cli", **process_tags(run_id)},
+        remote_job_origin=ORIGIN.get_job_origin(name),
+    )
+    if execute_run(InMemoryJob(job), run, instance).success:
+        return ""
+    return read_failures(instance, [run])[run_id].error
+
+
+def select_assets(definitions: dg.Definitions, selection: str, *, marts: bool = True) -> tuple[str, ...]:
     """The asset names that a selection matches, in pipeline order; all assets for an empty selection.
 
-    Examples of selections are `lake_trips+`, `lake` and `lake_trips,warehouse_trips`. Raises BadSelection if the
-    selection is invalid or matches no asset.
+    Examples of selections are `lake_trips+`, `lake` and `lake_trips,warehouse_trips`. Marts are matched only by their
+    names, or by `marts` for all of them, and are not run together with other assets. `marts` is whether they may be
+    selected. Raises BadSelection if the selection is invalid or matches no asset.
     """
     if not selection:
         return TRIP_ASSETS
+    if chosen_marts := _select_marts(selection):
+        if marts:
+            return chosen_marts
+        raise errors.BadSelection(
+            f'The selection "{selection}" has marts, which a backfill does not load. Expected assets of trips. Use '
+            "taxi materialize, or the job load_marts."
+        )
     try:
         graph = definitions.resolve_asset_graph()
         colors = {key.path[0] for key in graph.get_all_asset_keys() if is_trip_asset(key)}
@@ -148,8 +174,26 @@ def select_assets(definitions: dg.Definitions, selection: str) -> tuple[str, ...
     names = {key.path[1] for key in chosen if is_trip_asset(key)}
     assets = tuple(name for name in TRIP_ASSETS if name in names)
     if not assets:
-        raise errors.BadSelection(f'The selection "{selection}" matches none of {", ".join(TRIP_ASSETS)}.')
+        names_of_all = ", ".join((*TRIP_ASSETS, *MART_ASSETS))
+        raise errors.BadSelection(f'The selection "{selection}" matches none of {names_of_all}.')
     return assets
+
+
+def _select_marts(selection: str) -> tuple[str, ...]:
+    """Return the marts that a selection names; none if it does not name any. Raises BadSelection if it has others."""
+    names = {part.strip() for part in selection.split(",")}
+    if not names.intersection((ALL_MARTS, *MART_ASSETS)):
+        return ()
+    if others := names.difference((ALL_MARTS, *MART_ASSETS)):
+        raise errors.BadSelection(
+            f'The selection "{selection}" has marts and other assets ({", ".join(sorted(others))}). Expected one kind: '
+            "marts are computed after the trips are loaded."
+        )
+    return tuple(name for name in MART_ASSETS if names & {ALL_MARTS, name})
+
+
+ALL_MARTS = "marts"
+"""The name of all marts in a selection."""
 
 
 def _selection(text: str, colors: Iterable[str]) -> dg.AssetSelection:

@@ -9,7 +9,7 @@ Not here: the content of a month.
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,27 +26,31 @@ from taxi_assets.errors import (
     StoreError,
     WarehouseOpenElsewhere,
 )
+from taxi_assets.stores.duckdb_marts import (
+    count_mart,
+    create_table,
+    create_views,
+    describe,
+    remove_marts,
+    replace_mart,
+    replace_zones,
+)
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_error, translate_os_errors
 from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
+from taxi_assets.stores.mart_sql import COLUMN_TYPES, no_trips, trip_sums_sql
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
-from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
+from taxi_assets.tlc.marts import MARTS, ZONES_TABLE, Mart
+from taxi_assets.tlc.schema import LAYOUTS, Column
 from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
     import duckdb
-
-TYPES = {
-    Kind.integer: "BIGINT",
-    Kind.decimal: "DOUBLE",
-    Kind.text: "VARCHAR",
-    Kind.timestamp: "TIMESTAMP",
-    Kind.date: "DATE",
-}
+    import pyarrow as pa
 
 # By default, DuckDB downloads an extension if SQL or a file seems to need one, and takes the name of a table that does
 # not exist for that of a variable of this program.
@@ -86,9 +90,12 @@ class DuckDBWarehouse:
             # Closing the database rolls back whatever is not committed.
             database.begin()
             if _has_table(database, month):
-                _add_later_columns(database, month)
+                changed = _add_later_columns(database, month)
             else:
-                _create_table(database, month)
+                create_table(database, month.table, _columns(month))
+                changed = True
+            if changed:
+                create_views(database)
             _delete(database, month)
             _insert(database, month, lake_object)
             loaded = _count(database, month)
@@ -131,21 +138,69 @@ class DuckDBWarehouse:
             return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
-        """Return the month as a stored item with its row count, or an empty list if it has no rows."""
-        return row_items(self._location(month), self.count(month))
+        """Return the month's rows of trips and of each mart as stored items with their row counts.
+
+        A table without rows of the month is left out.
+        """
+        if not self._exists():
+            return []
+        with self._opened(f"count the rows of {month}", month) as database:
+            rows = {month.table: _count(database, month) if _has_table(database, month) else 0}
+            return self._items(rows | {mart.table(month.color): count_mart(database, mart, month) for mart in MARTS})
 
     def remove(self, month: TripMonth) -> list[StoredItem]:
-        """Delete the month's rows in one transaction and return what was deleted. The table stays, even if empty."""
+        """Delete the month's rows of trips and marts in one transaction and return what was deleted.
+
+        The tables stay, even if empty.
+        """
         if not self._exists():
             return []
         with self._opened(f"delete {month}", month, read_only=False) as database:
             database.begin()
-            if not _has_table(database, month):
-                return []
-            rows = _count(database, month)
-            _delete(database, month)
+            rows = {month.table: 0}
+            if _has_table(database, month):
+                rows = {month.table: _count(database, month)}
+                _delete(database, month)
+            rows |= remove_marts(database, month)
             database.commit()
-        return row_items(self._location(month), rows)
+        return self._items(rows)
+
+    def replace_mart(self, mart: Mart, month: TripMonth) -> "pa.Table":
+        """Compute a mart for a month from its trips, replace the month in the mart's table, and return its rows.
+
+        Everything is one transaction, so the figures are those of the trips. Raises MissingUpstream if the month has no
+        trips in the warehouse.
+        """
+        if not self._exists():
+            raise no_trips(month, mart)
+        with self._opened(f"compute {mart.name} of {month}", month, read_only=False) as database:
+            database.begin()
+            if not _has_table(database, month) or not _count(database, month):
+                raise no_trips(month, mart)
+            rows = replace_mart(database, mart, month)
+            create_views(database)
+            database.commit()
+        return rows
+
+    def sum_trips(self, month: TripMonth) -> dict[str, float]:
+        """Return the number of trips of the month, and the sums of `fare`, `tips` and `total` if they are reported."""
+        with self._opened(f"add up the trips of {month}", month) as database:
+            found = database.execute(trip_sums_sql(LAYOUTS[month.color], month.month))
+            names = [column[0] for column in found.description or []]
+            return {name: value or 0 for name, value in zip(names, found.fetchall()[0], strict=True)}
+
+    def mart_table(self, mart: Mart, color: str) -> str:
+        """Return the fully qualified name of the table of a color's mart."""
+        return f"{_catalog(self.path)}.main.{mart.table(color)}"
+
+    def replace_zones(self, zones: "pa.Table") -> str:
+        """Replace all taxi zones in one transaction, and return the fully qualified name of their table."""
+        with self._opened("load the taxi zones", read_only=False) as database:
+            database.begin()
+            replace_zones(database, zones)
+            create_views(database)
+            database.commit()
+        return f"{_catalog(self.path)}.main.{ZONES_TABLE}"
 
     def query(self, sql: str, *, unsafe: bool = False, limit: int | None = None) -> QueryResult:
         """Run one SELECT statement on a read-only connection and return its result.
@@ -198,8 +253,9 @@ class DuckDBWarehouse:
         require_writable(self.path)
         return f"{self.path} is writable; {state}; {free_space}"
 
-    def _location(self, month: TripMonth) -> str:
-        return f"{month.table} in {self.path}"
+    def _items(self, rows: Mapping[str, int]) -> list[StoredItem]:
+        """Return the tables with rows of a month as stored items. `rows` has the number of rows by table."""
+        return [item for table, count in rows.items() for item in row_items(f"{table} in {self.path}", count)]
 
     def _exists(self) -> bool:
         with translate_os_errors(self.path):
@@ -405,8 +461,8 @@ def _has_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
     A table of an earlier release may lack later columns.
     """
     found = {f"{name} {kind}" for name, kind in _found_columns(database, month).items()}
-    expected = {f"{column.name} {TYPES[column.kind]}" for column in _columns(month)}
-    required = {f"{column.name} {TYPES[column.kind]}" for column in _columns(month) if not column.is_later}
+    expected = {f"{column.name} {COLUMN_TYPES[column.kind]}" for column in _columns(month)}
+    required = {f"{column.name} {COLUMN_TYPES[column.kind]}" for column in _columns(month) if not column.is_later}
     if found and not required <= found <= expected:
         missing, unexpected = (", ".join(sorted(names)) or "none" for names in (required - found, found - expected))
         raise IncompatibleTable(
@@ -429,26 +485,17 @@ def _found_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> d
     return dict(found.fetchall())
 
 
-def _add_later_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
-    """Add the columns that a table of an earlier release lacks. Their values are missing in its rows."""
+def _add_later_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> bool:
+    """Add the columns that a table of an earlier release lacks. Their values are missing in its rows.
+
+    Returns whether there are any.
+    """
     found = _found_columns(database, month)
-    for column in _columns(month):
-        if column.name not in found:
-            database.execute(f'ALTER TABLE {month.table} ADD COLUMN "{column.name}" {TYPES[column.kind]}')
-            _describe(database, month, column)
-
-
-def _create_table(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:
-    columns = _columns(month)
-    types = ", ".join(f'"{column.name}" {TYPES[column.kind]}' for column in columns)
-    database.execute(f"CREATE TABLE {month.table} ({types})")
-    for column in columns:
-        _describe(database, month, column)
-
-
-def _describe(database: "duckdb.DuckDBPyConnection", month: TripMonth, column: Column) -> None:
-    meaning = column.meaning.replace("'", "''")
-    database.execute(f"""COMMENT ON COLUMN {month.table}."{column.name}" IS '{meaning}'""")
+    lacking = [column for column in _columns(month) if column.name not in found]
+    for column in lacking:
+        database.execute(f'ALTER TABLE {month.table} ADD COLUMN "{column.name}" {COLUMN_TYPES[column.kind]}')
+        describe(database, month.table, column)
+    return bool(lacking)
 
 
 def _delete(database: "duckdb.DuckDBPyConnection", month: TripMonth) -> None:

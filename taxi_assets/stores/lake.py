@@ -7,7 +7,7 @@ Not here: the lakes themselves (`files.folder_lake`, `google.gcs`), and how the 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream
 from taxi_assets.stores.files.staging import StagedFile
@@ -15,6 +15,9 @@ from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.tlc.parquet import Footer
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class Lake(Protocol):
         """
         ...
 
+    def put_zones(self, zones: "pa.Table") -> str:
+        """Publish the taxi zones as the Parquet file `ZONES_NAME`, replace an existing one, and return its URI."""
+        ...
+
     def probe(self) -> str:
         """Write and delete a test file or object, and return the status in one sentence. Raises StoreError."""
         ...
@@ -111,6 +118,9 @@ def require_own_object(month: TripMonth, uri: str, start: bytes, footer: Callabl
         return read
     raise ForeignObject(f'This project did not write "{uri}".', **month.facts, uri=uri)
 
+
+ZONES_NAME = "data/zones/taxi_zone_lookup.parquet"
+"""The name of the object with the taxi zones."""
 
 PARQUET = b"PAR1"
 """The first bytes of a Parquet file."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from taxi_assets.errors import NothingLoaded, TaxiAssetsError, UnknownTable
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.errors import NotComputed, NothingLoaded, TaxiAssetsError, UnknownTable, ZonesNotLoaded
+from taxi_assets.stores.mart_views import color_of_mart, color_of_trips, trips_table
+from taxi_assets.tlc.marts import ZONES_TABLE
+from taxi_assets.tlc.trips import COLORS
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,30 @@ class QueryResult:
         return len(self.rows) if self.total is None else self.total
 
 
-_COLORS = {TripMonth(color, "2021-01").table: color for color in COLORS}
-"""The color of each table of trips. Months of the same color share a table, so any month identifies it."""
-
 _MAX_TABLES = 20
 """Maximum number of tables in a message, because a database can also have those of other programs."""
 
 
-def unknown_table(name: str, tables: Sequence[str]) -> TaxiAssetsError:
+def unknown_table(name: str, tables: Sequence[str], *, has_marts: bool = True) -> TaxiAssetsError:
     """Return the error for a query of the table `name`. `tables` are those that exist; empty if they are not known.
 
-    It is NothingLoaded for a table of trips, because the first load of its color creates it.
+    It is NothingLoaded for a table or view of trips, because the first load of its color creates it, NotComputed for
+    one of a mart, and ZonesNotLoaded for the taxi zones. `has_marts` is false for a database without marts and views.
     """
     listed = ", ".join(tables[:_MAX_TABLES]) + (" and others" if len(tables) > _MAX_TABLES else "")
     existing = f"Existing tables: {listed}." if listed else ""
     plain = name.rpartition(".")[2].lower()
-    if color := _COLORS.get(plain):
+    is_possible = has_marts or plain in map(trips_table, COLORS)
+    if is_possible and (color := color_of_trips(plain)):
         return NothingLoaded(
             f'The table "{name}" does not exist yet: no month of {color} is loaded. {existing}'.rstrip(),
             seen=name,
             color=color,
         )
+    if is_possible and (color := color_of_mart(plain)):
+        return NotComputed(f'The table "{name}" does not exist yet. {existing}'.rstrip(), seen=name, color=color)
+    if plain == ZONES_TABLE:
+        return ZonesNotLoaded(f'The table "{name}" does not exist yet. {existing}'.rstrip(), seen=name)
     near = get_close_matches(plain, tables, n=1) or [table for table in tables if table.startswith(plain)]
     hint = f'Did you mean "{near[0]}"? ' if near else ""
     return UnknownTable(f'The table "{name}" does not exist. {hint}{existing}'.rstrip(), seen=name, expected=listed)

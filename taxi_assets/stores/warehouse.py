@@ -3,13 +3,17 @@
 Not here: the warehouses themselves (`duckdb`, `bigquery`).
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import LakeObject
 from taxi_assets.stores.query_result import QueryResult
+from taxi_assets.tlc.marts import Mart
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Warehouse(Protocol):
@@ -40,13 +44,43 @@ class Warehouse(Protocol):
         ...
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
-        """Return the month as a stored item with its row count, or an empty list if it has no rows."""
+        """Return the month's rows of trips and of each mart as stored items with their row counts.
+
+        A table without rows of the month is left out.
+        """
         ...
 
     def remove(self, month: TripMonth) -> list[StoredItem]:
-        """Delete the month's rows atomically and return what was deleted.
+        """Delete the month's rows of trips and marts, those of each table atomically, and return what was deleted.
 
         Raises IncompatibleTable if the table does not have the columns that this project creates.
+        """
+        ...
+
+    def replace_mart(self, mart: Mart, month: TripMonth) -> "pa.Table":
+        """Compute a mart for a month from its trips, replace the month in the mart's table, and return its rows.
+
+        The month is replaced atomically. The rows have the columns and the order of `Mart.arrange`. Creates the views
+        of the warehouse that are missing or have changed. Raises MissingUpstream if the month has no trips in the
+        warehouse, and IncompatibleTable if the table has other columns.
+        """
+        ...
+
+    def sum_trips(self, month: TripMonth) -> dict[str, float]:
+        """Return the number of trips of the month, and the sums of `fare`, `tips` and `total` that its color reports.
+
+        The sums are computed from the trips, not from a mart. The month must have been loaded.
+        """
+        ...
+
+    def mart_table(self, mart: Mart, color: str) -> str:
+        """Return the fully qualified name of the table of a color's mart."""
+        ...
+
+    def replace_zones(self, zones: "pa.Table") -> str:
+        """Replace all taxi zones atomically, and return the fully qualified name of their table.
+
+        Creates the views of the warehouse that are missing or have changed.
         """
         ...
 

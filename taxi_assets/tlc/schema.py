@@ -5,7 +5,7 @@ order are those of the TLC's current files, followed by the columns that only ea
 codes follow the TLC's data dictionaries, including those of 2025. Not here: which period has which columns (`eras`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -67,7 +67,9 @@ class Layout:
 
     The roles are column names. `pickup` and `dropoff` are the times when a trip starts and ends, and `zones` are the
     taxi zones of its start and end. `passengers` is the number of passengers, and `total` is the total charge in US
-    dollars; both are None for a color that does not report them.
+    dollars. `miles` is the distance, `payment` the code of the payment type, and `fare`, `tips`, `tolls` and
+    `driver_pay` are US dollars. Each of them is None for a color that does not report it. `charges` are the columns
+    that add up to what the passenger pays, for a color that reports the charges but no total.
     """
 
     color: str
@@ -78,6 +80,13 @@ class Layout:
     zones: tuple[str, str]
     passengers: str | None
     total: str | None
+    miles: str | None = None
+    fare: str | None = None
+    tips: str | None = None
+    tolls: str | None = None
+    driver_pay: str | None = None
+    payment: str | None = None
+    charges: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,16 +119,7 @@ class Layout:
 
     def arrow_schema(self) -> "pa.Schema":
         """The Arrow schema of `file_columns`: int64, double, string, timestamp[us] without a time zone, and date32."""
-        import pyarrow as pa
-
-        types = {
-            Kind.integer: pa.int64(),
-            Kind.decimal: pa.float64(),
-            Kind.text: pa.string(),
-            Kind.timestamp: pa.timestamp("us"),
-            Kind.date: pa.date32(),
-        }
-        return pa.schema([(column.name, types[column.kind]) for column in self.file_columns])
+        return arrow_schema(self.file_columns)
 
     def match_header(self, header: Sequence[str]) -> FileColumns:
         """Find the era of a file by its header, and the canonical name of each of its columns.
@@ -240,6 +240,20 @@ def _suspect_index(differences: Mapping[str, Sequence[str]]) -> str:
     unknown = differences["unknown"]
     is_index = len(unknown) == 1 and unknown[0].lower() in ("index", "level_0") and not differences["missing"]
     return f' A column "{unknown[0]}" suggests that pandas wrote its index: use index=False.' if is_index else ""
+
+
+def arrow_schema(columns: Iterable[Column]) -> "pa.Schema":
+    """Return the Arrow schema of columns: int64, double, string, timestamp[us] without a time zone, and date32."""
+    import pyarrow as pa
+
+    types = {
+        Kind.integer: pa.int64(),
+        Kind.decimal: pa.float64(),
+        Kind.text: pa.string(),
+        Kind.timestamp: pa.timestamp("us"),
+        Kind.date: pa.date32(),
+    }
+    return pa.schema([(column.name, types[column.kind]) for column in columns])
 
 
 def _is_unnamed(name: str) -> bool:
@@ -380,6 +394,11 @@ _YELLOW = Layout(
     zones=("PULocationID", "DOLocationID"),
     passengers="passenger_count",
     total="total_amount",
+    miles="trip_distance",
+    fare="fare_amount",
+    tips="tip_amount",
+    tolls="tolls_amount",
+    payment="payment_type",
 )
 
 _GREEN = Layout(
@@ -405,6 +424,11 @@ _GREEN = Layout(
     zones=("PULocationID", "DOLocationID"),
     passengers="passenger_count",
     total="total_amount",
+    miles="trip_distance",
+    fare="fare_amount",
+    tips="tip_amount",
+    tolls="tolls_amount",
+    payment="payment_type",
 )
 
 _FHV = Layout(
@@ -486,6 +510,15 @@ _FHVHV = Layout(
     zones=("PULocationID", "DOLocationID"),
     passengers=None,
     total=None,
+    miles="trip_miles",
+    fare="base_passenger_fare",
+    tips="tips",
+    tolls="tolls",
+    driver_pay="driver_pay",
+    charges=(
+        *("base_passenger_fare", "tolls", "bcf", "sales_tax", "congestion_surcharge", "airport_fee"),
+        *("cbd_congestion_fee", "tips"),
+    ),
 )
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.color: layout for layout in (_YELLOW, _GREEN, _FHV, _FHVHV)})

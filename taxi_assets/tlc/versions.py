@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
+from taxi_assets.tlc.marts import Mart
 from taxi_assets.tlc.parquet import Footer
 from taxi_assets.tlc.rules import MissingPassengers, ZeroPassengers
 from taxi_assets.tlc.schema import Layout
@@ -61,6 +62,11 @@ def warehouse_version(lake: str) -> str:
 def postgres_version(clean: str, layout: Layout, rule: ZeroPassengers) -> str:
     """The data version of the rows in Postgres. The rule has an effect only for a color that reports passengers."""
     return _version("postgres_trips", clean, *([str(rule)] if layout.passengers else []))
+
+
+def mart_version(warehouse: str, mart: Mart) -> str:
+    """The data version of a mart's rows, from the version of the trips in the warehouse."""
+    return _version(mart.name, warehouse, code=mart.code_version)
 
 
 def _version(asset: str, *parts: str, code: str = "") -> str:

@@ -11,11 +11,24 @@ import pytest
 
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.defs.checks import descriptions
+from taxi_assets.defs.marts import mart_checks
 from taxi_assets.errors import BadSelection
-from taxi_assets.graph import JOBS, NEWEST_MONTH_LOADED, SOURCE_TRIPS, TRIP_ASSETS, VERIFIED, job_name
+from taxi_assets.graph import (
+    JOBS,
+    LOAD_MARTS,
+    LOAD_ZONES,
+    MART_ASSETS,
+    NEWEST_MONTH_LOADED,
+    SOURCE_TRIPS,
+    TRIP_ASSETS,
+    VERIFIED,
+    job_name,
+    mart_job_name,
+)
 from taxi_assets.keys import asset_key, colors_of
 from taxi_assets.operations.runs import select_assets
 from taxi_assets.settings import Settings
+from taxi_assets.tlc.marts import MARTS
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS
@@ -28,6 +41,8 @@ KINDS = {
     "lake_trips": "file",
     "warehouse_trips": "duckdb",
     "postgres_trips": "postgres",
+    "daily_trips": "duckdb",
+    "monthly_zone_revenue": "duckdb",
 }
 """The kind of each asset with default settings."""
 
@@ -38,6 +53,8 @@ LAYERS = {
     "lake_trips": "lake",
     "warehouse_trips": "warehouse",
     "postgres_trips": "warehouse",
+    "daily_trips": "mart",
+    "monthly_zone_revenue": "mart",
 }
 """The value of the tag `layer` of each asset."""
 
@@ -55,8 +72,9 @@ def graph(definitions: dg.Definitions) -> AssetGraph:
 
 
 def test_every_color_has_its_own_assets(graph: AssetGraph) -> None:
-    """Each color has five assets that are materialized, and a source asset that is only observed."""
-    assert graph.materializable_asset_keys == {asset_key(color, name) for color in COLORS for name in TRIP_ASSETS}
+    """Each color has five assets of trips, two marts, and a source asset that is only observed. All share the zones."""
+    of_colors = {asset_key(color, name) for color in COLORS for name in (*TRIP_ASSETS, *MART_ASSETS)}
+    assert graph.materializable_asset_keys == {*of_colors, dg.AssetKey(["taxi_zones"])}
     assert graph.observable_asset_keys == {asset_key(color, SOURCE_TRIPS) for color in COLORS}
 
 
@@ -65,10 +83,11 @@ def test_a_color_that_the_source_does_not_have_is_not_defined(tmp_path: Path) ->
     definitions = build_definitions(Settings(home=tmp_path, source_url="mirror"))
     colors = set(COLORS) - {"fhvhv"}
     graph = definitions.resolve_asset_graph()
-    assert {key.path[0] for key in graph.get_all_asset_keys()} == colors
+    assert {key.path[0] for key in graph.get_all_asset_keys()} == {*colors, "taxi_zones"}
     assert {key.asset_key.path[0] for key in graph.asset_check_keys} == colors
     jobs = {job_name(color) for color in colors}
-    assert {job.name for job in definitions.jobs or []} == jobs
+    marts = {mart_job_name(color) for color in colors}
+    assert {job.name for job in definitions.jobs or []} == {*jobs, *marts, LOAD_MARTS, LOAD_ZONES}
     assert {schedule.job_name for schedule in definitions.schedules or []} == jobs  # type: ignore[union-attr]
 
 
@@ -122,7 +141,8 @@ def test_run_tags_are_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_every_asset_is_in_the_pool_of_its_color(graph: AssetGraph) -> None:
     """Each asset is in the pool of its color, so the limit of the pool applies to any selection of assets."""
     pools = {key: graph.get(key).pools for key in graph.materializable_asset_keys}
-    assert pools == {asset_key(color, name): {color} for color in COLORS for name in TRIP_ASSETS}
+    of_colors = {asset_key(color, name): {color} for color in COLORS for name in (*TRIP_ASSETS, *MART_ASSETS)}
+    assert pools == {**of_colors, dg.AssetKey(["taxi_zones"]): set()}
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -140,6 +160,8 @@ def test_dependencies_of_the_assets(color: str, graph: AssetGraph) -> None:
         "lake_trips": {f"{color}/clean_trips"},
         "warehouse_trips": {f"{color}/lake_trips"},
         "postgres_trips": {f"{color}/clean_trips"},
+        "daily_trips": {f"{color}/warehouse_trips"},
+        "monthly_zone_revenue": {f"{color}/warehouse_trips"},
     }
 
 
@@ -152,7 +174,7 @@ def test_every_asset_is_described(color: str, graph: AssetGraph) -> None:
         assert asset.group_name == color
         assert asset.kinds == {kind}
         assert asset.tags.items() >= {"domain": "taxi_trips", "layer": LAYERS[name]}.items()
-    owners = {owner for name in TRIP_ASSETS for owner in graph.get(asset_key(color, name)).owners}
+    owners = {owner for name in (*TRIP_ASSETS, *MART_ASSETS) for owner in graph.get(asset_key(color, name)).owners}
     assert owners == {"team:data-engineering"}
 
 
@@ -187,7 +209,9 @@ def test_definitions_contain_the_columns(color: str, graph: AssetGraph) -> None:
         [c.name for c in columns] for columns in (LAYOUTS[color].file_columns, LAYOUTS[color].table_columns)
     )
     lowercase = [name.lower() for name in tables]
-    for name, names in zip(TRIP_ASSETS[1:], (files, files, tables, lowercase), strict=True):
+    marts = ([column.name for column in mart.columns] for mart in MARTS)
+    described = zip((*TRIP_ASSETS[1:], *MART_ASSETS), (files, files, tables, lowercase, *marts), strict=True)
+    for name, names in described:
         schema = graph.get(asset_key(color, name)).metadata["dagster/column_schema"]
         assert [column.name for column in schema.columns] == names
         assert all(column.description for column in schema.columns)
@@ -199,6 +223,7 @@ def test_checks_are_partitioned(color: str, graph: AssetGraph) -> None:
     ours = [key for key in graph.asset_check_keys if key.asset_key.path[0] == color]
     about_the_color = dg.AssetCheckKey(asset_key(color, "warehouse_trips"), NEWEST_MONTH_LOADED)
     described = {(name, check): text for name in TRIP_ASSETS for check, text in descriptions(color, name).items()}
+    described |= {(mart.name, check): text for mart in MARTS for check, text in mart_checks(mart).items()}
     of_months = {(key.asset_key.path[1], key.name): graph.get(key) for key in ours if key != about_the_color}
     assert {names: check.description for names, check in of_months.items()} == described
     for (name, _), check in of_months.items():

@@ -47,7 +47,10 @@ def test_kinds_of_the_assets(settings: Settings) -> None:
         "lake_trips": {"gcs"},
         "warehouse_trips": {"bigquery"},
         "postgres_trips": {"postgres"},
+        "daily_trips": {"bigquery"},
+        "monthly_zone_revenue": {"bigquery"},
     }
+    assert kinds.pop(dg.AssetKey(["taxi_zones"])) == {"gcs", "bigquery", "postgres"}
     assert kinds == {asset_key(color, name): kind for color in COLORS for name, kind in of_each_color.items()}
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from taxi_assets.defs.checks import descriptions
-from taxi_assets.graph import NEWEST_MONTH_LOADED, SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.graph import MART_ASSETS, NEWEST_MONTH_LOADED, SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.tlc.marts import RULES as RULES_OF_MARTS
 from taxi_assets.tlc.quality import ROWS_LIKE_NEIGHBORS, RULES
 from taxi_assets.tlc.trips import COLORS
 from taxi_assets_tests.docs.pages import PROJECT
@@ -14,8 +15,15 @@ PAGE = (PROJECT / "docs" / "assets.md").read_text()
 
 
 def test_every_asset_has_a_row() -> None:
-    """The table of a color's assets lists the observed source and every trip asset in order."""
-    assert re.findall(r"^\| `green/(\w+)` \|", PAGE, re.MULTILINE) == [SOURCE_TRIPS, *TRIP_ASSETS]
+    """The tables of a color's assets list the observed source, every trip asset and every mart in order."""
+    assert re.findall(r"^\| `green/(\w+)` \|", PAGE, re.MULTILINE) == [SOURCE_TRIPS, *TRIP_ASSETS, *MART_ASSETS]
+
+
+def test_every_rule_has_a_row() -> None:
+    """The page lists the rules for implausible values, with the columns that leave these trips out."""
+    found = dict(re.findall(r"^\| `(\w+)` \| .* \| (nothing|.*`\w+_m\w+`) \|$", PAGE, re.MULTILINE))
+    assert list(found) == [rule.name for rule in RULES_OF_MARTS]
+    assert all(rule.left_out_of in found[rule.name] for rule in RULES_OF_MARTS)
 
 
 @pytest.mark.parametrize("color", COLORS)

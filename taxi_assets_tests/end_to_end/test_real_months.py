@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from taxi_assets.stores.duckdb import DuckDBWarehouse
+from taxi_assets.tlc.marts import MARTS
+from taxi_assets_tests import mart_figures
 from taxi_assets_tests.defs.daemon import running_daemon
 from taxi_assets_tests.end_to_end.taxi_home import TaxiHome
 from taxi_assets_tests.months import folder_of
@@ -132,3 +135,22 @@ def test_the_daemon_backfills_them(source: Path, tmp_path: Path, monkeypatch: py
     assert "5 months: 5 done" in output
     assert home.counts(color="green") == KNOWN_GREEN
     home.taxi("stop")
+
+
+def test_marts(home: TaxiHome, source: Path) -> None:
+    """The marts of the complete months have the figures that pandas computes from the raw files."""
+    import pandas as pd
+
+    months = f"{min(KNOWN_GREEN)}..{max(KNOWN_GREEN)}"
+    home.taxi("materialize", "--color", "green", "--months", months, "--select", "marts")
+    of_pandas: dict[str, list[mart_figures.Row]] = {"pickup_date": [], "zone_id": []}
+    for month in KNOWN_GREEN:
+        trips = pd.read_csv(source / f"green/green_tripdata_{month}.csv.gz", low_memory=False)
+        of_pandas["pickup_date"] += mart_figures.daily_trips(trips, "green", month)
+        of_pandas["zone_id"] += mart_figures.monthly_zone_revenue(trips, "green", month)
+    warehouse = DuckDBWarehouse(home.folder / "warehouse.duckdb")
+    for mart in MARTS:
+        key = mart.columns[0].name
+        found = warehouse.query(f"FROM {mart.table('green')} ORDER BY file_month, {key} NULLS FIRST")
+        rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+        assert mart_figures.differences(rows, of_pandas[key]) == []

@@ -25,12 +25,14 @@ from taxi_assets.errors import (
     InvalidWarehouseUrl,
     MissingUpstream,
     NoPermission,
+    NotComputed,
     NothingLoaded,
     ReadOnlyDisk,
     StoreBusy,
     TaxiAssetsError,
     UnknownTable,
     WarehouseOpenElsewhere,
+    ZonesNotLoaded,
 )
 from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
 from taxi_assets.stores.files.folder_lake import FolderLake
@@ -461,7 +463,7 @@ def test_limit_of_a_query(limit: int | None, rows: int, unsafe: bool, loaded: Du
     ("sql", "seen", "hint"),
     [
         ("FROM nowhere", "nowhere", ""),
-        ("SELECT count(*) FROM yellow_tripdata", "yellow_tripdata", 'Did you mean "yellow_taxi_trips"? '),
+        ("SELECT count(*) FROM yellow_trips", "yellow_trips", 'Did you mean "yellow_taxi_trips"? '),
         ('FROM "two words"', "two words", ""),
         ("FROM nowhere.nothing", "nowhere.nothing", ""),
         ("DESCRIBE nowhere", "nowhere", ""),
@@ -475,7 +477,7 @@ def test_unknown_table(sql: str, seen: str, hint: str, unsafe: bool, loaded: Duc
 
     with duckdb.connect(loaded.path) as database:
         database.execute("CREATE VIEW a_view AS SELECT 1 AS x; CREATE SCHEMA other; CREATE TABLE other.t (x int)")
-    tables = "a_view, yellow_taxi_trips, other.t"
+    tables = "a_view, trips, yellow_taxi_trips, yellow_tripdata, other.t"
     with pytest.raises(UnknownTable) as error:
         loaded.query(sql, unsafe=unsafe)
     assert error.value.facts == {"seen": seen, "expected": tables}
@@ -488,8 +490,26 @@ def test_table_of_a_color_without_a_month(name: str, loaded: DuckDBWarehouse) ->
     with pytest.raises(NothingLoaded) as error:
         loaded.query(f"FROM {name}")
     assert error.value.facts["color"] == "green"
-    assert "Existing tables: yellow_taxi_trips." in str(error.value)
+    assert "Existing tables: trips, yellow_taxi_trips, yellow_tripdata." in str(error.value)
     assert "taxi materialize --color green --months 2021-01" in error.value.explain()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "command"),
+    [
+        ("green_daily_trips", NotComputed, "taxi materialize --color green --months 2021-01 --select marts"),
+        ("main.monthly_zone_revenue", NotComputed, "taxi materialize --color yellow --months 2021-01 --select marts"),
+        ("FHV_TRIPDATA", NothingLoaded, "taxi materialize --color fhv --months 2021-01"),
+        ("taxi_zones", ZonesNotLoaded, "dg launch --job load_zones"),
+    ],
+)
+def test_table_that_nothing_has_created(
+    name: str, kind: type[TaxiAssetsError], command: str, loaded: DuckDBWarehouse
+) -> None:
+    """A query of a mart, a view or the zones that do not exist yet names the command that creates them."""
+    with pytest.raises(kind) as error:
+        loaded.query(f"FROM {name}")
+    assert error.value.explain().endswith(f": {command} [{kind.slug}]")
 
 
 @pytest.fixture
@@ -511,7 +531,7 @@ def loaded(warehouse: DuckDBWarehouse, tmp_path: Path) -> DuckDBWarehouse:
         ("FROM yellow_taxi_trips SELECT count(*)", [(10,)]),
         ("VALUES (1, 'a'), (2, 'b')", [(1, "a"), (2, "b")]),
         ("WITH one AS (SELECT 1) SELECT * FROM one", [(1,)]),
-        ("SHOW TABLES", [("yellow_taxi_trips",)]),
+        ("SHOW TABLES", [("trips",), ("yellow_taxi_trips",), ("yellow_tripdata",)]),
         ("SELECT 1;", [(1,)]),
         ("SELECT 1; -- the end", [(1,)]),
         ("/* a */ SELECT 1 -- b", [(1,)]),

@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
 from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream
@@ -14,6 +15,7 @@ from taxi_assets.stores.lake import Lake, LakeObject
 from taxi_assets.tlc.parquet import read_row_groups, write_row_groups
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.zones import built_in_zones
 from taxi_assets_tests import first_release
 from taxi_assets_tests.months import write_month
 from taxi_assets_tests.tlc.sampled import write_clean
@@ -34,6 +36,15 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
         return FolderLake(tmp_path / "lake")
     bucket: Lake = request.getfixturevalue("gcs_lake")
     return bucket
+
+
+def test_zones(lake: Lake) -> None:
+    """The taxi zones are a Parquet file of the lake, which is replaced as a whole. A bucket is created for it."""
+    lake.put_zones(built_in_zones())
+    uri = lake.put_zones(built_in_zones().slice(1))
+    assert uri.endswith("/data/zones/taxi_zone_lookup.parquet")
+    content = Path(uri).read_bytes() if isinstance(lake, FolderLake) else _blob(uri).download_as_bytes()
+    assert pq.read_table(BytesIO(content)) == built_in_zones().slice(1)
 
 
 def _staged(lake: Lake, rows: int, mark: int = 0, month: TripMonth = MONTH) -> StagedFile:
@@ -278,20 +289,20 @@ def _replace(lake: Lake, put: LakeObject, content: bytes) -> None:
     if isinstance(lake, FolderLake):
         Path(put.uri).write_bytes(content)
     else:
-        _blob(put).upload_from_string(content)
+        _blob(put.uri).upload_from_string(content)
 
 
 def _content(lake: Lake, put: LakeObject) -> bytes:
-    return Path(put.uri).read_bytes() if isinstance(lake, FolderLake) else _blob(put).download_as_bytes()
+    return Path(put.uri).read_bytes() if isinstance(lake, FolderLake) else _blob(put.uri).download_as_bytes()
 
 
-def _blob(put: LakeObject) -> "Blob":
+def _blob(uri: str) -> "Blob":
     """Return the object in Cloud Storage, without its metadata."""
     from google.cloud.storage import Blob
 
     from taxi_assets.stores.google.account import GoogleAccount
 
-    return Blob.from_uri(put.uri, client=GoogleAccount().storage_client())
+    return Blob.from_uri(uri, client=GoogleAccount().storage_client())
 
 
 def test_probe(lake: Lake) -> None:

@@ -6,16 +6,20 @@ Not here: the lake in a bucket (`google.gcs`).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taxi_assets.errors import InvalidLakeUrl
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile, local_path, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
-from taxi_assets.stores.lake import PARQUET, LakeObject, damage_reported, missing_object, require_own_object
+from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.tlc.parquet import read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import COLORS, TripMonth
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class FolderLake:
@@ -61,6 +65,14 @@ class FolderLake:
         place = self._place(month)
         size = remove_file(place)
         return [] if size is None else [StoredItem(str(place), bytes=size)]
+
+    def put_zones(self, zones: "pa.Table") -> str:
+        """Publish the taxi zones as a Parquet file, and return its path."""
+        import pyarrow.parquet as pq
+
+        with StagedFile(self.folder / ZONES_NAME) as staged:
+            pq.write_table(zones, staged.path)
+            return str(staged.publish())
 
     def probe(self) -> str:
         """Check that the object folders are writable, and return the status in one sentence. Raises StoreError."""

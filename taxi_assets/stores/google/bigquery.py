@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taxi_assets.errors import (
@@ -35,6 +35,7 @@ from taxi_assets.errors import (
     TooManyLoadJobs,
     WrongLocation,
 )
+from taxi_assets.stores.google.bigquery_marts import BigQueryMarts
 from taxi_assets.stores.google.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, request_options, schema
 from taxi_assets.stores.google.retry import (
     TRANSIENT_REASONS,
@@ -45,13 +46,16 @@ from taxi_assets.stores.google.retry import (
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject, damaged_object
+from taxi_assets.stores.mart_sql import mart_sql, no_trips, to_bigquery, trip_sums_sql
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.tlc.marts import ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column
 from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from google.cloud import bigquery
 
     AnyJob = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
@@ -175,11 +179,21 @@ class BigQueryWarehouse:
             return from_row(layout, next(iter(rows)).values())
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
-        """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
-        return row_items(self._partition_name(month), self.count(month))
+        """Return the month's partitions of trips and of each mart as stored items with their row counts.
+
+        A partition without rows is left out.
+        """
+        with self._errors(f"The figures of {month} were not counted", month):
+            marts = [
+                row_items(self._partition_name(month, mart.table(month.color)), self._count_mart(mart, month))
+                for mart in self._marts().existing(month)
+            ]
+        return [*row_items(self._partition_name(month), self.count(month)), *chain.from_iterable(marts)]
 
     def remove(self, month: TripMonth) -> list[StoredItem]:
-        """Delete the month's partition and return what was deleted. The API call is free and runs no SQL.
+        """Delete the month's partitions of trips and marts and return what was deleted.
+
+        The API calls are free and run no SQL.
 
         BigQuery's time travel keeps the data for a week. Raises StoreError if the table is incompatible, and StoreBusy
         if the month has rows after the deletion.
@@ -187,6 +201,8 @@ class BigQueryWarehouse:
         items = self.stored_items(month)
         with self._errors(f"{month} was not deleted", month):
             self._tables().remove(month)
+            for mart in self._marts().existing(month):
+                self._marts().remove(mart, month)
         if remaining := self.count(month):
             table = self._partition_name(month)
             raise StoreBusy(
@@ -198,6 +214,41 @@ class BigQueryWarehouse:
                 expected=0,
             )
         return items
+
+    def replace_mart(self, mart: Mart, month: TripMonth) -> "pa.Table":
+        """Compute a mart for a month from its trips, replace the month in the mart's table, and return its rows.
+
+        Google bills the query as a scan of the columns that it reads in the month's partition. Raises MissingUpstream
+        if the month has no trips in the warehouse.
+        """
+        with self._errors(f"{mart.name} of {month} was not computed", month):
+            if not self.count(month):
+                raise no_trips(month, mart)
+            found = self._run_query(to_bigquery(mart_sql(mart, LAYOUTS[month.color], [month.month])))
+            rows = mart.arrange(_arrow_table(found, mart))
+            self._marts().replace_mart(mart, month, rows)
+            self._marts().create_views()
+        return rows
+
+    def sum_trips(self, month: TripMonth) -> dict[str, float]:
+        """Return the number of trips of the month, and the sums of `fare`, `tips` and `total` that its color reports.
+
+        Google bills the query as a scan of these columns of the month's partition.
+        """
+        with self._errors(f"The trips of {month} were not added up", month):
+            (row,) = self._run_query(to_bigquery(trip_sums_sql(LAYOUTS[month.color], month.month)))
+            return {name: value or 0 for name, value in row.items()}
+
+    def mart_table(self, mart: Mart, color: str) -> str:
+        """Return the fully qualified name of the table of a color's mart."""
+        return f"{self._project}.{self._dataset}.{mart.table(color)}"
+
+    def replace_zones(self, zones: "pa.Table") -> str:
+        """Replace all taxi zones in one load job, and return the fully qualified name of their table."""
+        with self._errors("The taxi zones were not loaded"):
+            self._marts().replace_zones(zones)
+            self._marts().create_views()
+        return f"{self._project}.{self._dataset}.{ZONES_TABLE}"
 
     def query(
         self,
@@ -240,7 +291,8 @@ class BigQueryWarehouse:
     def _load(self, month: TripMonth, lake_object: LakeObject) -> None:
         """Load the month. Retries after a transient error, and if the table was deleted in the meantime."""
         for attempt in count(1):
-            self._tables().ensure(month)
+            if self._tables().ensure(month):
+                self._marts().create_views()
             failure = self._try_load(month, lake_object)
             if failure is None:
                 return
@@ -376,6 +428,12 @@ class BigQueryWarehouse:
     def _count(self, month: TripMonth) -> int:
         return int(next(iter(self._query_month(month, "count(*)")))[0])
 
+    def _count_mart(self, mart: Mart, month: TripMonth) -> int:
+        from google.cloud.bigquery import ScalarQueryParameter
+
+        sql = f"SELECT count(*) FROM `{self.mart_table(mart, month.color)}` WHERE {FILE_MONTH.name} = @month"
+        return int(next(iter(self._run_query(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])))[0])
+
     def _query_month(self, month: TripMonth, columns: str) -> "bigquery.table.RowIterator":
         """Run a query on the rows of one month. `columns` is its select list."""
         from google.cloud.bigquery import ScalarQueryParameter
@@ -414,8 +472,8 @@ class BigQueryWarehouse:
             wait_timeout=self.longest_job_s,
         )
 
-    def _partition_name(self, month: TripMonth) -> str:
-        return f"{self.table(month)}${month.month_id}"
+    def _partition_name(self, month: TripMonth, table: str = "") -> str:
+        return f"{self._project}.{self._dataset}.{table or month.table}${month.month_id}"
 
     @cached_property
     def _client(self) -> "bigquery.Client":
@@ -429,11 +487,22 @@ class BigQueryWarehouse:
             self._client, self._project, self._dataset, self.location, retry_policy or self.retry_policy
         )
 
+    def _marts(self) -> BigQueryMarts:
+        return BigQueryMarts(self._tables(), self.longest_job_s, self._run_query)
+
     @contextmanager
     def _errors(self, context: str, month: TripMonth | None = None) -> Iterator[None]:
         facts = month.facts if month else {}
         with translate_google_errors(f"{context} (bigquery://{self._project}/{self._dataset})", ROLES, **facts):
             yield
+
+
+def _arrow_table(rows: "bigquery.table.RowIterator", mart: Mart) -> "pa.Table":
+    """Return the rows of a mart as an Arrow table, without the packages that the client's own conversion needs."""
+    import pyarrow as pa
+
+    names = [column.name for column in mart.columns]
+    return pa.Table.from_pylist([dict(zip(names, row.values(), strict=True)) for row in rows], mart.arrow_schema())
 
 
 def split_url(url: str) -> tuple[str, str]:

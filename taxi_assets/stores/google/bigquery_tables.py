@@ -59,25 +59,27 @@ class BigQueryTables:
 
         return DatasetReference(self.project, self.dataset)
 
-    def ensure(self, month: TripMonth) -> None:
-        """Create the month's table if it does not exist, and add any missing columns.
+    def ensure(self, month: TripMonth) -> bool:
+        """Create the month's table if it does not exist, and add any missing columns. Return whether there was either.
 
         Raises StoreError if the table is incompatible (partitioning, columns, location), or if its partition expiration
         would immediately delete the month.
         """
         from google.api_core.exceptions import PreconditionFailed
 
-        table = self._find(month.table) or self._create(month)
+        found = self.find(month.table)
+        table = found or self._create(month)
         missing = self._require_compatible(month.color, table)
         _require_not_expired(month, table)
         if missing:
             table.schema = [*table.schema, *schema(missing)]
             with suppress(PreconditionFailed):  # another run has just added them
                 self.client.update_table(table, ["schema"], **self._request_options())
+        return found is None or bool(missing)
 
     def remove(self, month: TripMonth) -> None:
         """Delete the month's partition if it exists. Raises StoreError if the table is incompatible."""
-        table = self._find(month.table)
+        table = self.find(month.table)
         if table is not None:
             self._require_compatible(month.color, table)
             self.client.delete_table(self.partition(month), not_found_ok=True, **self._request_options())
@@ -96,7 +98,7 @@ class BigQueryTables:
         self._require_location(dataset.location)
         self._require_no_expiration(dataset)
         self._try_table()
-        found = {color: self._find(TripMonth(color, "2019-01").table) for color in COLORS}
+        found = {color: self.find(TripMonth(color, "2019-01").table) for color in COLORS}
         tables = {color: table for color, table in found.items() if table}
         for color, table in tables.items():
             self._require_compatible(color, table)
@@ -115,7 +117,8 @@ class BigQueryTables:
         self.client.create_table(table, exists_ok=True, **self._request_options())
         self.client.delete_table(table, not_found_ok=True, **self._request_options())
 
-    def _find(self, name: str) -> "bigquery.Table | None":
+    def find(self, name: str) -> "bigquery.Table | None":
+        """Return a table of the dataset, or None if it does not exist."""
         from google.api_core.exceptions import NotFound
 
         try:
@@ -124,7 +127,6 @@ class BigQueryTables:
             return None
 
     def _create(self, month: TripMonth) -> "bigquery.Table":
-        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         table = bigquery.Table(self.reference().table(month.table), schema(LAYOUTS[month.color].table_columns))
@@ -136,6 +138,12 @@ class BigQueryTables:
         )
         table.clustering_fields = [LAYOUTS[month.color].pickup]
         table.labels = {**LABELS, "color": month.color}
+        return self.create(table)
+
+    def create(self, table: "bigquery.Table") -> "bigquery.Table":
+        """Create a table unless it exists, and the dataset if necessary. Return the table."""
+        from google.api_core.exceptions import NotFound
+
         try:
             return self.client.create_table(table, exists_ok=True, **self._request_options())
         except NotFound:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from taxi_assets.errors import (
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.google.retry import RetryPolicy, describe_google_error, translate_google_errors
 from taxi_assets.stores.inventory import StoredItem
-from taxi_assets.stores.lake import PARQUET, LakeObject, damage_reported, missing_object, require_own_object
+from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.tlc.parquet import Footer, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
@@ -36,6 +37,7 @@ from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from google.cloud.storage import Blob, Bucket, Client
 
 _log = logging.getLogger(__name__)
@@ -152,6 +154,23 @@ class GCSLake:
                     uri=self._uri(month),
                 ) from error
             return [self._stored_item(month, blob)]
+
+    def put_zones(self, zones: "pa.Table") -> str:
+        """Upload the taxi zones as a Parquet object, and return its URI. Creates the bucket if necessary."""
+        import pyarrow.parquet as pq
+        from google.api_core.exceptions import NotFound
+
+        file = BytesIO()
+        pq.write_table(zones, file)
+        blob = self._bucket().blob(f"{self._prefix}{ZONES_NAME}")
+        options = {"content_type": CONTENT_TYPE, "checksum": "crc32c", **self._request_options()}
+        with self._errors("The taxi zones were not uploaded to the lake"):
+            try:
+                blob.upload_from_string(file.getvalue(), **options)
+            except NotFound:
+                self._create_bucket()
+                blob.upload_from_string(file.getvalue(), **options)
+        return f"gs://{self._bucket_name}/{self._prefix}{ZONES_NAME}"
 
     def probe(self) -> str:
         """Upload and delete a test object, and return the status in one sentence.

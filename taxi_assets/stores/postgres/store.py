@@ -33,9 +33,11 @@ from taxi_assets.errors import (
     TableLocked,
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
+from taxi_assets.stores.postgres.zones import replace_zones
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.tlc.ahead import read_ahead
+from taxi_assets.tlc.marts import ZONES_TABLE
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
 from taxi_assets.tlc.summary import MonthSummary, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -168,6 +170,14 @@ class PostgresStore:
             self._change_table(cursor, month, count_and_drop, failure)
         return row_items(f"public.{_partition(month)}", rows)
 
+    def replace_zones(self, zones: "pa.Table") -> str:
+        """Replace all taxi zones in one transaction, and return the fully qualified name of their table."""
+        with self._transaction("The taxi zones were not loaded") as cursor:
+            replace_zones(cursor, zones)
+            cursor.connection.commit()
+        _, _, user, database = target(self.engine().url)
+        return f"{database or user}.public.{ZONES_TABLE}"
+
     def query(self, sql: str, *, limit: int | None = None) -> QueryResult:
         """Run one statement in a read-only transaction and return its result, or its first `limit` rows.
 
@@ -189,7 +199,7 @@ class PostgresStore:
                 raise
             except psycopg2.Error as error:
                 if error.pgcode == _UNDEFINED_TABLE and (missing := _MISSING_TABLE.search(_message(error))):
-                    raise unknown_table(missing[1], _tables(cursor)) from error
+                    raise unknown_table(missing[1], _tables(cursor), has_marts=False) from error
                 expected = "Expected one query. " if error.pgcode == _INVALID_CURSOR else ""
                 text = _CURSOR_CONTEXT.split(_message(error))[0]
                 raise BadQuery(f"{expected}PostgreSQL rejected the query: {text}") from error

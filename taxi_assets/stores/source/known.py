@@ -44,3 +44,16 @@ def likely_months(source: KnownSource, color: str) -> tuple[str, ...]:
     """Return months of a color, of which a source probably has one: its first, and that of a copy of the mirror."""
     first = source.firsts[color]
     return tuple(dict.fromkeys((first, max(first, _MIRROR_FIRST))))
+
+
+def misc_address(folder: str, name: str) -> str:
+    """Return the path or URL of a file that does not belong to a month, such as the lookup table of the taxi zones.
+
+    `folder` is the part of the path that all months share. The file is in its folder `misc`, as at the mirror; or next
+    to the folder if it is named `trip-data`, as at the TLC.
+    """
+    parent, _, last = folder.rstrip("/").rpartition("/")
+    return f"{parent if last == _TLC_FOLDER else folder.rstrip('/')}/misc/{name}"
+
+
+_TLC_FOLDER = "trip-data"

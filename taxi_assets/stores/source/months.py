@@ -37,7 +37,8 @@ from taxi_assets.stores.files.staging import StagedFile, local_path
 from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
 from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
-from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know, likely_months
+from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know, likely_months, misc_address
+from taxi_assets.stores.source.misc import MiscFile, read_misc
 from taxi_assets.stores.source.similar import SimilarFile, find_similar, list_folders, recognize
 from taxi_assets.stores.source.template import LAYOUT, SUFFIXES, Template, has_placeholder
 from taxi_assets.tlc.formats import require_start
@@ -154,6 +155,13 @@ class Source:
     def address(self, month: TripMonth) -> str:
         """Return the path or URL of the month's file."""
         return self._template.fill(month)
+
+    def misc(self, name: str) -> MiscFile | None:
+        """Return a file that does not belong to a month, such as `taxi_zone_lookup.csv`; None if it does not exist.
+
+        Raises StoreError if the source is inaccessible.
+        """
+        return read_misc(misc_address(self._template.folder, name))
 
     def find_similar(self) -> dict[TripMonth, SimilarFile]:
         """Return files that seem to be months under other names than expected; none if the source is a server."""

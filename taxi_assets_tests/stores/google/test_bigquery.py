@@ -130,11 +130,11 @@ def test_create_table(color: str, warehouse: BigQueryWarehouse, google: GoogleSe
 
 
 def test_load_without_dml(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
-    """A load runs no SQL except for the row count, and sends no data."""
+    """A load runs no SQL except for the row count and, with a new table, to create views. It sends no data."""
     warehouse.replace_month(MARCH, green, 5)
     queries = [request.json["query"] for request in google.requests_to(r"POST .*/queries")]
     assert queries
-    assert all(sql.startswith("SELECT count(*)") for sql in queries)
+    assert all(sql.startswith(("SELECT count(*)", "CREATE OR REPLACE VIEW")) for sql in queries)
     assert not google.requests_to("/upload/bigquery")
 
 
@@ -769,7 +769,7 @@ def test_query_before_first_load(warehouse: BigQueryWarehouse, google: GoogleSer
     ("name", "kind", "facts"),
     [
         ("fhv_taxi_trips", NothingLoaded, {"seen": "fhv_taxi_trips", "color": "fhv"}),
-        ("green_tripdata", UnknownTable, {"seen": "green_tripdata", "expected": "green_taxi_trips"}),
+        ("green_rides", UnknownTable, {"seen": "green_rides", "expected": "green_taxi_trips"}),
     ],
 )
 def test_query_of_a_table_that_does_not_exist(
@@ -788,12 +788,12 @@ def test_query_of_a_table_that_does_not_exist(
 def test_query_without_permission_to_list_tables(warehouse: BigQueryWarehouse, google: GoogleServer) -> None:
     """If this account cannot list the tables, the error for an unknown table does not name any."""
     google.faults = [
-        Fault("/jobs", 404, "notFound", "Not found: Table nyc-trips:taxi.trips was not found in location US"),
+        Fault("/jobs", 404, "notFound", "Not found: Table nyc-trips:taxi.rides was not found in location US"),
         Fault("/tables", 403, "accessDenied", "Access Denied: bigquery.tables.list"),
     ]
     with pytest.raises(UnknownTable) as caught:
-        warehouse.query("SELECT * FROM trips")
-    assert str(caught.value) == 'The table "trips" does not exist.'
+        warehouse.query("SELECT * FROM rides")
+    assert str(caught.value) == 'The table "rides" does not exist.'
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(None, [(5,)]), (1, [(5,)]), (0, [])])
