@@ -590,6 +590,33 @@ class MissingUpstream(
     """A file or object that an asset reads does not exist. It may be on another machine."""
 
 
+class UnsupportedInput(
+    TaxiAssetsError,
+    slug="unsupported-input",
+    group="The data of a month",
+    remedy="Change the type annotation of the parameter, or python_type. docs/extend.md lists the types.",
+):
+    """An asset or a notebook asks for a month as a type that the asset upstream cannot be loaded as."""
+
+
+class UnknownColumn(
+    TaxiAssetsError,
+    slug="unknown-column",
+    group="The data of a month",
+    remedy="Use the names in docs/columns.md, in the same letter case. In Postgres, all names are in lowercase.",
+):
+    """The metadata of an input names a column that the asset does not have."""
+
+
+class NoPartitionKey(
+    TaxiAssetsError,
+    slug="no-partition-key",
+    group="The data of a month",
+    remedy='Add partition_key="2020-03" to load_asset_value.',
+):
+    """A month was requested without the partition key that says which one."""
+
+
 class NothingLoaded(
     TaxiAssetsError,
     slug="nothing-loaded",

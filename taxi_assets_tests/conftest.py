@@ -47,6 +47,7 @@ INTEGRATION = (
     "defs/test_descriptions.py",
     "defs/test_executor.py",
     "defs/test_first_release.py",
+    "defs/test_inputs.py",
     "defs/test_marts.py",
     "defs/test_parquet_source.py",
     "defs/test_retries.py",
@@ -56,6 +57,7 @@ INTEGRATION = (
     "defs/test_unusable_files.py",
     "defs/test_zones.py::test_load",
     "docs/test_pages.py::test_sessions",
+    "docs/test_extend_page.py",
     "docs/test_query_page.py",
 )
 """Tests that need a daemon, a shell session, or many runs: `make test-all` and CI run them, `make test` does not."""

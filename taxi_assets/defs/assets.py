@@ -290,7 +290,7 @@ def postgres_trips(
 
 @dataclass(frozen=True)
 class _Build:
-    """How an asset is built: its compute function, its kind in the UI, and what publishes its value."""
+    """How an asset is built: its compute function, its kind in the UI, and what publishes and loads its value."""
 
     compute: Callable[..., Results]
     kind: str
@@ -318,8 +318,11 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             "lake_objects",
             dg.PythonObjectDagsterType(StagedFile),
         ),
-        "warehouse_trips": _Build(warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", is_table=True),
-        "postgres_trips": _Build(postgres_trips, "postgres", is_table=True, convert_name=str.lower),
+        # The steps fill their tables themselves and yield no value: these I/O managers only load.
+        "warehouse_trips": _Build(
+            warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", "warehouse_tables", is_table=True
+        ),
+        "postgres_trips": _Build(postgres_trips, "postgres", "postgres_tables", is_table=True, convert_name=str.lower),
     }
     return [
         _build_asset(settings, color, asset, builds[asset.name])

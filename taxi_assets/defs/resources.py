@@ -21,7 +21,7 @@ from taxi_assets.connections import (
     open_source,
     open_warehouse,
 )
-from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, RawFiles
+from taxi_assets.defs.io_managers import CleanFiles, LakeObjects, PostgresTables, RawFiles, WarehouseTables
 from taxi_assets.notifications import Channels
 from taxi_assets.settings import Settings
 from taxi_assets.stores.postgres.store import PostgresStore
@@ -88,6 +88,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": _fixed(lake, f"The lake: {settings.lake_url}"),
         "lake_objects": _fixed(LakeObjects(lake), f"Objects in the lake: {settings.lake_url}"),
         "warehouse": _fixed(warehouse, f"The warehouse: {settings.warehouse_url}"),
+        "warehouse_tables": _fixed(WarehouseTables(warehouse), f"Tables in the warehouse: {settings.warehouse_url}"),
+        "postgres_tables": _fixed(PostgresTables(PostgresResource(settings).open), "Tables in Postgres"),
         "postgres": _fixed(PostgresResource(settings), "Postgres: the server in TAXI_POSTGRES_URL or the embedded one"),
         "notifications": _fixed(NotificationsResource(settings), "The channels in TAXI_ALERT_URLS"),
         "defaults": RuleDefaults(

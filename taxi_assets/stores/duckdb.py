@@ -9,7 +9,7 @@ Not here: the content of a month.
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from taxi_assets.errors import (
     NothingLoaded,
     StoreBusy,
     StoreError,
+    TaxiAssetsError,
     WarehouseOpenElsewhere,
 )
 from taxi_assets.stores.duckdb_marts import (
@@ -43,6 +44,7 @@ from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
 from taxi_assets.stores.mart_sql import COLUMN_TYPES, no_trips, trip_sums_sql
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.stores.warehouse import missing_month, require_own_table
 from taxi_assets.tlc.marts import MARTS, ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import LAYOUTS, Column
 from taxi_assets.tlc.summary import MonthSummary, no_rows
@@ -137,6 +139,39 @@ class DuckDBWarehouse:
         with self._opened(f"summarize {month}", month) as database:
             return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the rows of the month at once, in no particular order, with these columns only.
+
+        The lock is released before the rows are used, so the rows are all in memory. Raises MissingUpstream if the
+        month was never loaded.
+        """
+        found = None
+        if self._exists():
+            with self._opened(f"read {month}", month) as database:
+                found = _read(database, month, columns) if _has_table(database, month) else None
+        if not found:
+            raise missing_month(month, month.table, "warehouse_trips")
+        yield found
+
+    def replace_table(self, name: str, sql: str) -> int:
+        """Replace a table of the user's own with the result of a SELECT statement, and return its row count.
+
+        The statement runs in the same transaction. Raises BadQuery for any other statement, for invalid SQL, and for
+        the name of a table of this project, and NothingLoaded if no month is loaded yet.
+        """
+        import duckdb
+
+        require_own_table(name)
+        if not self._exists():
+            raise self._nothing_loaded()
+        with self._opened(f'replace the table "{name}"', read_only=False) as database:
+            try:
+                _require_query(database, sql)
+                database.execute(f"CREATE OR REPLACE TABLE {_quoted(name)} AS {sql}")
+            except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+                raise _bad_query(database, error, self.path) from error
+            return int(database.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchall()[0][0])
+
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the month's rows of trips and of each mart as stored items with their row counts.
 
@@ -212,9 +247,7 @@ class DuckDBWarehouse:
         import duckdb
 
         if not self._exists():
-            raise NothingLoaded(
-                f'The warehouse "{self.path}" does not exist yet.', path=str(self.path), color=COLORS[0]
-            )
+            raise self._nothing_loaded()
         with self._opened("run the query") as database:
             try:
                 if not unsafe:
@@ -226,9 +259,7 @@ class DuckDBWarehouse:
             except duckdb.PermissionException as error:
                 raise _left_folder(self.path.parent, _reason(error)) from error
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-                if missing := _MISSING_TABLE.search(str(error)):
-                    raise unknown_table(missing[1], _tables(database)) from error
-                raise BadQuery(f"DuckDB rejected the query: {error}", path=str(self.path)) from error
+                raise _bad_query(database, error, self.path) from error
             return result
 
     def probe(self) -> str:
@@ -257,6 +288,9 @@ class DuckDBWarehouse:
         """Return the tables with rows of a month as stored items. `rows` has the number of rows by table."""
         return [item for table, count in rows.items() for item in row_items(f"{table} in {self.path}", count)]
 
+    def _nothing_loaded(self) -> NothingLoaded:
+        return NothingLoaded(f'The warehouse "{self.path}" does not exist yet.', path=str(self.path), color=COLORS[0])
+
     def _exists(self) -> bool:
         with translate_os_errors(self.path):
             return self.path.exists()
@@ -279,6 +313,24 @@ class DuckDBWarehouse:
                 raise _failure(
                     error, self.path, f'In the warehouse "{self.path}", DuckDB could not {task}', **facts
                 ) from error
+
+
+def _bad_query(database: "duckdb.DuckDBPyConnection", error: "duckdb.Error", path: Path) -> TaxiAssetsError:
+    """Return the error for SQL that DuckDB rejected."""
+    if missing := _MISSING_TABLE.search(str(error)):
+        return unknown_table(missing[1], _tables(database))
+    return BadQuery(f"DuckDB rejected the query: {error}", path=str(path))
+
+
+def _read(database: "duckdb.DuckDBPyConnection", month: TripMonth, columns: Sequence[str]) -> "pa.Table":
+    """Return the rows of a month. A column that a table of an earlier release does not have is empty."""
+    import pyarrow as pa
+
+    existing, schema = _found_columns(database, month), LAYOUTS[month.color].arrow_table_schema()
+    selected = ", ".join(_quoted(name) if name in existing else f"NULL AS {_quoted(name)}" for name in columns)
+    sql = f"SELECT {selected} FROM {month.table} WHERE file_month = ?"
+    table = database.sql(sql, params=[month.first_day]).to_arrow_table()
+    return table.cast(pa.schema([schema.field(name) for name in columns]))
 
 
 def _fetch(database: "duckdb.DuckDBPyConnection", sql: str, limit: int | None) -> QueryResult:

@@ -4,7 +4,7 @@ Here: the interface of a lake, and the errors that all lakes raise.
 Not here: the lakes themselves (`files.folder_lake`, `google.gcs`), and how the rows of an object are produced.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -67,6 +67,13 @@ class Lake(Protocol):
 
         Raises MissingUpstream if it does not exist, ForeignObject if another program wrote it, and DamagedFile if it is
         damaged.
+        """
+        ...
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the row groups of the month's object in order, with these columns only.
+
+        Raises the same errors as `find`, and DamagedFile if the object is damaged.
         """
         ...
 

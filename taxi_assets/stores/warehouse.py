@@ -3,10 +3,14 @@
 Not here: the warehouses themselves (`duckdb`, `bigquery`).
 """
 
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from taxi_assets.errors import BadQuery, MissingUpstream
 from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import LakeObject
+from taxi_assets.stores.mart_views import VIEW_NAMES, table_names
 from taxi_assets.stores.query_result import QueryResult
 from taxi_assets.tlc.marts import Mart
 from taxi_assets.tlc.summary import MonthSummary
@@ -41,6 +45,21 @@ class Warehouse(Protocol):
 
     def summarize(self, month: TripMonth) -> MonthSummary:
         """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
+        ...
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the rows of the month in parts, in no particular order, with these columns only.
+
+        Raises MissingUpstream if the month was never loaded.
+        """
+        ...
+
+    def replace_table(self, name: str, sql: str) -> int:
+        """Replace a table of the user's own with the result of a SELECT statement, atomically. Return its row count.
+
+        The first call creates the table. Raises BadQuery if the statement is invalid or not a SELECT, or if `name` is
+        not that of a table of the user's own.
+        """
         ...
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
@@ -96,3 +115,27 @@ class Warehouse(Protocol):
     def probe(self) -> str:
         """Create and remove a test table, and return the status in one sentence. Raises StoreError."""
         ...
+
+
+def require_own_table(name: str) -> None:
+    """Raise BadQuery if `name` is not a plain name, or is that of a table of this project."""
+    if _NAME.fullmatch(name) and name.lower() not in _OUR_TABLES:
+        return
+    raise BadQuery(
+        f'"{name}" cannot be the name of a table of your own. Expected letters, digits and underscores, and none of '
+        f"{', '.join(sorted(_OUR_TABLES))}.",
+        seen=name,
+    )
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_OUR_TABLES = frozenset((*table_names(), *VIEW_NAMES))
+"""The tables and views of this project."""
+
+
+def missing_month(month: TripMonth, table: str, asset: str) -> MissingUpstream:
+    """Return the error for a month whose rows are not in a table. `asset` loads them."""
+    return MissingUpstream(
+        f'{month} is not loaded: the table "{table}" has no rows of it.', **month.facts, table=table, asset=asset
+    )

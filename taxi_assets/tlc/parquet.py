@@ -4,7 +4,7 @@ Not here: where the files are stored, and whether their rows are valid.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -82,14 +82,30 @@ def read_row_groups(path: Path, layout: Layout) -> "Iterator[pa.Table]":
     with ParquetFile(path) as file:
         _require_columns(file, layout)
         for number in range(file.num_row_groups):
-            yield _widen(file.read_row_group(number), layout)
+            yield _widen(file.read_row_group(number), layout.arrow_schema())
 
 
-def _widen(table: "pa.Table", layout: Layout) -> "pa.Table":
-    """Return a table in the order of `Layout.file_columns`, with the columns that it lacks."""
+def read_columns(file: Path | IO[bytes], layout: Layout, columns: Sequence[str]) -> "Iterator[pa.Table]":
+    """Yield the row groups of a file in order, with these columns of `layout` in this order. Reads no other columns.
+
+    A column that a file of an earlier release does not have is empty. Raises the same errors as `read_row_groups`.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    schema = pa.schema([layout.arrow_schema().field(name) for name in columns])
+    # With pre_buffer, columns of an object in a bucket that are next to each other are read in one request.
+    with ParquetFile(file, pre_buffer=True) as opened:
+        _require_columns(opened, layout)
+        existing = [name for name in columns if name in opened.schema_arrow.names]
+        for number in range(opened.num_row_groups):
+            yield _widen(opened.read_row_group(number, columns=existing), schema)
+
+
+def _widen(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    """Return a table with the columns of `schema`, in its order. Those that the table lacks are empty."""
     import pyarrow as pa
 
-    schema = layout.arrow_schema()
     if table.column_names == schema.names:
         return table
     columns = {name: table.column(name) for name in table.column_names}

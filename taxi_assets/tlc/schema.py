@@ -5,7 +5,7 @@ order are those of the TLC's current files, followed by the columns that only ea
 codes follow the TLC's data dictionaries, including those of 2025. Not here: which period has which columns (`eras`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -120,6 +120,13 @@ class Layout:
     def arrow_schema(self) -> "pa.Schema":
         """The Arrow schema of `file_columns`: int64, double, string, timestamp[us] without a time zone, and date32."""
         return arrow_schema(self.file_columns)
+
+    def arrow_table_schema(self, convert_name: Callable[[str], str] = str) -> "pa.Schema":
+        """The Arrow schema of `table_columns`. `convert_name` converts the names to those of the table."""
+        import pyarrow as pa
+
+        schema = self.arrow_schema()
+        return pa.schema([(convert_name(column.name), schema.field(column.name).type) for column in self.table_columns])
 
     def match_header(self, header: Sequence[str]) -> FileColumns:
         """Find the era of a file by its header, and the canonical name of each of its columns.

@@ -14,6 +14,7 @@ PROJECT = Path(__file__).parent.parent.parent
 README = PROJECT / "README.md"
 CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
 QUERY = PROJECT / "docs" / "query.md"
+EXTEND = PROJECT / "docs" / "extend.md"
 PAGES = [README, CONTRIBUTING, *sorted((PROJECT / "docs").glob("*.md"))]
 
 Step = tuple[str, str]
@@ -47,7 +48,7 @@ def run_session(steps: list[Step], folder: Path, postgres_url: str = "") -> None
             if command.startswith("export "):
                 environment.update(re.findall(r"(\w+)=(\S+)", command))
             else:
-                _require_same(command, _run(command, folder, environment), output)
+                require_same(command, _run(command, folder, environment), output)
     finally:
         if not postgres_url:
             _run("taxi stop", folder, environment)
@@ -61,7 +62,8 @@ def _run(command: str, folder: Path, environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def _require_same(command: str, printed: str, expected: str) -> None:
+def require_same(command: str, printed: str, expected: str) -> None:
+    """Require that a command printed what a page shows, which may contain `...`."""
     same = doctest.OutputChecker().check_output(
         _without_figures(expected), _without_figures(printed), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     )

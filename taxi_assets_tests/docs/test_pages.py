@@ -11,10 +11,10 @@ import pytest
 
 from taxi_assets.cli.main import taxi
 from taxi_assets.settings import PREFIX, Settings, setting_names
-from taxi_assets_tests.docs.pages import PAGES, PROJECT, QUERY, name_of, run_session, session_of
+from taxi_assets_tests.docs.pages import EXTEND, PAGES, PROJECT, QUERY, name_of, run_session, session_of
 
-WITH_SESSIONS = [page for page in PAGES if page != QUERY and session_of(page)]
-"""The pages with sessions, except the one that queries the trips of `taxi demo`: `test_query_page` tests it."""
+WITH_SESSIONS = [page for page in PAGES if page not in (EXTEND, QUERY) and session_of(page)]
+"""The pages with sessions, except those that have tests of their own."""
 
 PICTURES = sorted((PROJECT / "docs" / "images").glob("*.png"))
 

@@ -88,6 +88,41 @@ def test_loading_months_twice_adds_no_rows(machine: Machine) -> None:
     assert not [path for path in (machine.home / "upload").rglob("*") if path.is_file()]
 
 
+DATA_FRAMES = """
+import sys
+from pathlib import Path
+import pandas as pd
+from taxi_assets.definitions import defs
+from taxi_assets.errors import UnsupportedInput
+
+with defs().get_asset_value_loader() as loader:
+    def load(asset, wanted, **metadata):
+        return loader.load_asset_value(
+            ["green", asset], partition_key="2020-04", python_type=wanted, input_definition_metadata=metadata
+        )
+
+    for asset in ("lake_trips", "warehouse_trips"):
+        frame = load(asset, pd.DataFrame, columns=["passenger_count", "total_amount"])
+        print(len(frame), frame["passenger_count"].dtype, f"{frame['total_amount'].sum():.2f}")
+    try:
+        load("lake_trips", Path)
+    except UnsupportedInput as error:
+        print(error)
+"""
+
+
+def test_data_frames_of_bucket_and_dataset(machine: Machine) -> None:
+    """A month in the bucket and in BigQuery is the same data frame. An object has no path, and the error says so."""
+    machine.taxi("materialize", "--color", "green", "--months", "2020-04")
+    total = machine.taxi(
+        "query", "--csv", "SELECT sum(total_amount) FROM green_taxi_trips WHERE file_month='2020-04-01'"
+    )
+    lake, warehouse, refused = run_well("python", "-c", DATA_FRAMES, settings=machine.settings).splitlines()
+    assert lake == warehouse == f"{_expected()['2020-04']} Int64 {float(total.splitlines()[1]):.2f}"
+    assert "gs://" in refused
+    assert "green/clean_trips" in refused
+
+
 def test_the_doctor_checks_bucket_and_dataset(machine: Machine) -> None:
     """`taxi doctor` reports the bucket and the dataset as ready."""
     machine.taxi("materialize", "--color", "green", "--months", "2020-04")

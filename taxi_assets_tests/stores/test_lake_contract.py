@@ -82,14 +82,20 @@ def test_version(version: str, lake: Lake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("color", COLORS)
 def test_summary(color: str, lake: Lake, tmp_path: Path) -> None:
-    """The summary of an object is that of the raw file it was created from."""
+    """The summary of an object is that of the raw file it was created from. Its columns can be read one by one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     month = TripMonth(color, "2020-03")
     staged = lake.stage(month)
     expected = write_clean(month, 3_000, staged.path, tmp_path)
+    columns = ["file_month", LAYOUTS[color].pickup]
+    rows = pq.read_table(staged.path, columns=columns).replace_schema_metadata()
     put = lake.put(month, staged)
     assert lake.summarize(month).differences(expected) == {}
     assert put.summarize().differences(expected) == {}
     assert lake.find(month).summarize().differences(expected) == {}
+    assert pa.concat_tables(lake.read(month, columns)).equals(rows)
 
 
 @pytest.mark.parametrize("color", first_release.COLUMNS)
@@ -104,6 +110,10 @@ def test_object_of_the_first_release(color: str, lake: Lake) -> None:
     nulls = {name: table[name].null_count if name in table.column_names else 9 for name in layout.names}
     assert (summary.rows, summary.nulls) == (9, nulls)
     assert summary.first_pickup == min(table[layout.pickup].drop_null().to_pylist())
+    later = [name for name in layout.names if name not in table.column_names]
+    [read] = lake.read(month, [*later, "file_month"])
+    assert read.column_names == [*later, "file_month"]
+    assert [read[name].null_count for name in read.column_names] == [*(9 for _ in later), 0]
 
 
 def test_object_without_a_column(lake: Lake) -> None:
@@ -174,7 +184,7 @@ def test_missing(lake: Lake) -> None:
     uri = _put(lake, rows=3, month=NEXT).uri.replace(NEXT.month, MONTH.month)
     facts = {**MONTH.facts, "uri": uri, "asset": "lake_trips"}
     assert error.value.facts == facts
-    for call in (lake.find, lake.summarize):
+    for call in (lake.find, lake.summarize, lambda month: list(lake.read(month, ["file_month"]))):
         with pytest.raises(MissingUpstream) as error:
             call(MONTH)
         assert error.value.facts == facts
@@ -271,7 +281,7 @@ def test_damaged(lake: Lake) -> None:
 
 
 def test_damaged_column(lake: Lake, tmp_path: Path) -> None:
-    """Damaged rows behind an intact footer are an error when the object is summarized."""
+    """Damaged rows behind an intact footer are an error when the object is summarized or read."""
     staged = lake.stage(MONTH)
     write_clean(MONTH, 3_000, staged.path, tmp_path)
     content = staged.path.read_bytes()
@@ -279,9 +289,10 @@ def test_damaged_column(lake: Lake, tmp_path: Path) -> None:
     put = lake.put(MONTH, staged)
     _replace(lake, put, content[:4] + bytes(len(content) - footer - 4) + content[-footer:])
     assert lake.find(MONTH).rows == 3_000
-    with pytest.raises(DamagedFile) as error:
-        lake.summarize(MONTH)
-    assert error.value.facts == {**MONTH.facts, "uri": put.uri, "asset": "lake_trips"}
+    for call in (lake.summarize, lambda month: list(lake.read(month, ["fare_amount"]))):
+        with pytest.raises(DamagedFile) as error:
+            call(MONTH)
+        assert error.value.facts == {**MONTH.facts, "uri": put.uri, "asset": "lake_trips"}
 
 
 def _replace(lake: Lake, put: LakeObject, content: bytes) -> None:

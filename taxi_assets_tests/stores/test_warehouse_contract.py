@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taxi_assets.errors import BadQuery, CountMismatch, DamagedFile, NothingLoaded, TaxiAssetsError
+from taxi_assets.errors import BadQuery, CountMismatch, DamagedFile, MissingUpstream, NothingLoaded, TaxiAssetsError
 from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.files.folder_lake import FolderLake
 from taxi_assets.stores.lake import Lake, LakeObject
@@ -75,7 +75,14 @@ def test_load(color: str, warehouse: Warehouse, put: Put) -> None:
 
 @pytest.mark.parametrize("color", COLORS)
 def test_summary(color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake], tmp_path: Path) -> None:
-    """The summary of a month is that of its raw file and of its lake object, without other months."""
+    """The summary of a month is that of its raw file and of its lake object, and its rows are those of the object.
+
+    Other months are not included.
+    """
+    import pyarrow as pa
+
+    layout = LAYOUTS[color]
+    columns = [layout.pickup, *layout.zones, "file_month"]
     for month, seed in ((TripMonth(color, "2020-02"), 1), (TripMonth(color, "2020-03"), 2)):
         staged = system[1].stage(month)
         expected = write_clean(month, 2_000 + seed, staged.path, tmp_path, seed)
@@ -83,6 +90,9 @@ def test_summary(color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake
         summary = warehouse.summarize(month)
         assert summary.differences(expected) == {}
         assert summary.differences(system[1].summarize(month)) == {}
+        by_row = [(name, "ascending") for name in columns]
+        loaded, put = (pa.concat_tables(store.read(month, columns)).sort_by(by_row) for store in system)
+        assert loaded.equals(put)
         assert (summary.total_amount is None) == (LAYOUTS[color].total is None)
 
 
@@ -167,7 +177,31 @@ def test_nothing_loaded_yet(warehouse: Warehouse, put: Put) -> None:
     with pytest.raises(NothingLoaded):
         warehouse.query("SELECT * FROM green_taxi_trips")
     warehouse.replace_month(MARCH, put(MARCH, 5), 5)
-    assert [warehouse.count(month) for month in (APRIL, TripMonth("fhv", "2020-03"))] == [0, 0]
+    fhv = TripMonth("fhv", "2020-03")
+    assert [warehouse.count(month) for month in (APRIL, fhv)] == [0, 0]
+    for month in (APRIL, fhv):
+        with pytest.raises(MissingUpstream) as error:
+            list(warehouse.read(month, ["file_month"]))
+        assert error.value.facts["asset"] == "warehouse_trips"
+
+
+def test_replace_table(warehouse: Warehouse, put: Put) -> None:
+    """A table of the user's own is replaced with the result of a query. Nothing changes if the query fails.
+
+    A table of this project cannot be replaced.
+    """
+    warehouse.replace_month(MARCH, put(MARCH, 5), 5)
+    for rows in (5, 3):
+        sql = "SELECT file_month, count(*) AS trips FROM green_taxi_trips GROUP BY file_month"
+        warehouse.replace_month(MARCH, put(MARCH, rows), rows)
+        assert warehouse.replace_table("my_months", sql) == 1
+        assert list(warehouse.query("SELECT * FROM my_months").rows) == [(MARCH.first_day, rows)]
+    bad = {"my_months": "DELETE FROM green_taxi_trips WHERE true", "green_taxi_trips": sql, "a b": sql, "mine": "SELEC"}
+    for name, text in bad.items():
+        with pytest.raises(BadQuery):
+            warehouse.replace_table(name, text)
+    assert warehouse.count(MARCH) == 3
+    assert list(warehouse.query("SELECT trips FROM my_months").rows) == [(3,)]
 
 
 @pytest.mark.parametrize(
@@ -284,6 +318,9 @@ def test_use_a_table_of_the_first_release(warehouse: Warehouse, load_with_first_
     assert [item.rows for item in warehouse.stored_items(MARCH)] == [9]
     columns = warehouse.query("SELECT * FROM green_taxi_trips LIMIT 0").columns
     assert list(columns) == list(first_release.COLUMNS["green"])
+    later = _later("green")[0]
+    rows = [row for table in warehouse.read(MARCH, [later, "file_month"]) for row in table.to_pylist()]
+    assert rows == 9 * [{later: None, "file_month": MARCH.first_day}]
 
 
 @pytest.mark.parametrize("color", first_release.COLUMNS)

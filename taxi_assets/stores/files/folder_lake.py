@@ -3,7 +3,7 @@
 Not here: the lake in a bucket (`google.gcs`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from taxi_assets.stores.files.os_errors import describe_free_space, translate_os
 from taxi_assets.stores.files.staging import StagedFile, local_path, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
 from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
-from taxi_assets.tlc.parquet import read_footer, summarize_parquet
+from taxi_assets.tlc.parquet import read_columns, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import COLORS, TripMonth
@@ -49,6 +49,15 @@ class FolderLake:
             footer = require_own_object(month, str(place), start, lambda: read_footer(place))
             size, columns = place.stat().st_size, footer.columns
             return LakeObject(month, str(place), size, footer.rows, version=footer.version, columns=columns, lake=self)
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the row groups of the month's file in order, with these columns only. Raises the same errors as `find`.
+
+        Also raises DamagedFile if the file is damaged.
+        """
+        self.find(month)
+        with self._reading(month) as place:
+            yield from read_columns(place, LAYOUTS[month.color], columns)
 
     def summarize(self, month: TripMonth) -> MonthSummary:
         """Summarize the month's file. Raises the same errors as `find`, and DamagedFile if the file is damaged."""

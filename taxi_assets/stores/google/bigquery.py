@@ -49,6 +49,7 @@ from taxi_assets.stores.lake import LakeObject, damaged_object
 from taxi_assets.stores.mart_sql import mart_sql, no_trips, to_bigquery, trip_sums_sql
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.stores.warehouse import missing_month, require_own_table
 from taxi_assets.tlc.marts import ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column
 from taxi_assets.tlc.summary import MonthSummary, no_rows
@@ -177,6 +178,53 @@ class BigQueryWarehouse:
             except NotFound:
                 return no_rows(layout)
             return from_row(layout, next(iter(rows)).values())
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the rows of the month in parts, in no particular order, with these columns only.
+
+        Google bills the query as a scan of these columns of the month's partition. Raises MissingUpstream if the month
+        was never loaded.
+        """
+        import pyarrow as pa
+        from google.api_core.exceptions import NotFound
+
+        layout = LAYOUTS[month.color].arrow_table_schema()
+        schema = pa.schema([layout.field(name) for name in columns])
+        with self._errors(f"{month} was not read from the warehouse", month):
+            try:
+                table = self._client.get_table(self.table(month), **self._request_options())
+                existing = {field.name for field in table.schema}  # a table of an earlier release may lack some
+                selected = (f"`{name}`" if name in existing else f"NULL AS `{name}`" for name in columns)
+                found = self._query_month(month, ", ".join(selected))
+            except NotFound:
+                raise missing_month(month, self.table(month), "warehouse_trips") from None
+            if not found.total_rows:
+                raise missing_month(month, self.table(month), "warehouse_trips")
+            for batch in found.to_arrow_iterable():
+                yield pa.Table.from_batches([batch]).cast(schema)
+
+    def replace_table(self, name: str, sql: str) -> int:
+        """Replace a table of the user's own with the result of a SELECT statement, and return its row count.
+
+        Raises BadQuery for any other statement, for invalid SQL, and for the name of a table of this project.
+        """
+        from google.api_core.exceptions import BadRequest
+        from google.cloud.bigquery import QueryJobConfig
+
+        require_own_table(name)
+        config = QueryJobConfig(
+            default_dataset=self._tables().reference(),
+            destination=self._tables().reference().table(name),
+            write_disposition="WRITE_TRUNCATE",
+        )
+        with self._errors(f'The table "{name}" was not replaced'):
+            try:
+                self._require_select(sql, self.retry_policy.brief())
+                rows = self._run_query(sql, config)
+            except BadRequest as error:
+                text = describe_google_error(error)
+                raise BadQuery(f'BigQuery rejected the query: "{text}".', seen=text) from error
+            return int(rows.total_rows or 0)
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the month's partitions of trips and of each mart as stored items with their row counts.
@@ -429,17 +477,17 @@ class BigQueryWarehouse:
         return int(next(iter(self._query_month(month, "count(*)")))[0])
 
     def _count_mart(self, mart: Mart, month: TripMonth) -> int:
-        from google.cloud.bigquery import ScalarQueryParameter
+        return int(next(iter(self._query_month(month, "count(*)", self.mart_table(mart, month.color))))[0])
 
-        sql = f"SELECT count(*) FROM `{self.mart_table(mart, month.color)}` WHERE {FILE_MONTH.name} = @month"
-        return int(next(iter(self._run_query(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])))[0])
+    def _query_month(self, month: TripMonth, columns: str, table: str = "") -> "bigquery.table.RowIterator":
+        """Run a query on the rows of one month, by default of its trips. `columns` is its select list."""
+        from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
 
-    def _query_month(self, month: TripMonth, columns: str) -> "bigquery.table.RowIterator":
-        """Run a query on the rows of one month. `columns` is its select list."""
-        from google.cloud.bigquery import ScalarQueryParameter
-
-        sql = f"SELECT {columns} FROM `{self.table(month)}` WHERE {FILE_MONTH.name} = @month"
-        return self._run_query(sql, [ScalarQueryParameter("month", "DATE", month.first_day)])
+        sql = f"SELECT {columns} FROM `{table or self.table(month)}` WHERE {FILE_MONTH.name} = @month"
+        parameters = [ScalarQueryParameter("month", "DATE", month.first_day)]
+        return self._run_query(
+            sql, QueryJobConfig(default_dataset=self._tables().reference(), query_parameters=parameters)
+        )
 
     def _require_select(self, sql: str, retry_policy: RetryPolicy | None = None) -> None:
         """Check the statement type with a dry run, which is free. Raises BadQuery if it is not a SELECT."""
@@ -457,14 +505,12 @@ class BigQueryWarehouse:
                 expected="SELECT",
             )
 
-    def _run_query(
-        self, sql: str, parameters: "Sequence[bigquery.ScalarQueryParameter]" = ()
-    ) -> "bigquery.table.RowIterator":
+    def _run_query(self, sql: str, config: "bigquery.QueryJobConfig | None" = None) -> "bigquery.table.RowIterator":
         from google.cloud.bigquery import QueryJobConfig
 
         return self._client.query_and_wait(
             sql,
-            job_config=QueryJobConfig(default_dataset=self._tables().reference(), query_parameters=parameters),
+            job_config=config or QueryJobConfig(default_dataset=self._tables().reference()),
             location=self.location,
             retry=self.retry_policy.retry(),
             job_retry=self.retry_policy.retry(),

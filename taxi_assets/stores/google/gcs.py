@@ -8,7 +8,7 @@ import base64
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from taxi_assets.stores.google.retry import RetryPolicy, describe_google_error, 
 from taxi_assets.stores.inventory import StoredItem
 from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.stores.sizes import format_size
-from taxi_assets.tlc.parquet import Footer, read_footer, summarize_parquet
+from taxi_assets.tlc.parquet import Footer, read_columns, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
@@ -117,6 +117,15 @@ class GCSLake:
             start = PARQUET if (blob.metadata or {}).get("source_sha256") else file.read(len(PARQUET))
             footer = require_own_object(month, self._uri(month), start, lambda: read_footer(file))
             return self._describe(month, blob, footer)
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the row groups of the month's object in order. Downloads only its footer and these columns.
+
+        Raises the same errors as `find`.
+        """
+        self.find(month)
+        with self._errors(f"{month} was not read from the lake", month), self._reading(month) as (_, file):
+            yield from read_columns(file, LAYOUTS[month.color], columns)
 
     def summarize(self, month: TripMonth) -> MonthSummary:
         """Summarize the month's object. Downloads only its footer and the column `total_amount`.

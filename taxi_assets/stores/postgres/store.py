@@ -9,10 +9,11 @@ Not here: the content of a month, and the embedded server (see `embedded`).
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from taxi_assets.errors import (
@@ -36,6 +37,7 @@ from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.postgres.zones import replace_zones
 from taxi_assets.stores.query_result import QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
+from taxi_assets.stores.warehouse import missing_month
 from taxi_assets.tlc.ahead import read_ahead
 from taxi_assets.tlc.marts import ZONES_TABLE
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
@@ -75,6 +77,7 @@ _CURSOR_CONTEXT = re.compile(r"\n(?:QUERY|CONTEXT):")
 _RETRY_DELAY_S = 0.2
 
 _ROWS_PER_BATCH = 8192  # small, so that memory use does not grow with the tables
+_EXPORT_BLOCK_BYTES = 8 << 20
 _MESSAGE_BYTES = 65536  # the server processes only whole messages: with small ones, both sides work in parallel
 
 
@@ -143,6 +146,20 @@ class PostgresStore:
         """Summarize the month in one query. If it was never loaded, the summary is that of zero rows."""
         with self._transaction(f"{month} was not summarized", **month.facts) as cursor:
             return _summarize(cursor, month) if _has_table(cursor, month) else no_rows(LAYOUTS[month.color])
+
+    def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Yield the rows of the month in parts, in no particular order, with these columns only, in lowercase.
+
+        The rows pass through a temporary file, so that memory use does not grow with the month. Raises MissingUpstream
+        if the month was never loaded.
+        """
+        with TemporaryFile() as file:
+            with self._transaction(f"{month} was not read", **month.facts) as cursor:
+                rows = _export(cursor, month, columns, file) if _has_table(cursor, month) else 0
+            if not rows:
+                raise missing_month(month, month.table, "postgres_trips")
+            file.seek(0)
+            yield from _exported(file, LAYOUTS[month.color].arrow_table_schema(str.lower), columns)
 
     def stored_items(self, month: TripMonth) -> list[StoredItem]:
         """Return the month's partition as a stored item with its row count, or an empty list if it has no rows."""
@@ -518,15 +535,20 @@ def _create_table(cursor: "Cursor", month: TripMonth) -> None:
 
 def _add_later_columns(cursor: "Cursor", month: TripMonth) -> None:
     """Add the columns that a table of an earlier release lacks, to it and its partitions, which are not rewritten."""
-    cursor.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-        [f"public.{month.table}"],
-    )
-    found = {name for (name,) in cursor.fetchall()}
+    found = _column_names(cursor, month)
     for column in LAYOUTS[month.color].table_columns:
         if column.name.lower() not in found:
             cursor.execute(f"ALTER TABLE public.{month.table} ADD COLUMN {_typed(column)}")
             _describe(cursor, month, column)
+
+
+def _column_names(cursor: "Cursor", month: TripMonth) -> set[str]:
+    """Return the names of the columns of the color's table."""
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [f"public.{month.table}"],
+    )
+    return {name for (name,) in cursor.fetchall()}
 
 
 def _describe(cursor: "Cursor", month: TripMonth, column: Column) -> None:
@@ -553,6 +575,40 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]")
             if source.error is not None:
                 raise source.error from None
             raise
+
+
+def _export(cursor: "Cursor", month: TripMonth, columns: Sequence[str], file: IO[bytes]) -> int:
+    """Write the rows of a month to a file as CSV and return their number. Columns that do not exist yet are empty."""
+    existing = _column_names(cursor, month)
+    selected = ", ".join(f'"{name}"' if name in existing else "NULL" for name in columns)
+    cursor.execute("SET LOCAL datestyle = 'ISO'")
+    cursor.copy_expert(
+        f"COPY (SELECT {selected} FROM public.{month.table} WHERE file_month = DATE '{month.first_day}') "
+        "TO STDOUT (FORMAT csv)",
+        file,
+        _MESSAGE_BYTES,
+    )
+    return int(cursor.rowcount)
+
+
+def _exported(file: IO[bytes], schema: "pa.Schema", columns: Sequence[str]) -> "Iterator[pa.Table]":
+    """Yield the rows in a file that `_export` wrote. PostgreSQL does not quote a missing value."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    reader = csv.open_csv(
+        file,
+        read_options=csv.ReadOptions(column_names=list(columns), block_size=_EXPORT_BLOCK_BYTES),
+        parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=csv.ConvertOptions(
+            column_types={name: schema.field(name).type for name in columns},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    for batch in reader:
+        yield pa.Table.from_batches([batch])
 
 
 class _CopySource:

@@ -188,13 +188,23 @@ def test_columns(color: str, store: PostgresStore) -> None:
 
 @pytest.mark.parametrize("color", COLORS)
 def test_summary(color: str, store: PostgresStore, tmp_path: Path) -> None:
-    """The summary of a month equals that of its raw file and of its clean file; other months are not included."""
+    """The summary of a month equals that of its raw file and of its clean file, and its rows are those of the file.
+
+    Other months are not included.
+    """
+    import pyarrow as pa
+
+    names = LAYOUTS[color].arrow_schema().names
+    by_row = [(name.lower(), "ascending") for name in names]
     for month, seed in ((TripMonth(color, "2021-01"), 1), (TripMonth(color, "2021-02"), 2)):
         clean, rows = tmp_path / f"{seed}.parquet", 2_000 + seed
         expected = write_clean(month, rows, clean, tmp_path, seed)
         store.replace_month(month, read_row_groups(clean, LAYOUTS[color]), rows)
         assert store.summarize(month).differences(expected) == {}
         assert store.summarize(month).differences(summarize_parquet(clean, LAYOUTS[color])) == {}
+        loaded = pa.concat_tables(store.read(month, [name.lower() for name in names])).sort_by(by_row)
+        rows_of_file = pa.concat_tables(read_row_groups(clean, LAYOUTS[color])).replace_schema_metadata()
+        assert loaded.equals(rows_of_file.rename_columns(loaded.column_names).sort_by(by_row))
 
 
 def test_summary_of_no_rows(store: PostgresStore) -> None:
