@@ -84,7 +84,7 @@ recording: .venv/site-installed ## Record the terminal session of the README
 	$(BIN)/python docs/recording.py
 
 .PHONY: screenshots
-screenshots: install ## Take the screenshots for docs/ui.md with headless Chromium
+screenshots: install ## Take the screenshots for the README and docs/ui.md with headless Chromium
 	$(BIN)/python docs/screenshots.py
 
 # Write the required variables of docker-compose.yml to .env.

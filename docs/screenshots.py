@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Take the pictures of `docs/ui.md` with headless Chromium. They show months, one that is not published, and backfills.
+"""Take the pictures of the README and `docs/ui.md` with headless Chromium: a report of months, and the UI.
 
-`make screenshots` runs this script. It does not notice a page that is still loading, so look at each picture before you
-commit it.
+The UI shows months, one that is not published, and backfills. `make screenshots` runs this script. With `--report`, it
+takes only the picture of the report. It does not notice a page that is still loading, so look at each picture before
+you commit it.
 """
 
 import json
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image
+
 IMAGES = Path(__file__).parent / "images"
 TAXI = str(Path(sys.executable).with_name("taxi"))
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
@@ -32,6 +35,7 @@ FAILED = "2020-03"
 SAMPLES = {"green": "2020-03..2020-07", "yellow": "2020-03..2020-04", "fhv": "2020-04"}
 """The sample months to generate if REAL_TRIPS does not name a folder of real months."""
 WIDTH = 1280
+REPORT_HEIGHT = 1030
 START_TIMEOUT_S, SHOT_TIMEOUT_S = 120, 90
 
 LOCATION = "/locations/taxi_assets.definitions"
@@ -39,7 +43,10 @@ RUNS = "{ runsOrError { ... on Runs { results { runId jobName tags { key value }
 
 
 def main() -> None:
-    """Load the months, start the UI, take every picture, then stop and delete everything."""
+    """Load the months, write a report, start the UI, take every picture, then stop and delete everything.
+
+    The months are real if REAL_TRIPS names their folder, laid out like the mirror.
+    """
     if HOME.exists():
         sys.exit(f"{HOME} exists. The pictures need a new TAXI_HOME. Delete the folder and run the script again.")
     # A shell lets background jobs ignore Ctrl-C, which `taxi dev` would inherit. The script stops it with that signal.
@@ -54,7 +61,14 @@ def main() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TAXI_", "DAGSTER_"))}
     environment |= settings
     try:
+        if "REAL_TRIPS" not in os.environ:
+            generate_months(environment)
+        if sys.argv[1:] == ["--report"]:
+            load_months("green", environment)
+            take_report(chromium, environment)
+            return
         run_months(environment)
+        take_report(chromium, environment)
         with ui(environment) as url:
             backfill(environment)
             for name, (path, width, height) in pages(runs_by_partition(url)).items():
@@ -74,24 +88,44 @@ def find_chromium() -> str:
     sys.exit("Chromium was not found. Install chromium, chromium-browser or google-chrome and run the script again.")
 
 
+def generate_months(environment: Mapping[str, str]) -> None:
+    """Generate sample months."""
+    for color, months in SAMPLES.items():
+        words = [TAXI, "sample", str(HOME / "sample"), "--color", color, "--months", months, "--rows", "20000"]
+        subprocess.run(words, env=environment, check=True)  # noqa: S603
+
+
 def run_months(environment: Mapping[str, str]) -> None:
     """Run a job for a month that the source does not have, and one that fails, then load all other months.
 
-    The months are real if REAL_TRIPS names their folder, laid out like the mirror. `taxi materialize` leaves out months
+    `taxi materialize` leaves out months
     that are not published, so Dagster's own command runs the jobs.
     """
-    if "REAL_TRIPS" not in os.environ:
-        for color, months in SAMPLES.items():
-            words = [TAXI, "sample", str(HOME / "sample"), "--color", color, "--months", months, "--rows", "20000"]
-            subprocess.run(words, env=environment, check=True)  # noqa: S603
     subprocess.run([TAXI, "status"], env=environment, check=True)  # noqa: S603  # creates the instance
     run_job("load_fhv", NOT_PUBLISHED, environment)
     page = HOME / "broken" / "green" / f"green_tripdata_{FAILED}.csv.gz"
     page.parent.mkdir(parents=True)
     page.write_text("<!DOCTYPE html><title>Sign in</title>")
     run_job("load_green", FAILED, {**environment, "TAXI_SOURCE_URL": str(HOME / "broken")})
-    words = [TAXI, "materialize", "--color", "all", "--months", f"{FIRST}..{LAST}"]
+    load_months("all", environment)
+
+
+def load_months(color: str, environment: Mapping[str, str]) -> None:
+    """Load all months of a color, or of all colors."""
+    words = [TAXI, "materialize", "--color", color, "--months", f"{FIRST}..{LAST}"]
     subprocess.run(words, env=environment, check=True)  # noqa: S603
+
+
+def take_report(chromium: str, environment: Mapping[str, str]) -> None:
+    """Take the picture of a report of green trips, without its first tables. It has few colors, so that it is small."""
+    page, picture = HOME / "report.html", IMAGES / "report.png"
+    words = [TAXI, "report", "--color", "green", "--output", str(page)]
+    subprocess.run(words, env=environment, check=True)  # noqa: S603
+    page.write_text(page.read_text().replace("</style>", "#loaded { display: none; }</style>"))
+    take(chromium, page.as_uri(), picture, WIDTH, REPORT_HEIGHT)
+    with Image.open(picture) as taken:
+        taken.convert("RGB").quantize(128).save(picture, optimize=True)
+    print(f"{picture} {picture.stat().st_size:,} bytes")  # noqa: T201
 
 
 def run_job(job: str, month: str, environment: Mapping[str, str]) -> None:

@@ -838,6 +838,15 @@ class SourceFolderMissing(
     """The source is a folder that does not exist."""
 
 
+class BadShapes(
+    BadInput,
+    slug="bad-zone-shapes",
+    remedy="Use the TLC's taxi_zones.zip, https://d37ci6vzurychx.cloudfront.net/misc/taxi_zones.zip. If the file was "
+    "downloaded, delete it, and the next report downloads it again.",
+):
+    """The file with the shapes of the taxi zones is damaged, or is not a shapefile of taxi zones."""
+
+
 class EmptySource(
     StoreError,
     slug="empty-source",

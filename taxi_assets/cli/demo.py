@@ -9,6 +9,7 @@ import click
 from taxi_assets.cli.activity import activity
 from taxi_assets.cli.materialize import run_and_show
 from taxi_assets.cli.options import program
+from taxi_assets.cli.report import write_report
 from taxi_assets.cli.sample import publish_sample
 from taxi_assets.settings import Settings, setting_names
 from taxi_assets.tlc.trips import TripMonth
@@ -53,7 +54,8 @@ def demo() -> None:
     if run_and_show(settings, list(DEMO_MONTHS), "marts").failed:
         sys.exit(1)
     _print_places(settings)
-    _print_next_steps()
+    write_report(settings, settings.home / "report.html")
+    _print_next_steps(settings.home / "report.html")
 
 
 def _demo_settings() -> Settings:
@@ -107,10 +109,10 @@ def _print_places(settings: Settings) -> None:
     )
 
 
-def _print_next_steps() -> None:
+def _print_next_steps(report: Path) -> None:
     taxi = program()
     click.echo(f"""\
-The trips are generated, not real. Next steps:
+The trips are generated, not real. A report with charts of them is in {report}. Next steps:
   {taxi} dev                 start the UI, http://127.0.0.1:3000
   {taxi} status              show what is loaded
   {taxi} query "SELECT count(*), avg(total_amount) FROM yellow_taxi_trips"

@@ -16,6 +16,7 @@ from taxi_assets.cli.dev import dev
 from taxi_assets.cli.doctor import doctor
 from taxi_assets.cli.materialize import materialize
 from taxi_assets.cli.query import query
+from taxi_assets.cli.report import report
 from taxi_assets.cli.sample import sample
 from taxi_assets.cli.status import status
 from taxi_assets.cli.stop import stop
@@ -118,7 +119,7 @@ def taxi(*, debug: bool) -> None:
     """
 
 
-for _command in (demo, materialize, backfill, status, query, dev, doctor, stop, sample, wipe, adopt):
+for _command in (demo, materialize, backfill, status, query, report, dev, doctor, stop, sample, wipe, adopt):
     taxi.add_command(_command)
 
 

@@ -148,3 +148,11 @@ def every_month(colors: tuple[str, ...], settings: "Settings") -> list[TripMonth
     chosen = source_colors(settings) if not colors or set(colors) == set(COLORS) else colors
     spans = {color: bounds(settings, color) for color in chosen}
     return [TripMonth(color, month) for color, span in spans.items() for month in parse_months("..".join(span))]
+
+
+def select_statuses(colors: tuple[str, ...], months: str, settings: "Settings") -> Callable[[TripMonth], bool]:
+    """Return whether --color and --months select a month. Without an option, every month. Raises UnknownMonth."""
+    if not months:
+        return lambda month: not colors or month.color in colors
+    listed = frozenset(each_month(colors or COLORS, months, settings))
+    return lambda month: month in listed

@@ -1,13 +1,10 @@
 """`taxi status`: the status of each month."""
 
-from collections.abc import Callable
-
 import click
 
 from taxi_assets.cli.activity import activity
-from taxi_assets.cli.options import each_month, optional_colors_option, optional_months_option
+from taxi_assets.cli.options import optional_colors_option, optional_months_option, select_statuses
 from taxi_assets.settings import Settings
-from taxi_assets.tlc.trips import COLORS, TripMonth
 
 
 @click.command()
@@ -55,7 +52,7 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
         from taxi_assets.operations.adoption import open_upgraded
 
         settings = Settings.load()
-        is_selected = _selection(colors, months, settings)
+        is_selected = select_statuses(colors, months, settings)
         with open_upgraded(settings) as instance:
             fail_dead_runs(instance)
             history = read_history(instance, settings)
@@ -67,11 +64,3 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
         click.echo("None of these months has been loaded. To see the months that have been: taxi status")
     else:
         print_status(selected, "materialize" if here else "backfill", verbose=verbose)
-
-
-def _selection(colors: tuple[str, ...], months: str, settings: Settings) -> Callable[[TripMonth], bool]:
-    """Return whether --color and --months select a month. Without an option, every month. Raises UnknownMonth."""
-    if not months:
-        return lambda month: not colors or month.color in colors
-    listed = frozenset(each_month(colors or COLORS, months, settings))
-    return lambda month: month in listed

@@ -27,6 +27,7 @@ from taxi_assets.instance.tags import COLOR_TAG
 from taxi_assets.keys import asset_key
 from taxi_assets.partitions import partition_keys, source_colors
 from taxi_assets.settings import Settings
+from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.marts import MARTS, ZONES_TABLE, Mart
 from taxi_assets.tlc.trips import TripMonth
@@ -53,11 +54,13 @@ def _marts_of(color: str) -> UnresolvedAssetJobDefinition:
 
 def _all_marts(settings: Settings) -> dg.JobDefinition:
     @dg.op(tags=retry_tags(settings), description="Computes each mart that is missing or older than its trips.")
-    def update_marts(context: dg.OpExecutionContext, warehouse: dg.ResourceParam[Warehouse]) -> None:
+    def update_marts(
+        context: dg.OpExecutionContext, warehouse: dg.ResourceParam[Warehouse], home: dg.ResourceParam[Home]
+    ) -> None:
         claim_run(context.instance, context.run)
         with translate_errors(context.get_step_execution_context()):
             for outdated in outdated_marts(context.instance, settings):
-                _compute(context, warehouse, outdated)
+                _compute(context, warehouse, home, outdated)
 
     @dg.job(
         name=LOAD_MARTS,
@@ -97,12 +100,12 @@ def _newest(instance: dg.DagsterInstance, color: str, name: str) -> dict[str, in
     return dict(instance.get_latest_storage_id_by_partition(asset_key(color, name), kind))
 
 
-def _compute(context: dg.OpExecutionContext, warehouse: Warehouse, outdated: OutdatedMart) -> None:
+def _compute(context: dg.OpExecutionContext, warehouse: Warehouse, home: Home, outdated: OutdatedMart) -> None:
     mart, month = outdated.mart, outdated.month
     trips = asset_key(month.color, MART_UPSTREAM)
     trips_version = version_of_trips(context.instance, month)
     try:
-        result = compute_mart(context.instance, warehouse, mart, month)
+        result = compute_mart(context.instance, warehouse, home, mart, month)
     except MissingUpstream as error:  # the month was wiped
         context.log.info("%s", error)
         return

@@ -13,6 +13,7 @@ import dagster as dg
 
 from taxi_assets.connections import is_bigquery
 from taxi_assets.defs.descriptions import describe_mart, mart_location
+from taxi_assets.defs.mart_charts import chart_metadata
 from taxi_assets.defs.metadata import column_schema, work_metadata
 from taxi_assets.defs.retries import retry_tags, translate_errors
 from taxi_assets.graph import MART_UPSTREAM
@@ -21,6 +22,7 @@ from taxi_assets.instance.processes import claim_run
 from taxi_assets.keys import asset_key
 from taxi_assets.partitions import month_of, month_partitions, source_colors
 from taxi_assets.settings import Settings
+from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.warehouse import Warehouse
 from taxi_assets.tlc.marts import DAILY_TRIPS, MARTS, MONTHLY_ZONE_REVENUE, RULES, Mart
 from taxi_assets.tlc.schema import ZONES
@@ -82,7 +84,7 @@ def mart_checks(mart: Mart) -> dict[str, str]:
 
 
 def compute_mart(
-    instance: dg.DagsterInstance, warehouse: Warehouse, mart: Mart, month: TripMonth
+    instance: dg.DagsterInstance, warehouse: Warehouse, home: Home, mart: Mart, month: TripMonth
 ) -> "dg.MaterializeResult[None]":
     """Compute a mart for a month, and return its data version, checks and metadata. Raises StoreError."""
     started = perf_counter()
@@ -95,12 +97,13 @@ def compute_mart(
         metadata={
             **work_metadata(rows.num_rows, perf_counter() - started),
             "dagster/table_name": warehouse.mart_table(mart, month.color),
-            **mart_metadata(mart, month, rows),
+            **mart_metadata(mart, rows),
+            **chart_metadata(mart, month, rows, home.folder),
         },
     )
 
 
-def mart_metadata(mart: Mart, month: TripMonth, rows: "pa.Table") -> dict[str, RawMetadataValue]:  # noqa: ARG001
+def mart_metadata(mart: Mart, rows: "pa.Table") -> dict[str, RawMetadataValue]:
     """Return the figures of a month for the UI, which plots numbers over the partitions. `rows` are those of the mart.
 
     They are the sums of `trips`, of `total`, and, for `daily_trips`, of the counts of the rules, if the color reports
@@ -161,11 +164,13 @@ def version_of_trips(instance: dg.DagsterInstance, month: TripMonth) -> str:
 def _build(settings: Settings, mart: Mart, color: str) -> dg.AssetsDefinition:
     key, partitions = asset_key(color, mart.name), month_partitions(settings, color)
 
-    def compute(context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+    def compute(
+        context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], home: dg.ResourceParam[Home]
+    ) -> dg.MaterializeResult:
         month = month_of(context.asset_key, context.partition_key)
         claim_run(context.instance, context.run)
         with translate_errors(context.get_step_execution_context()):
-            return compute_mart(context.instance, warehouse, mart, month)
+            return compute_mart(context.instance, warehouse, home, mart, month)
 
     # Partitioned checks are a preview feature of Dagster. The Dagster version is pinned, so hide the warning.
     with disable_dagster_warnings():

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from taxi_assets.charts.shapes import shapes_file
 from taxi_assets.connections import is_bigquery, is_bucket
 from taxi_assets.defs.descriptions import describe_zones
+from taxi_assets.defs.mart_charts import find_shapes
 from taxi_assets.defs.metadata import column_schema, work_metadata
 from taxi_assets.defs.resources import PostgresResource
 from taxi_assets.defs.retries import retry_tags, translate_errors
+from taxi_assets.errors import BadShapes, StoreError
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.settings import Settings
+from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.lake import Lake
 from taxi_assets.stores.source.months import Source
 from taxi_assets.stores.warehouse import Warehouse
@@ -26,17 +30,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def taxi_zones(
+def taxi_zones(  # noqa: PLR0913, PLR0917  # one for each store
     context: dg.AssetExecutionContext,
     source: dg.ResourceParam[Source],
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
     postgres: dg.ResourceParam[PostgresResource],
+    home: dg.ResourceParam[Home],
 ) -> dg.MaterializeResult:
     """The TLC's taxi zones: the borough, name and service zone of each zone ID.
 
     They come from `misc/taxi_zone_lookup.csv` of the source. If the source does not have the file, a built-in copy is
     used. Each store is replaced as a whole.
+
+    If the source has the shapes of the zones, `misc/taxi_zones.zip`, they are kept in TAXI_HOME, for maps.
     """
     started = perf_counter()
     claim_run(context.instance, context.run)
@@ -48,9 +55,18 @@ def taxi_zones(
         metadata={
             **work_metadata(zones.num_rows, perf_counter() - started),
             "source": used,
+            "shapes": _keep_shapes(source, home),
             **dict(zip(("lake_object", "dagster/table_name", "postgres_table"), places, strict=True)),
         },
     )
+
+
+def _keep_shapes(source: Source, home: Home) -> str:
+    """Keep the shapes of the zones, and return where they are, or why there are none. Maps are optional."""
+    try:
+        return str(shapes_file(home.folder)) if find_shapes(source, home.folder) else "the source does not have them"
+    except (BadShapes, StoreError) as error:
+        return error.explain()
 
 
 def read_zones(source: Source) -> "tuple[pa.Table, str]":

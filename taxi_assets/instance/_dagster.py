@@ -35,7 +35,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.tags import (
@@ -64,6 +64,7 @@ __all__ = [
     "RUN_FAILURE_REASON_TAG",
     "SINGLETON_REPOSITORY_NAME",
     "WILL_RETRY_TAG",
+    "AssetCheckExecutionsTable",
     "BackfillDaemon",
     "BulkActionStatus",
     "BulkActionsFilter",

@@ -78,7 +78,7 @@ def _expected() -> dict[str, int]:
 
 
 def test_loading_months_twice_adds_no_rows(machine: Machine) -> None:
-    """Months that are loaded into all assets twice have the same rows in BigQuery each time, and in the history."""
+    """Months that are loaded into all assets twice have the same rows in BigQuery, the history and the report."""
     for _ in range(2):
         machine.taxi("materialize", "--color", "green", "--months", "2020-03..2020-05")
         assert machine.counts() == _expected()
@@ -86,6 +86,8 @@ def test_loading_months_twice_adds_no_rows(machine: Machine) -> None:
     assert {month["month"]: month["rows"]["warehouse_trips"] for month in months} == _expected()
     assert {month["status"] for month in months} == {"loaded"}
     assert not [path for path in (machine.home / "upload").rglob("*") if path.is_file()]
+    machine.taxi("report", "-o", str(machine.home / "report.html"))
+    assert f"<dd>{sum(_expected().values()):,}</dd>" in (machine.home / "report.html").read_text()
 
 
 DATA_FRAMES = """

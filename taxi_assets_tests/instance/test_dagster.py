@@ -11,6 +11,7 @@ from taxi_assets.instance import _dagster
 TEXTS = [name for name in _dagster.__all__ if name.endswith("_TAG") or name == "NULL_EVENT_POINTER"]
 FUNCTIONS = [name for name in _dagster.__all__ if name.islower()]
 OTHERS = {
+    "AssetCheckExecutionsTable",
     "BULK_ACTION_TERMINAL_STATUSES",
     "RawMetadataValue",
     "SINGLETON_REPOSITORY_NAME",
