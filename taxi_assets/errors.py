@@ -603,7 +603,7 @@ class UnknownColumn(
     TaxiAssetsError,
     slug="unknown-column",
     group="The data of a month",
-    remedy="Use the names in docs/columns.md, in the same letter case. In Postgres, all names are in lowercase.",
+    remedy="Use the names in docs/data-dictionary.md, in the same letter case. In Postgres, they are in lowercase.",
 ):
     """The metadata of an input names a column that the asset does not have."""
 
@@ -741,9 +741,20 @@ class IncompatibleTable(
 class BadQuery(
     StoreError,
     slug="bad-query",
-    remedy="Fix the query. Queries can only read data.",
+    remedy="Fix the query.",
 ):
     """The SQL of a query is invalid, or would change data."""
+
+
+class OutputStalled(
+    StoreError,
+    slug="output-stalled",
+    remedy="Write the result to a file: taxi query --parquet FILE, or taxi query --csv ... > FILE.",
+):
+    """The program that reads the output of `taxi query --csv` or `--json` stopped reading, such as an open pager.
+
+    Until the query ends, no month can be loaded into the DuckDB warehouse.
+    """
 
 
 class UnknownTable(

@@ -312,6 +312,7 @@ class GoogleServer:
         if request.headers.get("if-match", resource["etag"]) != resource["etag"]:
             raise ResponseError(412, "conditionNotMet", "Precondition Failed")
         resource["schema"] = {"fields": [_stored_column(column) for column in request.json["schema"]["fields"]]}
+        resource["description"] = request.json["description"]
         resource["etag"] += "1"
         return resource
 

@@ -18,6 +18,7 @@ from taxi_assets.cli.materialize import materialize
 from taxi_assets.cli.query import query
 from taxi_assets.cli.report import report
 from taxi_assets.cli.sample import sample
+from taxi_assets.cli.schema import schema
 from taxi_assets.cli.status import status
 from taxi_assets.cli.stop import stop
 from taxi_assets.cli.suggestions import suggest_command, suggest_for_words, suggest_option
@@ -119,7 +120,21 @@ def taxi(*, debug: bool) -> None:
     """
 
 
-for _command in (demo, materialize, backfill, status, query, report, dev, doctor, stop, sample, wipe, adopt):
+for _command in (
+    demo,
+    materialize,
+    backfill,
+    status,
+    query,
+    report,
+    schema,
+    dev,
+    doctor,
+    stop,
+    sample,
+    wipe,
+    adopt,
+):
     taxi.add_command(_command)
 
 

@@ -1,17 +1,19 @@
 """The display of a query result: a table or records on a terminal, a plain table in a pipe, CSV, or JSON."""
 
 import csv
+import datetime as dt
 import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from taxi_assets.cli.tables import open_console, plain_table
 from taxi_assets.errors import printable
+from taxi_assets.stores.files.query_file import require_unique
 from taxi_assets.stores.query_result import QueryResult
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def _print_plain(console: "Console", result: QueryResult) -> None:
         table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
     for row in result.rows:
         # Wrap values in Text, because rich interprets plain strings as markup.
-        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
+        table.add_row(*(Text("" if value is None else printable(_text(value))) for value in row))
     console.print(table)
 
 
@@ -88,7 +90,7 @@ def _is_number(value: object) -> bool:
 
 
 def _format(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else _text(value)
     return printable(text).expandtabs().rstrip("\n")
 
 
@@ -239,11 +241,16 @@ def _footer(result: QueryResult, columns: Sequence[_Column], widths: Sequence[in
         yield "Long values are cut. To see all of them: --vertical or --csv."
 
 
-def print_csv(result: QueryResult) -> None:
-    """Print a query result as CSV with a header, with all characters of the values."""
+def print_csv(batches: Iterable[QueryResult]) -> None:
+    """Print batches of a query result as CSV with a header, with all characters of the values. Bytes are hexadecimal.
+
+    There is at least one batch, which has the columns.
+    """
     writer = csv.writer(_Lines(), lineterminator="\r\n")
-    writer.writerow(result.columns)
-    writer.writerows(result.rows)
+    for number, batch in enumerate(batches):
+        if number == 0:
+            writer.writerow(batch.columns)
+        writer.writerows([_text(value) if isinstance(value, _BYTES) else value for value in row] for row in batch.rows)
 
 
 class _Lines:
@@ -253,11 +260,53 @@ class _Lines:
         sys.stdout.write(line.removesuffix("\r\n") + "\n")
 
 
-def print_json(result: QueryResult) -> None:
-    """Print a query result as a JSON list of objects. Values without a JSON type, such as NaN, become strings."""
-    rows = [dict(zip(result.columns, map(_json_value, row), strict=True)) for row in result.rows]
-    print(json.dumps(rows, default=str, indent=1))
+def print_json(batches: Iterable[QueryResult]) -> None:
+    """Print batches of a query result as JSON, with a line for each row. Raises BadQuery for repeated column names.
+
+    Decimals are numbers with all their digits. Values without a JSON type become strings: times as in ISO 8601, bytes
+    as in PostgreSQL, and numbers that are not finite as NaN, Infinity and -Infinity.
+    """
+    for number, batch in enumerate(batches):
+        if number == 0:
+            require_unique(batch.columns)
+            keys = [f"{json.dumps(name)}: " for name in batch.columns]
+        sys.stdout.writelines(
+            f"{{{', '.join([key + _to_json(value) for key, value in zip(keys, row, strict=True)])}}}\n"
+            for row in batch.rows
+        )
 
 
-def _json_value(value: object) -> object:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _to_json(value: Any) -> str:  # noqa: ANN401  # any type of value
+    # By type, because a result can have many millions of values.
+    return _JSON.get(type(value), _other_to_json)(value)
+
+
+def _number_to_json(value: float | Decimal) -> str:
+    if not math.isfinite(value):
+        return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return f"{value:f}" if isinstance(value, Decimal) else repr(value)
+
+
+def _other_to_json(value: object) -> str:
+    match value:
+        case dict():
+            return f"{{{', '.join(f'{json.dumps(str(key))}: {_to_json(one)}' for key, one in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_to_json, value))}]"
+        case dt.date() | dt.time():  # also dt.datetime, which is a date
+            return f'"{value.isoformat()}"'
+    return json.dumps(_text(value))
+
+
+_JSON: Mapping[type, Callable[[Any], str]] = {
+    **dict.fromkeys((str, bool, type(None)), json.dumps),
+    int: repr,
+    **dict.fromkeys((float, Decimal), _number_to_json),
+}
+
+_BYTES = (bytes, bytearray, memoryview)
+
+
+def _text(value: object) -> str:
+    """Return a value as text. Bytes are hexadecimal, as in PostgreSQL."""
+    return f"\\x{bytes(value).hex()}" if isinstance(value, _BYTES) else str(value)

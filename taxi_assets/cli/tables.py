@@ -122,10 +122,15 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 _ANY_WIDTH = 100_000
 
-_TEXT_HEADINGS = frozenset({"month", "", "asset", "location", "backfill", "status", "created (UTC)", "color", "months"})
+_TEXT_HEADINGS = frozenset(
+    {
+        *("month", "", "asset", "location", "backfill", "status", "created (UTC)", "color", "months"),
+        *("column", "type", "unit", "files", "meaning"),
+    }
+)
 """Headings of columns with text. The other columns contain numbers."""
 
-_WRAPPED_HEADINGS = frozenset({"location", "months"})
+_WRAPPED_HEADINGS = frozenset({"location", "months", "meaning"})
 """Headings of columns with long texts, which may take several lines."""
 
 

@@ -9,10 +9,11 @@ Not here: the content of a month.
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from taxi_assets.errors import (
     BadQuery,
@@ -42,7 +43,7 @@ from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.inventory import StoredItem, row_items
 from taxi_assets.stores.lake import LakeObject, damaged_object, missing_object
 from taxi_assets.stores.mart_sql import COLUMN_TYPES, no_trips, trip_sums_sql
-from taxi_assets.stores.query_result import QueryResult, unknown_table
+from taxi_assets.stores.query_result import ARROW_ROWS, QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.stores.warehouse import missing_month, require_own_table
 from taxi_assets.tlc.marts import MARTS, ZONES_TABLE, Mart
@@ -54,9 +55,15 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+Batch = TypeVar("Batch")
+
+_BATCH_ROWS = 10_000
+
+_Config: TypeAlias = dict[str, str | bool | int | float | list[str]]
+
 # By default, DuckDB downloads an extension if SQL or a file seems to need one, and takes the name of a table that does
 # not exist for that of a variable of this program.
-_READING: dict[str, str | bool | int | float | list[str]] = {
+_READING: _Config = {
     "autoinstall_known_extensions": False,
     "python_enable_replacements": False,
 }
@@ -68,6 +75,9 @@ _LOADING = {
     "threads": min(4, os.cpu_count() or 1),
     "preserve_insertion_order": False,
 }
+
+# Without a limit, DuckDB caches all of the file that a query reads. Beyond the limit, sorts and groups use the disk.
+_STREAMING = {**_READING, "memory_limit": "192MB"}
 
 
 class DuckDBWarehouse:
@@ -96,6 +106,7 @@ class DuckDBWarehouse:
             else:
                 create_table(database, month.table, _columns(month))
                 changed = True
+            describe(database, month.table, _columns(month), LAYOUTS[month.color].table_meaning)
             if changed:
                 create_views(database)
             _delete(database, month)
@@ -244,23 +255,65 @@ class DuckDBWarehouse:
         changes of the database. `limit` is the maximum number of rows to return. Raises BadQuery for SQL that is
         invalid or not allowed, and NothingLoaded if the database or the table of a color does not exist yet.
         """
+        with closing(self._run(sql, partial(_fetch, limit=limit), _READING, unsafe=unsafe)) as results:
+            return next(results)
+
+    def stream(self, sql: str, *, unsafe: bool = False) -> Generator[QueryResult, None, None]:
+        """Run one statement as `query` does, and yield its rows in batches, at least one. Memory use is limited.
+
+        The lock is held until the last batch, or until the generator is closed: loads wait.
+        """
+        return self._stream(sql, _row_batches, unsafe=unsafe)
+
+    def stream_arrow(self, sql: str, *, unsafe: bool = False) -> "Generator[pa.RecordBatch, None, None]":
+        """Run one statement as `stream` does, and yield Arrow record batches with DuckDB's types."""
+        return self._stream(sql, _arrow_batches, unsafe=unsafe)
+
+    def _stream(
+        self, sql: str, fetch: "Callable[[duckdb.DuckDBPyConnection, str], Iterator[Batch]]", *, unsafe: bool
+    ) -> Generator[Batch, None, None]:
+        """Run a query with little memory. A query that needs more, such as a median, runs again without the limit."""
+        import duckdb
+
+        started = False
+        try:
+            with closing(self._run(sql, fetch, _STREAMING, unsafe=unsafe)) as batches:
+                for batch in batches:
+                    started = True
+                    yield batch
+        except DuckDBError as error:
+            if started or not isinstance(error.__cause__, duckdb.OutOfMemoryException):
+                raise
+        else:
+            return
+        yield from self._run(sql, fetch, _READING, unsafe=unsafe)
+
+    def _run(
+        self,
+        sql: str,
+        fetch: "Callable[[duckdb.DuckDBPyConnection, str], Iterator[Batch]]",
+        config: _Config,
+        *,
+        unsafe: bool,
+    ) -> Generator[Batch, None, None]:
+        """Run one statement, and yield what `fetch` does, each time after a check of which files were read."""
         import duckdb
 
         if not self._exists():
             raise self._nothing_loaded()
-        with self._opened("run the query") as database:
+        with self._opened("run the query", config=config) as database:
             try:
                 if not unsafe:
                     _require_query(database, sql)
                     _confine(database, self.path.parent)
-                result = _fetch(database, sql, limit)
-                if not unsafe:
-                    _require_confined(database, self.path.parent)
+                for batch in fetch(database, sql):
+                    if not unsafe:
+                        _require_confined(database, self.path.parent)
+                    yield batch
             except duckdb.PermissionException as error:
                 raise _left_folder(self.path.parent, _reason(error)) from error
             except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
                 raise _bad_query(database, error, self.path) from error
-            return result
 
     def probe(self) -> str:
         """Check that the database is writable, and return the status in one sentence. Raises StoreError.
@@ -297,7 +350,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def _opened(
-        self, task: str, month: TripMonth | None = None, *, read_only: bool = True
+        self, task: str, month: TripMonth | None = None, *, read_only: bool = True, config: _Config | None = None
     ) -> Iterator["duckdb.DuckDBPyConnection"]:
         """Hold the lock and open the database. DuckDB's errors are raised with `task` and the month in them."""
         import duckdb
@@ -306,7 +359,7 @@ class DuckDBWarehouse:
             if not read_only and not self.path.exists():
                 _create_database(self.path)
             try:
-                with _connect(self.path, read_only=read_only) as database:
+                with _connect(self.path, config, read_only=read_only) as database:
                     yield database
             except duckdb.Error as error:
                 facts = month.facts if month else {}
@@ -333,22 +386,58 @@ def _read(database: "duckdb.DuckDBPyConnection", month: TripMonth, columns: Sequ
     return table.cast(pa.schema([schema.field(name) for name in columns]))
 
 
-def _fetch(database: "duckdb.DuckDBPyConnection", sql: str, limit: int | None) -> QueryResult:
-    """Run SQL and return its result. Rows beyond the limit are counted in batches, so that they use little memory."""
+def _fetch(database: "duckdb.DuckDBPyConnection", sql: str, *, limit: int | None) -> Iterator[QueryResult]:
+    """Run SQL and yield its result. Rows beyond the limit are counted in batches, so that they use little memory."""
+    batches = _row_batches(database, sql, _BATCH_ROWS if limit is None else limit)
+    first = next(batches)
+    if limit is None:
+        yield QueryResult(first.columns, [*first.rows, *(row for batch in batches for row in batch.rows)])
+    else:
+        yield QueryResult(first.columns, first.rows, len(first.rows) + sum(len(batch.rows) for batch in batches))
+
+
+def _row_batches(
+    database: "duckdb.DuckDBPyConnection", sql: str, first_rows: int = _BATCH_ROWS
+) -> Iterator[QueryResult]:
+    """Run SQL and yield its rows. The first batch has at most `first_rows`, and has the columns even without rows."""
     result = database.execute(sql)
     if not result:  # DuckDB returns None for an empty statement
-        return QueryResult([], [])
+        yield QueryResult([], [])
+        return
     columns = [column[0] for column in database.description or []]
-    if limit is None:
-        return QueryResult(columns, result.fetchall())
-    rows = result.fetchmany(limit)
-    total = len(rows)
-    while batch := result.fetchmany(_BATCH_ROWS):
-        total += len(batch)
-    return QueryResult(columns, rows, total)
+    yield QueryResult(columns, result.fetchmany(first_rows))
+    while rows := result.fetchmany(_BATCH_ROWS):
+        yield QueryResult(columns, rows)
 
 
-_BATCH_ROWS = 10_000
+def _arrow_batches(database: "duckdb.DuckDBPyConnection", sql: str) -> "Iterator[pa.RecordBatch]":
+    """Run SQL and yield its rows as Arrow record batches. The first one has the schema even without rows."""
+    import pyarrow as pa
+
+    # A result of `execute` would be copied as a whole.
+    result = database.sql(sql)
+    if result is None:  # a statement without a result, or none at all
+        yield pa.record_batch({})
+        return
+    reader = result.to_arrow_reader(ARROW_ROWS)
+    try:
+        yield pa.record_batch([pa.array([], kind) for kind in reader.schema.types], reader.schema)
+        yield from reader
+    except OSError as error:
+        raise _from_arrow(error) from error
+
+
+def _from_arrow(error: OSError) -> "duckdb.Error":
+    """Return the DuckDB error that happened after the first rows. Arrow passes it on as text."""
+    import duckdb
+
+    kinds: dict[str, type[duckdb.Error]] = {
+        "Permission": duckdb.PermissionException,
+        "Out of Memory": duckdb.OutOfMemoryException,
+        **dict.fromkeys(("IO", "INTERNAL", "FATAL", "INTERRUPT", "HTTP", "Corrupt"), duckdb.OperationalError),
+    }
+    return kinds.get(str(error).partition(" Error:")[0], duckdb.ProgrammingError)(str(error))
+
 
 _MISSING_TABLE = re.compile(r'Catalog Error: Table with name "?(.+?)"? does not exist')
 
@@ -371,11 +460,15 @@ def _require_query(database: "duckdb.DuckDBPyConnection", sql: str) -> None:
         kinds = [statement.type for statement in database.extract_statements(_EXPLAIN.sub("", sql))]
     if kinds != [StatementType.SELECT]:
         seen = ", ".join(kind.name for kind in kinds) or "nothing"
+        names = {kind.name for kind in kinds}
+        hint = " To run it, add --unsafe." if names and not names & _CHANGES else ""
         raise BadQuery(
-            f"Expected one SELECT statement, but this is {seen}. To run statements that do not change the warehouse, "
-            "add --unsafe.",
-            seen=seen,
+            f"Expected one SELECT statement, but this is {seen}. Queries cannot change the warehouse.{hint}", seen=seen
         )
+
+
+_CHANGES = {"ALTER", "DELETE", "DROP", "INSERT", "MERGE_INTO", "UPDATE"}
+"""Types of statements that a read-only database rejects, also with --unsafe."""
 
 
 _SPACE = r"(?:\s|--[^\r\n]*\n|/\*(?:(?!/\*|\*/).)*\*/)*"
@@ -402,8 +495,10 @@ def _require_confined(database: "duckdb.DuckDBPyConnection", folder: Path) -> No
 
     DuckDB applies `..` before links and the system after them, so `link/../file` can be outside.
     """
-    opened = database.execute("SELECT DISTINCT path FROM duckdb_logs_parsed('FileSystem') WHERE op = 'OPEN'")
-    for (path,) in opened.fetchall():
+    # A query on the connection itself would end the one whose rows are being read.
+    with database.cursor() as log:
+        opened = log.execute("SELECT DISTINCT path FROM duckdb_logs_parsed('FileSystem') WHERE op = 'OPEN'").fetchall()
+    for (path,) in opened:
         if not Path(path).resolve().is_relative_to(folder.resolve()):
             raise _left_folder(folder, f'The file "{path}" is elsewhere')
 
@@ -422,11 +517,11 @@ _ANY_MONTH = "2021-01"
 """Months of the same color share a table, so any month identifies it."""
 
 
-def _connect(path: Path, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
+def _connect(path: Path, config: _Config | None, *, read_only: bool) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     try:
-        return duckdb.connect(path, read_only=read_only, config=_READING if read_only else _LOADING)
+        return duckdb.connect(path, read_only=read_only, config=config or (_READING if read_only else _LOADING))
     except duckdb.Error as error:
         if "Could not set lock" in str(error):
             raise WarehouseOpenElsewhere(
@@ -546,7 +641,6 @@ def _add_later_columns(database: "duckdb.DuckDBPyConnection", month: TripMonth) 
     lacking = [column for column in _columns(month) if column.name not in found]
     for column in lacking:
         database.execute(f'ALTER TABLE {month.table} ADD COLUMN "{column.name}" {COLUMN_TYPES[column.kind]}')
-        describe(database, month.table, column)
     return bool(lacking)
 
 

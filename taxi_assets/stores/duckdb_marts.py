@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from taxi_assets.errors import IncompatibleTable
 from taxi_assets.stores.mart_sql import COLUMN_TYPES, mart_sql
 from taxi_assets.stores.mart_views import VIEW_NAMES, View, build_views, table_names
-from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_TABLE, Mart
+from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_MEANING, ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import LAYOUTS, Column
 from taxi_assets.tlc.trips import TripMonth
 
@@ -29,7 +29,7 @@ def replace_mart(database: "duckdb.DuckDBPyConnection", mart: Mart, month: TripM
     """
     rows = mart.arrange(database.sql(mart_sql(mart, LAYOUTS[month.color], [month.month])).to_arrow_table())
     table = mart.table(month.color)
-    ensure_table(database, table, mart.columns)
+    ensure_table(database, table, mart.columns, mart.meaning(month.color))
     database.execute(f"DELETE FROM {table} WHERE file_month = ?", [month.first_day])
     _insert(database, table, rows)
     return rows
@@ -37,7 +37,7 @@ def replace_mart(database: "duckdb.DuckDBPyConnection", mart: Mart, month: TripM
 
 def replace_zones(database: "duckdb.DuckDBPyConnection", zones: "pa.Table") -> None:
     """Replace all taxi zones. Raises IncompatibleTable if the table exists with other columns."""
-    ensure_table(database, ZONES_TABLE, ZONE_COLUMNS)
+    ensure_table(database, ZONES_TABLE, ZONE_COLUMNS, ZONES_MEANING)
     database.execute(f"DELETE FROM {ZONES_TABLE}")
     _insert(database, ZONES_TABLE, zones)
 
@@ -72,8 +72,8 @@ def create_views(database: "duckdb.DuckDBPyConnection") -> None:
             _create_view(database, view)
 
 
-def ensure_table(database: "duckdb.DuckDBPyConnection", table: str, columns: Sequence[Column]) -> None:
-    """Create a table with described columns if it does not exist.
+def ensure_table(database: "duckdb.DuckDBPyConnection", table: str, columns: Sequence[Column], meaning: str) -> None:
+    """Create a table with comments if it does not exist, and set comments that have changed.
 
     Raises IncompatibleTable if it exists with other columns.
     """
@@ -91,19 +91,30 @@ def ensure_table(database: "duckdb.DuckDBPyConnection", table: str, columns: Seq
             missing=missing,
             unexpected=unexpected,
         )
+    describe(database, table, columns, meaning)
 
 
 def create_table(database: "duckdb.DuckDBPyConnection", table: str, columns: Sequence[Column]) -> None:
-    """Create a table whose columns have their meaning as comment."""
+    """Create a table without comments."""
     types = ", ".join(f'"{column.name}" {COLUMN_TYPES[column.kind]}' for column in columns)
     database.execute(f"CREATE TABLE {table} ({types})")
+
+
+def describe(database: "duckdb.DuckDBPyConnection", table: str, columns: Sequence[Column], meaning: str) -> None:
+    """Set the comments on a table and its columns to their meanings, where they differ."""
+    found = database.execute(
+        "SELECT NULL, comment FROM duckdb_tables() "
+        "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ? "
+        "UNION ALL SELECT column_name, comment FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ?",
+        [table, table],
+    )
+    comments = dict(found.fetchall())
+    if comments.get(None) != meaning:
+        database.execute(f"COMMENT ON TABLE {table} IS {_text(meaning)}")
     for column in columns:
-        describe(database, table, column)
-
-
-def describe(database: "duckdb.DuckDBPyConnection", table: str, column: Column) -> None:
-    """Set the comment on a column to its meaning."""
-    database.execute(f"""COMMENT ON COLUMN {table}."{column.name}" IS {_text(column.meaning)}""")
+        if comments.get(column.name) != column.meaning:
+            database.execute(f"""COMMENT ON COLUMN {table}."{column.name}" IS {_text(column.meaning)}""")
 
 
 def _insert(database: "duckdb.DuckDBPyConnection", table: str, rows: "pa.Table") -> None:

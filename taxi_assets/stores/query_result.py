@@ -32,6 +32,9 @@ class QueryResult:
         return len(self.rows) if self.total is None else self.total
 
 
+ARROW_ROWS = 100_000
+"""Rows of an Arrow record batch of a query result, and so of a row group of its Parquet file."""
+
 _MAX_TABLES = 20
 """Maximum number of tables in a message, because a database can also have those of other programs."""
 

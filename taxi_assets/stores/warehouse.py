@@ -4,7 +4,7 @@ Not here: the warehouses themselves (`duckdb`, `bigquery`).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from taxi_assets.errors import BadQuery, MissingUpstream
@@ -110,6 +110,17 @@ class Warehouse(Protocol):
         maximum number of rows to return; the others are only counted. Raises BadQuery for SQL that is invalid or not
         allowed, and NothingLoaded if nothing has been loaded yet, or no month of the color whose table it names.
         """
+        ...
+
+    def stream(self, sql: str, *, unsafe: bool = False) -> Generator[QueryResult, None, None]:
+        """Run one SELECT statement as `query` does, and yield its rows in batches, at least one, in little memory.
+
+        What the query uses stays locked until the last batch, or until the generator is closed.
+        """
+        ...
+
+    def stream_arrow(self, sql: str, *, unsafe: bool = False) -> "Generator[pa.RecordBatch, None, None]":
+        """Run one SELECT statement as `stream` does, and yield Arrow record batches with the types of the result."""
         ...
 
     def probe(self) -> str:

@@ -15,6 +15,15 @@ Codes: TypeAlias = Mapping[str, int | str]
 
 
 @dataclass(frozen=True)
+class Span:
+    """Consecutive months (`YYYY-MM`) of files in a format, `CSV` or `Parquet`. `last` is empty while more appear."""
+
+    format: str
+    first: str
+    last: str = ""
+
+
+@dataclass(frozen=True)
 class Era:
     """The columns of a color's files in a period, such as `from 2010 to 2014`.
 
@@ -23,6 +32,9 @@ class Era:
     not among the codes stays as it is, and has to fit the column. `vendors` are the codes of `VendorID` for the text in
     `vendor_name`; the ID of another vendor is missing.
 
+    `spans` are the months whose files have these columns: the CSVs until 2021-07, and the Parquet files that the TLC
+    publishes today.
+
     `padding` is the number of empty fields that a CSV's rows may have after those in the header. `refused` is why files
     of the era are not loaded; empty if they are.
     """
@@ -30,6 +42,7 @@ class Era:
     color: str
     period: str
     names: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     codes: Mapping[str, Codes] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     vendors: Codes | None = field(default=None, hash=False)
@@ -81,8 +94,14 @@ STORED: Codes = MappingProxyType({"0": "N", "0.0": "N", "1": "Y", "1.0": "Y"})
 """`store_and_fwd_flag` as numbers, as in 2009 and in some records until 2014."""
 
 
-def _era(color: str, period: str, names: str, **rest: object) -> Era:
-    return Era(color, period, tuple(names.split()), **rest)  # type: ignore[arg-type]
+def _era(color: str, period: str, names: str, *, csv: str = "", parquet: str = "", **rest: object) -> Era:
+    """Create an era. `csv` and `parquet` are its months, such as `2009-01..2009-12 2019-01..`."""
+    spans = (*_spans("CSV", csv), *_spans("Parquet", parquet))
+    return Era(color, period, tuple(names.split()), spans, **rest)  # type: ignore[arg-type]
+
+
+def _spans(file_format: str, months: str) -> list[Span]:
+    return [Span(file_format, *span.split("..")) for span in months.split()]
 
 
 def _renamed(**names: str) -> Mapping[str, str]:
@@ -136,6 +155,8 @@ ERAS = (
         ),
         codes=_TEXT_CODES,
         vendors=VENDORS,
+        csv="2009-01..2009-12",
+        parquet="2009-01..2009-12",
     ),
     _era(
         "yellow",
@@ -152,56 +173,87 @@ ERAS = (
         ),
         codes=_TEXT_CODES,
         vendors=VENDORS,
+        csv="2010-01..2014-12",
+        parquet="2010-01..2010-12",
     ),
     _era(
         "yellow",
         "from 2015 to 2016-06",
         f"{_TPEP} {_PLACES} RatecodeID store_and_fwd_flag dropoff_longitude dropoff_latitude payment_type {_SUMS}",
+        csv="2015-01..2016-06",
     ),
     # From 2016-07 to 2016-12, rows have two more fields than the header has names.
-    _era("yellow", "from 2016-07 to 2018", _YELLOW_ZONES, padding=2),
-    _era("yellow", "since 2019", f"{_YELLOW_ZONES} congestion_surcharge"),
-    _era("yellow", "in files published since 2022-05", f"{_YELLOW_ZONES} congestion_surcharge Airport_fee"),
-    _era("yellow", "since 2025", f"{_YELLOW_ZONES} congestion_surcharge Airport_fee cbd_congestion_fee"),
+    _era("yellow", "from 2016-07 to 2018", _YELLOW_ZONES, padding=2, csv="2016-07..2018-12"),
+    _era("yellow", "since 2019", f"{_YELLOW_ZONES} congestion_surcharge", csv="2019-01..2021-07"),
+    _era(
+        "yellow",
+        "in files published since 2022-05",
+        f"{_YELLOW_ZONES} congestion_surcharge Airport_fee",
+        parquet="2011-01..2024-12",
+    ),
+    _era(
+        "yellow",
+        "since 2025",
+        f"{_YELLOW_ZONES} congestion_surcharge Airport_fee cbd_congestion_fee",
+        parquet="2025-01..",
+    ),
     # In 2013-08 to 2015-06 and 2016-07 to 2016-12, rows have two more fields than the header has names.
     _era(
         "green",
         "from 2013-08 to 2014",
         f"{_LPEP_PLACES} {_GREEN_SUMS} total_amount payment_type trip_type",
         padding=2,
+        csv="2013-08..2014-12",
     ),
     _era(
         "green",
         "from 2015 to 2016-06",
         f"{_LPEP_PLACES} {_GREEN_SUMS} improvement_surcharge total_amount payment_type trip_type",
         padding=2,
+        csv="2015-01..2016-06",
     ),
-    _era("green", "from 2016-07 to 2018", _GREEN_ZONES, padding=2),
-    _era("green", "since 2019", f"{_GREEN_ZONES} congestion_surcharge"),
-    _era("green", "since 2025", f"{_GREEN_ZONES} congestion_surcharge cbd_congestion_fee"),
+    _era("green", "from 2016-07 to 2018", _GREEN_ZONES, padding=2, csv="2016-07..2018-12"),
+    _era(
+        "green",
+        "since 2019",
+        f"{_GREEN_ZONES} congestion_surcharge",
+        csv="2019-01..2021-07",
+        parquet="2014-01..2024-12",
+    ),
+    _era("green", "since 2025", f"{_GREEN_ZONES} congestion_surcharge cbd_congestion_fee", parquet="2025-01.."),
     _era(
         "fhv",
         "in 2015 and 2016",
         "dispatching_base_num pickup_date locationID",
         renamed=_renamed(pickup_date="pickup_datetime", locationid="PUlocationID"),
+        csv="2015-01..2016-12",
     ),
-    _era("fhv", "from 2017-01 to 2017-06", _FHV_ZONES),
-    _era("fhv", "from 2017-07 to 2017-12, and from 2019 to 2020-06 as first published", f"{_FHV_ZONES} SR_Flag"),
+    _era("fhv", "from 2017-01 to 2017-06", _FHV_ZONES, csv="2017-01..2017-06"),
+    _era(
+        "fhv",
+        "from 2017-07 to 2017-12, and from 2019 to 2020-06 as first published",
+        f"{_FHV_ZONES} SR_Flag",
+        csv="2017-07..2017-12 2019-01..2020-06",
+    ),
     _era(
         "fhv",
         "in 2018",
         f"{_FHV_ZONES} SR_Flag dispatching_base_number",
         refused="It has two columns for the dispatching base, Dispatching_base_num and Dispatching_base_number, and no "
         "data dictionary of the TLC says which of them is the affiliated base.",
+        csv="2018-01..2018-12",
     ),
-    _era("fhv", "since 2019", f"{_FHV_ZONES} SR_Flag Affiliated_base_number"),
+    _era(
+        "fhv", "since 2019", f"{_FHV_ZONES} SR_Flag Affiliated_base_number", csv="2019-01..2021-07", parquet="2015-01.."
+    ),
     _era(
         "fhvhv",
         "from 2019-02 to 2020-06 as first published",
         "hvfhs_license_num dispatching_base_num pickup_datetime dropoff_datetime PULocationID DOLocationID SR_Flag",
+        csv="2019-02..2020-06",
     ),
-    _era("fhvhv", "in files published since 2022-05", _FHVHV),
-    _era("fhvhv", "since 2025", f"{_FHVHV} cbd_congestion_fee"),
+    _era("fhvhv", "in files published since 2022-05", _FHVHV, parquet="2019-02..2024-12"),
+    _era("fhvhv", "since 2025", f"{_FHVHV} cbd_congestion_fee", parquet="2025-01.."),
 )
 """The eras of every color. No two of them have the same columns. Column order does not matter."""
 

@@ -7,7 +7,7 @@ a color does not report are missing. Not here: the SQL that computes them (`stor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_assets.tlc.schema import FILE_MONTH, Column, Kind, arrow_schema
+from taxi_assets.tlc.schema import DOLLARS, FILE_MONTH, MILES, PASSENGERS, Column, Kind, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,10 @@ class Mart:
     rows: str
     columns: tuple[Column, ...]
     code_version: str = "1"
+
+    def meaning(self, color: str) -> str:
+        """Return what the table of a color contains, which databases show as a comment on it."""
+        return f"{self.rows} Computed from the {color} trips."
 
     def table(self, color: str) -> str:
         """Return the name of a color's table, such as `green_daily_trips`."""
@@ -80,26 +84,34 @@ PERCENTILES = (("median", 50), ("p95", 95))
 """The percentiles of durations and distances: the prefix of the column, and the percentage."""
 
 
-_TRIPS = Column("trips", Kind.integer, "Number of trips.")
+MINUTES, TRIPS, SHARE = "minutes", "trips", "share from 0 to 1"
+
+_TRIPS = Column("trips", Kind.integer, "Number of trips.", unit=TRIPS)
 _PASSENGERS = Column(
-    "passengers", Kind.integer, "Sum of the passengers that the trips report. Missing for fhv and fhvhv trips."
+    "passengers",
+    Kind.integer,
+    "Sum of the passengers that the trips report. Missing for fhv and fhvhv trips.",
+    unit=PASSENGERS,
 )
-_MILES = Column("miles", Kind.decimal, "Sum of the trip distances, in miles. Missing for fhv trips.")
+_MILES = Column("miles", Kind.decimal, "Sum of the trip distances, in miles. Missing for fhv trips.", unit=MILES)
 _FARE = Column(
     "fare",
     Kind.decimal,
     "Sum of the fares, in US dollars: for time and distance, or the base fare of fhvhv trips. Missing for fhv trips.",
+    unit=DOLLARS,
 )
 _TIPS = Column(
     "tips",
     Kind.decimal,
     "Sum of the tips, in US dollars. Cash tips of taxi trips are not reported. Missing for fhv trips.",
+    unit=DOLLARS,
 )
 _TOTAL = Column(
     "total",
     Kind.decimal,
     "Sum of what the passengers paid, in US dollars, including negative amounts. For fhvhv trips, it is the sum of the "
     "fare, tolls, taxes, fees and tips. Missing for fhv trips.",
+    unit=DOLLARS,
 )
 
 DAILY_TRIPS = Mart(
@@ -109,22 +121,39 @@ DAILY_TRIPS = Mart(
     (
         Column("pickup_date", Kind.date, "Day of the pickup in New York. Missing in the row of stray pickups."),
         *(_TRIPS, _PASSENGERS, _MILES, _FARE, _TIPS, _TOTAL),
-        Column("median_minutes", Kind.decimal, "Median duration of plausible trips, in minutes."),
-        Column("p95_minutes", Kind.decimal, "95th percentile of the duration of plausible trips, in minutes."),
-        Column("median_miles", Kind.decimal, "Median distance of plausible trips, in miles. Missing for fhv trips."),
+        Column("median_minutes", Kind.decimal, "Median duration of plausible trips, in minutes.", unit=MINUTES),
+        Column(
+            "p95_minutes",
+            Kind.decimal,
+            "95th percentile of the duration of plausible trips, in minutes.",
+            unit=MINUTES,
+        ),
+        Column(
+            "median_miles",
+            Kind.decimal,
+            "Median distance of plausible trips, in miles. Missing for fhv trips.",
+            unit=MILES,
+        ),
         Column(
             "p95_miles",
             Kind.decimal,
             "95th percentile of the distance of plausible trips, in miles. Missing for fhv trips.",
+            unit=MILES,
         ),
-        Column("card_trips", Kind.integer, "Number of trips paid by card. Missing for fhv and fhvhv trips."),
+        Column(
+            "card_trips",
+            Kind.integer,
+            "Number of trips paid by card. Missing for fhv and fhvhv trips.",
+            unit=TRIPS,
+        ),
         Column(
             "card_share",
             Kind.decimal,
             "Share of trips paid by card, from 0 to 1, among the trips with a payment type other than Flex Fare. "
             "Missing without such trips, and for fhv and fhvhv trips.",
+            unit=SHARE,
         ),
-        *(Column(rule.name, Kind.integer, rule.meaning) for rule in RULES),
+        *(Column(rule.name, Kind.integer, rule.meaning, unit=TRIPS) for rule in RULES),
         FILE_MONTH,
     ),
 )
@@ -136,22 +165,39 @@ MONTHLY_ZONE_REVENUE = Mart(
     (
         Column("zone_id", Kind.integer, "Taxi zone of the pickup. Missing in the row of trips without one."),
         *(_TRIPS, _PASSENGERS, _MILES, _FARE, _TIPS),
-        Column("tolls", Kind.decimal, "Sum of the tolls, in US dollars. Missing for fhv trips."),
+        Column("tolls", Kind.decimal, "Sum of the tolls, in US dollars. Missing for fhv trips.", unit=DOLLARS),
         Column(
             "other_charges",
             Kind.decimal,
             "Sum of the taxes, fees and surcharges, in US dollars: the total without fares, tips and tolls. "
             "Missing for fhv trips.",
+            unit=DOLLARS,
         ),
         _TOTAL,
         Column(
             "driver_pay",
             Kind.decimal,
             "Sum of the pay of the drivers without tolls and tips, in US dollars. Only for fhvhv trips.",
+            unit=DOLLARS,
         ),
-        Column("average_miles", Kind.decimal, "Average distance of a trip, in miles. Missing for fhv trips."),
-        Column("average_fare", Kind.decimal, "Average fare of a trip, in US dollars. Missing for fhv trips."),
-        Column("average_total", Kind.decimal, "Average total charge of a trip, in US dollars. Missing for fhv trips."),
+        Column(
+            "average_miles",
+            Kind.decimal,
+            "Average distance of a trip, in miles. Missing for fhv trips.",
+            unit=MILES,
+        ),
+        Column(
+            "average_fare",
+            Kind.decimal,
+            "Average fare of a trip, in US dollars. Missing for fhv trips.",
+            unit=DOLLARS,
+        ),
+        Column(
+            "average_total",
+            Kind.decimal,
+            "Average total charge of a trip, in US dollars. Missing for fhv trips.",
+            unit=DOLLARS,
+        ),
         FILE_MONTH,
     ),
 )
@@ -161,10 +207,17 @@ MARTS = (DAILY_TRIPS, MONTHLY_ZONE_REVENUE)
 ZONES_TABLE = "taxi_zones"
 """The name of the asset and table of taxi zones, which has no months and no color."""
 
+ZONES_MEANING = "The taxi zones of the TLC. A row is a zone."
+"""What the table of taxi zones contains, which databases show as a comment on it."""
+
 ZONE_COLUMNS = (
     Column("LocationID", Kind.integer, "ID of the taxi zone, from 1 to 265."),
     Column("Borough", Kind.text, "Borough of the zone, or EWR, Unknown or N/A for zones outside the boroughs."),
     Column("Zone", Kind.text, "Name of the zone. Some zones share a name."),
-    Column("service_zone", Kind.text, "Which taxis serve the zone: Yellow Zone, Boro Zone, Airports, EWR or N/A."),
+    Column(
+        "service_zone",
+        Kind.text,
+        "Which taxis serve the zone: Yellow Zone, Boro Zone, Airports, EWR or N/A.",
+    ),
 )
 """The columns of the table of taxi zones, named as in the TLC's file."""

@@ -33,6 +33,9 @@ class Kind(StrEnum):
 class Column:
     """A column: its canonical name, type and meaning.
 
+    `unit` is that of its values, such as US dollars; empty for IDs, codes, text and times. `source` is where the
+    meaning comes from; empty for the source that most columns of the table share.
+
     `codes` maps the values that the TLC data dictionary defines to their meanings; empty for a column without codes.
     `is_license` is true for TLC license numbers. Companies report them in any letter case and with spaces around them,
     so they are trimmed and in uppercase here, as in the TLC's list of bases.
@@ -46,6 +49,8 @@ class Column:
     codes: Mapping[int | str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     is_license: bool = False
     is_later: bool = False
+    unit: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class FileColumns:
 class Layout:
     """The columns of a color, and the roles of columns that checks and rules use.
 
-    `trips` says in full sentences which trips the files contain.
+    `trips` says in full sentences which trips the files contain. `dictionary` is the data dictionary that the meanings
+    of the columns come from.
 
     The roles are column names. `pickup` and `dropoff` are the times when a trip starts and ends, and `zones` are the
     taxi zones of its start and end. `passengers` is the number of passengers, and `total` is the total charge in US
@@ -87,6 +93,12 @@ class Layout:
     driver_pay: str | None = None
     payment: str | None = None
     charges: tuple[str, ...] = ()
+    dictionary: str = ""
+
+    @property
+    def table_meaning(self) -> str:
+        """What the table of the color contains, which databases show as a comment on it."""
+        return f"{self.trips} A row is a trip, as the TLC published it."
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -287,15 +299,21 @@ ZONES = range(1, 266)
 VENDOR_ID, VENDOR_NAME = "VendorID", "vendor_name"
 """The provider of a record as a code and, in files until 2014, as text."""
 
-FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that contains the trip.")
+OURS = "taxi_assets"
+"""The source of the meaning of a column that no file has."""
+
+FILE_MONTH = Column("file_month", Kind.date, "First day of the month of the file that contains the trip.", source=OURS)
+
+DOLLARS, MILES, DEGREES, SECONDS, PASSENGERS = "US dollars", "miles", "degrees", "seconds", "passengers"
 
 
-def _columns(kind: Kind, **meanings: str) -> dict[str, Column]:
-    return {name: Column(name, kind, meaning) for name, meaning in meanings.items()}
+def _columns(kind: Kind, unit: str = "", source: str = "", **meanings: str) -> dict[str, Column]:
+    return {name: Column(name, kind, meaning, unit=unit, source=source) for name, meaning in meanings.items()}
 
 
-def _later(kind: Kind, **meanings: str) -> dict[str, Column]:
-    return {name: replace(column, is_later=True) for name, column in _columns(kind, **meanings).items()}
+def _later(kind: Kind, unit: str = "", source: str = "", **meanings: str) -> dict[str, Column]:
+    columns = _columns(kind, unit, source, **meanings)
+    return {name: replace(column, is_later=True) for name, column in columns.items()}
 
 
 def _coded(name: str, kind: Kind, meaning: str, codes: Mapping[int | str, str]) -> dict[str, Column]:
@@ -309,15 +327,16 @@ def _license(name: str, meaning: str) -> Column:
 
 
 _METERED = {
+    **_columns(Kind.integer, PASSENGERS, passenger_count="Passengers in the vehicle, entered by the driver."),
     **_columns(
         Kind.integer,
-        passenger_count="Passengers in the vehicle, entered by the driver.",
         PULocationID="Taxi zone where the meter was engaged.",
         DOLocationID="Taxi zone where the meter was disengaged.",
     ),
+    **_columns(Kind.decimal, MILES, trip_distance="Trip distance in miles, as measured by the taximeter."),
     **_columns(
         Kind.decimal,
-        trip_distance="Trip distance in miles, as measured by the taximeter.",
+        DOLLARS,
         fare_amount="Fare for time and distance, in US dollars.",
         extra="Rush hour and overnight charges, in US dollars.",
         mta_tax="MTA tax, in US dollars.",
@@ -330,14 +349,24 @@ _METERED = {
     ),
     **_later(
         Kind.decimal,
+        DOLLARS,
         Airport_fee="Fee for pickups at LaGuardia and John F. Kennedy airports, in US dollars.",
         cbd_congestion_fee="MTA Congestion Relief Zone charge per trip, in US dollars. In files since 2025.",
+    ),
+    **_later(
+        Kind.decimal,
+        DEGREES,
+        "TLC data dictionary, 2015-09",
         pickup_longitude="Longitude where the meter was engaged, in degrees. In files until 2016-06.",
         pickup_latitude="Latitude where the meter was engaged, in degrees. In files until 2016-06.",
         dropoff_longitude="Longitude where the meter was disengaged, in degrees. In files until 2016-06.",
         dropoff_latitude="Latitude where the meter was disengaged, in degrees. In files until 2016-06.",
     ),
-    **_later(Kind.text, vendor_name="Provider of the record as text: CMT, VTS or DDS. In files until 2014."),
+    **_later(
+        Kind.text,
+        source="TLC files",
+        vendor_name="Provider of the record as text: CMT, VTS or DDS. In files until 2014.",
+    ),
     **_coded(
         "VendorID",
         Kind.integer,
@@ -380,6 +409,7 @@ def _metered(*names: str, pickup: str, dropoff: str) -> tuple[Column, ...]:
 
 _YELLOW = Layout(
     color="yellow",
+    dictionary="TLC data dictionary, 2025-03-18",
     trips="Trips of yellow taxis, which may be hailed anywhere in the city.",
     columns=_metered(
         *(
@@ -410,6 +440,7 @@ _YELLOW = Layout(
 
 _GREEN = Layout(
     color="green",
+    dictionary="TLC data dictionary, 2025",
     trips="Trips of green taxis, which may be hailed in northern Manhattan and in the other boroughs.",
     columns=_metered(
         *(
@@ -440,6 +471,7 @@ _GREEN = Layout(
 
 _FHV = Layout(
     color="fhv",
+    dictionary="TLC data dictionary, 2025",
     trips="Trips of for-hire vehicles (fhv) that a base dispatched. Trips of high-volume services, such as Uber and "
     "Lyft, are in other files since February 2019.",
     columns=(
@@ -462,6 +494,7 @@ _YES_NO: Mapping[int | str, str] = {"Y": "yes", "N": "no"}
 
 _FHVHV = Layout(
     color="fhvhv",
+    dictionary="TLC data dictionary, 2025",
     trips="Trips of high-volume for-hire services (fhvhv), such as Uber and Lyft.",
     columns=(
         replace(
@@ -484,10 +517,11 @@ _FHVHV = Layout(
             PULocationID="Taxi zone where the trip started.",
             DOLocationID="Taxi zone where the trip ended.",
         ).values(),
-        *_columns(Kind.decimal, trip_miles="Trip distance in miles.").values(),
-        *_columns(Kind.integer, trip_time="Trip duration in seconds.").values(),
+        *_columns(Kind.decimal, MILES, trip_miles="Trip distance in miles.").values(),
+        *_columns(Kind.integer, SECONDS, trip_time="Trip duration in seconds.").values(),
         *_columns(
             Kind.decimal,
+            DOLLARS,
             base_passenger_fare="Fare before tolls, tips, taxes and fees, in US dollars.",
             tolls="Tolls, in US dollars.",
             bcf="Black Car Fund surcharge, in US dollars.",
@@ -508,9 +542,15 @@ _FHVHV = Layout(
         *_coded("wav_match_flag", Kind.text, "Whether the vehicle was accessible", _YES_NO).values(),
         *_columns(
             Kind.decimal,
+            DOLLARS,
             cbd_congestion_fee="MTA Congestion Relief Zone charge per trip, in US dollars. In files since 2025.",
         ).values(),
-        Column("SR_Flag", Kind.integer, "1 if the trip was shared, otherwise missing. In CSVs until 2020-06."),
+        Column(
+            "SR_Flag",
+            Kind.integer,
+            "1 if the trip was shared, otherwise missing. In CSVs until 2020-06.",
+            source="TLC data dictionary of fhv trips",
+        ),
     ),
     pickup="pickup_datetime",
     dropoff="dropoff_datetime",

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def home(command_home: Path) -> Path:
 
 
 def test_formats(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    """A result is printed as a table, as CSV, or as JSON."""
+    """A result is printed as a table, as CSV, or as a line of JSON for each row."""
     assert home.exists()
     sql = "SELECT x, 'a' || x AS name FROM numbers ORDER BY 1"
     assert run(monkeypatch, "query", sql) == 0
@@ -46,7 +47,105 @@ def test_formats(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) ->
     assert run(monkeypatch, "query", "--csv", sql) == 0
     assert capsys.readouterr().out == "x,name\n0,a0\n1,a1\n2,a2\n"
     assert run(monkeypatch, "query", "--json", sql) == 0
-    assert json.loads(capsys.readouterr().out) == [{"x": number, "name": f"a{number}"} for number in range(3)]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows == [{"x": number, "name": f"a{number}"} for number in range(3)]
+
+
+_TYPES = """
+    SELECT CAST(n AS int) AS i, CAST(n AS bigint) AS l, n > 1 AS b, CAST(n AS numeric(12, 2)) AS d,
+        CAST('2021-01-31' AS date) AS day, CAST('2021-01-31 12:30:00.5' AS timestamp) AS t, 'a' || n AS s,
+        CASE WHEN n > 1 THEN CAST(n AS double precision) / 4 END AS f
+    FROM generate_series(1, {rows}) AS g(n)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--postgres",)], ids=["DuckDB", "Postgres"])
+def test_parquet(
+    options: tuple[str, ...], home: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """`--parquet` writes all rows with their types, also of an empty result, and replaces the file only if all is well.
+
+    With a result of more than one batch, the values are those of the same query in DuckDB's own Parquet file.
+    """
+    import duckdb
+    from pyarrow.parquet import ParquetFile
+
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    file, expected = home / "new" / "result.parquet", home / "expected.parquet"
+    for rows in (0, 150_000):
+        sql = _TYPES.format(rows=rows)
+        assert run(monkeypatch, "query", *options, "--parquet", str(file), sql) == 0
+        assert f"{file}: {rows:,} rows, " in capsys.readouterr().out
+        duckdb.execute(f"COPY ({sql}) TO '{expected}' (FORMAT parquet)")
+        found = ParquetFile(file)
+        assert found.read().equals(ParquetFile(expected).read().cast(found.schema_arrow))
+        assert found.schema_arrow.types == ParquetFile(expected).schema_arrow.types
+    assert {found.metadata.row_group(0).column(number).compression for number in range(8)} == {"ZSTD"}
+    before = file.read_bytes()
+    for bad in (
+        "SELECT 1 / CAST(CASE WHEN n = 140000 THEN 'zero' ELSE '1' END AS int) FROM generate_series(1, 150000) AS g(n)",
+        "SELECT 1 AS a, 2 AS a",
+        "SELECT FROM",
+    ):
+        assert run(monkeypatch, "query", *options, "--parquet", str(file), bad) == 1
+        assert "[bad-query]" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert run(monkeypatch, "query", *options, "--parquet", str(file), "--csv", "SELECT 1") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sql", "line"),
+    [
+        ("--csv", "SELECT range AS n FROM range(10000000000)", "n"),
+        ("--postgres --json", "SELECT generate_series(0, 10000000000) AS n", '{"n": 0}'),
+    ],
+    ids=["DuckDB", "Postgres"],
+)
+def test_a_reader_that_stops(options: str, sql: str, line: str, home: Path, postgres_url: str) -> None:
+    """The first rows of a result that never fits in memory appear at once. `| head` ends the query without an error."""
+    settings = {"TAXI_HOME": str(home), "TAXI_POSTGRES_URL": postgres_url}
+    command = f"{BIN / 'taxi'} query {options} '{sql}' | head -n 2"
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, **settings}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split("\n")[0] == line
+    assert done.stderr == ""
+
+
+def test_a_reader_that_stalls(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """If nobody reads the output for too long, the query ends with an error, and others can use the warehouse."""
+    assert home.exists()
+    monkeypatch.setattr("taxi_assets.cli.query.STALL_S", 0.2)
+    reader, writer = os.pipe()
+    with monkeypatch.context() as patched, suppress(BrokenPipeError), os.fdopen(writer, "w") as output:
+        patched.setattr("sys.stdout", output)
+        assert run(monkeypatch, "query", "--csv", "SELECT range FROM range(100000000)") == 1
+        os.close(reader)
+    assert "[output-stalled]" in capsys.readouterr().err
+    assert run(monkeypatch, "query", "--csv", "SELECT 1 AS x") == 0
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+@pytest.mark.usefixtures("command_home")
+def test_an_error_after_the_first_rows(
+    form: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """If a later row cannot be computed, the batches before it are printed, and the exit code is 1."""
+    monkeypatch.setenv("TAXI_POSTGRES_URL", postgres_url)
+    sql = "SELECT 7 / (15000 - n) * 0 + 7 AS n FROM generate_series(1, 20000) AS g(n)"
+    assert run(monkeypatch, "query", "--postgres", form, sql) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("n\n7\n" if form == "--csv" else '{"n": 7}\n')
+    assert "[bad-query]" in printed.err
+
+
+def test_a_query_that_needs_memory(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    """A query whose values do not fit into the memory of a stream still has a result."""
+    assert home.exists()
+    sql = "SELECT len(list(repeat('x', 1000) || range)) AS n FROM range(500000)"
+    assert run(monkeypatch, "query", "--csv", sql) == 0
+    assert capsys.readouterr().out == "n\n500000\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--postgres",)], ids=["DuckDB", "Postgres"])
@@ -128,7 +227,7 @@ def test_control_characters(
     printed = capsys.readouterr().out
     assert "\\u001b" in printed
     assert not {"\x1b", "\x07"} & {*printed}
-    assert json.loads(printed) == [dict(zip("xy", values, strict=True))]
+    assert json.loads(printed) == dict(zip("xy", values, strict=True))
 
 
 def test_control_characters_in_an_error(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

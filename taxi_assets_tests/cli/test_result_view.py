@@ -251,15 +251,15 @@ def test_control_characters_in_a_table(value: str, capsys: pytest.CaptureFixture
 def test_control_characters_in_csv_and_json(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     """CSV contains the characters of the values as they are, and JSON their escapes: programs read the same values."""
     result = QueryResult(["a", value], [(value, "last"), (1, None)])
-    print_csv(result)
+    print_csv([result])
     printed = capsys.readouterr().out
     assert value in printed
     assert list(csv.reader(io.StringIO(printed, newline=""))) == [["a", value], [value, "last"], ["1", ""]]
-    print_json(result)
+    print_json([result])
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert [letter for letter in printed if letter != "\n" and not letter.isprintable()] == []
-    assert json.loads(printed) == [{"a": value, value: "last"}, {"a": 1, value: None}]
+    assert list(map(json.loads, printed.splitlines())) == [{"a": value, value: "last"}, {"a": 1, value: None}]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_control_characters_in_csv_and_json(value: str, capsys: pytest.CaptureFi
 )
 def test_values_in_csv(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A program reads the values that the query returned from the CSV. Its lines end with a line feed."""
-    print_csv(QueryResult(["a", "b"], [(value, 1)]))
+    print_csv([QueryResult(["a", "b"], [(value, 1)])])
     printed = capsys.readouterr().out
     assert list(csv.reader(io.StringIO(printed, newline=""))) == [["a", "b"], [value, "1"]]
     assert "\r" not in printed
@@ -277,25 +277,32 @@ def test_values_in_csv(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     ("value", "expected"),
     [
         (1, 1),
-        (0.5, 0.5),
+        (0.5, Decimal("0.5")),
         (None, None),
         (True, True),
         ("\u00fc", "\u00fc"),
         (dt.date(2020, 3, 1), "2020-03-01"),
-        (Decimal("1.50"), "1.50"),
-        (float("nan"), "nan"),
-        (float("-inf"), "-inf"),
-        ([1, None], [1, None]),
+        (dt.datetime.fromisoformat("2020-03-01T12:30"), "2020-03-01T12:30:00"),
+        (dt.datetime(2020, 3, 1, tzinfo=dt.UTC), "2020-03-01T00:00:00+00:00"),
+        (Decimal("12345678901234567890.50"), Decimal("12345678901234567890.50")),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-Infinity"),
+        (Decimal("NaN"), "NaN"),
+        (b"\x00hi", "\\x006869"),
+        (memoryview(b"\xff"), "\\xff"),
+        ([1, {"x": Decimal("1.0")}], [1, {"x": Decimal("1.0")}]),
     ],
 )
 def test_values_in_json(value: object, expected: object, capsys: pytest.CaptureFixture[str]) -> None:
     """Values keep their JSON type. Those without one become strings, so that every JSON parser accepts the output."""
-    print_json(QueryResult(["a"], [(value,)]))
+    print_json([QueryResult(["a"], []), QueryResult(["a"], [(value,)])])
 
     def reject(constant: str) -> None:
         raise AssertionError(constant)
 
-    assert json.loads(capsys.readouterr().out, parse_constant=reject) == [{"a": expected}]
+    printed = capsys.readouterr().out
+    assert printed.endswith("\n")
+    assert json.loads(printed, parse_constant=reject, parse_float=Decimal) == {"a": expected}
 
 
 def test_markup_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ PICTURES = sorted((PROJECT / "docs" / "images").glob("*.png"))
 PICTURE_BYTES = 200_000
 """Size limit of a picture, because every clone contains all versions of every picture."""
 
-GENERATED = ("columns.md", "commands.md", "settings.md", "troubleshooting.md")
+GENERATED = ("data-dictionary.md", "commands.md", "settings.md", "troubleshooting.md")
 
 TARGETS = re.findall(r"^([a-z-]+):.*## \S", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 """The targets that `make help` describes."""

@@ -73,6 +73,26 @@ def test_load(color: str, warehouse: Warehouse, put: Put) -> None:
     assert result.rows[0][result.columns.index("file_month")] == month.first_day
 
 
+def test_stream(warehouse: Warehouse, put: Put) -> None:
+    """A streamed query has the rows of the query, as plain values and as Arrow, and columns even without rows."""
+    import pyarrow as pa
+
+    warehouse.replace_month(MARCH, put(MARCH, 5, mark=7), 5)
+    sql = f"SELECT * FROM {MARCH.table} WHERE fare_amount > 0 OR {{}} ORDER BY lpep_pickup_datetime, fare_amount"
+    for condition, rows in (("true", 5), ("fare_amount > 1e9 AND false", 0)):
+        text = sql.format(condition) if rows else f"SELECT * FROM {MARCH.table} WHERE false"
+        expected = warehouse.query(text)
+        batches = list(warehouse.stream(text))
+        assert {tuple(batch.columns) for batch in batches} == {tuple(expected.columns)}
+        assert [tuple(row) for batch in batches for row in batch.rows] == [tuple(row) for row in expected.rows]
+        table = pa.Table.from_batches(list(warehouse.stream_arrow(text)))
+        assert table.schema.equals(LAYOUTS["green"].arrow_schema().empty_table().select(expected.columns).schema)
+        assert list(zip(*(column.to_pylist() for column in table.columns), strict=True)) == [
+            tuple(row) for row in expected.rows
+        ]
+        assert table.num_rows == rows
+
+
 @pytest.mark.parametrize("color", COLORS)
 def test_summary(color: str, warehouse: Warehouse, system: tuple[Warehouse, Lake], tmp_path: Path) -> None:
     """The summary of a month is that of its raw file and of its lake object, and its rows are those of the object.

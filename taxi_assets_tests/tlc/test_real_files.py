@@ -50,9 +50,12 @@ def _read_table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def _match(color: str, header: str) -> str:
-    """Return the era that a header is recognized as."""
-    return str(LAYOUTS[color].match_header(header.split(",")).era)
+def _match(color: str, header: str, file_format: str, month: str) -> str:
+    """Return the era that a header is recognized as. Its months must include that of the file."""
+    era = LAYOUTS[color].match_header(header.split(",")).era
+    spans = [span for span in era.spans if span.format == file_format]
+    assert any(span.first <= month and (not span.last or month <= span.last) for span in spans), f"{era}: {month}"
+    return str(era)
 
 
 def test_headers_of_all_csvs() -> None:
@@ -61,7 +64,7 @@ def test_headers_of_all_csvs() -> None:
     for row in _read_table("tlc_original_csv_headers_2009-01_2020-06.tsv"):
         color, header = row["colour"], row["header"]
         try:
-            era = _match(color, header)
+            era = _match(color, header, "CSV", row["month"])
         except BadHeader as error:
             refused[f"{color} {row['month'][:4]}"] += 1
             assert "two columns for the dispatching base" in str(error)  # noqa: PT017  # many headers
@@ -78,10 +81,10 @@ def test_headers_of_all_csvs() -> None:
 
 
 def test_columns_of_all_parquet_files() -> None:
-    """The columns of every Parquet file until 2024-05 are those of an era of its color."""
+    """The columns of every Parquet file until 2024-05 are those of an era of its color and month."""
     eras = Counter[str]()
     for row in _read_table("tlc_parquet_metadata_2009-2024.tsv"):
-        era = _match(row["colour"], row["columns"])
+        era = _match(row["colour"], row["columns"], "Parquet", f"{row['year']}-{int(row['month']):02}")
         assert era.startswith(f"{row['colour']} trips ")
         eras[row["colour"]] += 1
     assert eras == {"yellow": 185, "green": 125, "fhv": 113, "fhvhv": 64}

@@ -9,13 +9,13 @@ Not here: the lake object (`gcs`) and its content.
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, count, islice
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from taxi_assets.errors import (
     BadQuery,
@@ -58,8 +58,11 @@ from taxi_assets.tlc.trips import COLORS, TripMonth
 if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud import bigquery
+    from google.cloud.bigquery.table import RowIterator
 
     AnyJob = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
+
+Batch = TypeVar("Batch")
 
 ROLES = (
     "the roles BigQuery Data Editor (roles/bigquery.dataEditor), BigQuery Job User (roles/bigquery.jobUser), and "
@@ -310,6 +313,27 @@ class BigQueryWarehouse:
         Raises BadQuery for any other statement, invalid SQL or an unknown table, and NothingLoaded if the dataset or
         the table of a color does not exist yet.
         """
+        with closing(self._select(sql, partial(_fetch, limit=limit))) as results:
+            return next(results)
+
+    def stream(self, sql: str, *, unsafe: bool = False) -> Generator[QueryResult, None, None]:  # noqa: ARG002  # as in `query`
+        """Run one SELECT statement as `query` does, and yield the rows of each page of the result, at least one.
+
+        Nothing stays locked: BigQuery stores the result before it sends the first page.
+        """
+        return self._select(sql, _row_batches)
+
+    def stream_arrow(
+        self,
+        sql: str,
+        *,
+        unsafe: bool = False,  # noqa: ARG002  # as in `query`
+    ) -> "Generator[pa.RecordBatch, None, None]":
+        """Run one SELECT statement as `stream` does, and yield Arrow record batches with BigQuery's types."""
+        return self._select(sql, _arrow_batches)
+
+    def _select(self, sql: str, fetch: "Callable[[RowIterator], Iterator[Batch]]") -> Generator[Batch, None, None]:
+        """Run one SELECT statement, and yield what `fetch` does with its result."""
         from google.api_core.exceptions import BadRequest, NotFound
 
         with self._errors("The query failed"):
@@ -326,8 +350,7 @@ class BigQueryWarehouse:
             except BadRequest as error:
                 text = describe_google_error(error)
                 raise BadQuery(f'BigQuery rejected the query: "{text}".', seen=text) from error
-            columns, first = [field.name for field in rows.schema], islice(rows, limit)
-            return QueryResult(columns, [row.values() for row in first], rows.total_rows)
+            yield from fetch(rows)
 
     def probe(self) -> str:
         """Dry-run a query, create and delete a test table, and return the status in one sentence. Raises StoreError."""
@@ -541,6 +564,31 @@ class BigQueryWarehouse:
         facts = month.facts if month else {}
         with translate_google_errors(f"{context} (bigquery://{self._project}/{self._dataset})", ROLES, **facts):
             yield
+
+
+def _fetch(rows: "RowIterator", *, limit: int | None) -> Iterator[QueryResult]:
+    """Read the first rows of a result. BigQuery knows the number of all of them."""
+    columns, first = [field.name for field in rows.schema], islice(rows, limit)
+    yield QueryResult(columns, [row.values() for row in first], rows.total_rows)
+
+
+def _row_batches(rows: "RowIterator") -> Iterator[QueryResult]:
+    """Yield the rows of each page of a result. The first batch has the columns and no rows."""
+    columns = [field.name for field in rows.schema]
+    yield QueryResult(columns, [])
+    for page in rows.pages:
+        yield QueryResult(columns, [row.values() for row in page])
+
+
+def _arrow_batches(rows: "RowIterator") -> "Iterator[pa.RecordBatch]":
+    """Yield each page of a result as an Arrow record batch, at least one."""
+    import pyarrow as pa
+
+    if rows.total_rows:
+        yield from rows.to_arrow_iterable()
+    else:
+        empty = rows.to_arrow(create_bqstorage_client=False)
+        yield pa.record_batch([pa.array([], kind) for kind in empty.schema.types], empty.schema)
 
 
 def _arrow_table(rows: "bigquery.table.RowIterator", mart: Mart) -> "pa.Table":

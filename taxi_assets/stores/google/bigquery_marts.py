@@ -15,7 +15,7 @@ from taxi_assets.errors import IncompatibleTable
 from taxi_assets.stores.google.bigquery_tables import LABELS, BigQueryTables, request_options, schema
 from taxi_assets.stores.mart_sql import to_bigquery
 from taxi_assets.stores.mart_views import View, build_views, table_names
-from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_TABLE, Mart
+from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_MEANING, ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import FILE_MONTH, Column
 from taxi_assets.tlc.trips import TripMonth
 
@@ -39,12 +39,12 @@ class BigQueryMarts:
         """Replace a month in the table of a mart. Raises IncompatibleTable if the table has other columns."""
         name = mart.table(month.color)
         labels = {**LABELS, "color": month.color}
-        self._ensure(name, mart.columns, f"{mart.rows} Computed from the {month.color} trips.", labels, by_month=True)
+        self._ensure(name, mart.columns, mart.meaning(month.color), labels, by_month=True)
         self._load(f"{name}${month.month_id}", mart.columns, rows)
 
     def replace_zones(self, zones: "pa.Table") -> None:
         """Replace all taxi zones. Raises IncompatibleTable if the table has other columns."""
-        self._ensure(ZONES_TABLE, ZONE_COLUMNS, "The taxi zones of the TLC.", LABELS, by_month=False)
+        self._ensure(ZONES_TABLE, ZONE_COLUMNS, ZONES_MEANING, LABELS, by_month=False)
         self._load(ZONES_TABLE, ZONE_COLUMNS, zones)
 
     def existing(self, month: TripMonth) -> list[Mart]:
@@ -102,6 +102,8 @@ class BigQueryMarts:
                 table=f"{self.tables.project}.{self.tables.dataset}.{name}",
                 seen=seen,
             )
+        else:
+            self.tables.describe(found, columns, description)
 
     def _load(self, destination: str, columns: Sequence[Column], rows: "pa.Table") -> None:
         """Replace a table or partition with rows in one load job. Raises GoogleAPIError if the job fails."""

@@ -4,7 +4,7 @@ Not here: their rows (`bigquery`).
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,17 +65,30 @@ class BigQueryTables:
         Raises StoreError if the table is incompatible (partitioning, columns, location), or if its partition expiration
         would immediately delete the month.
         """
-        from google.api_core.exceptions import PreconditionFailed
-
         found = self.find(month.table)
         table = found or self._create(month)
         missing = self._require_compatible(month.color, table)
         _require_not_expired(month, table)
-        if missing:
-            table.schema = [*table.schema, *schema(missing)]
-            with suppress(PreconditionFailed):  # another run has just added them
-                self.client.update_table(table, ["schema"], **self._request_options())
+        layout = LAYOUTS[month.color]
+        self.describe(table, layout.table_columns, layout.table_meaning)
         return found is None or bool(missing)
+
+    def describe(self, table: "bigquery.Table", columns: Sequence[Column], meaning: str) -> None:
+        """Add missing columns to a table, and set its description and those of its columns, where they differ.
+
+        Columns of others stay as they are.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        found = {field.name.lower() for field in table.schema}
+        missing = [column for column in columns if column.name.lower() not in found]
+        new = [*_described(table.schema, columns), *schema(missing)]
+        if [field.to_api_repr() for field in new] != [field.to_api_repr() for field in table.schema] or (
+            table.description != meaning
+        ):
+            table.schema, table.description = new, meaning
+            with suppress(PreconditionFailed):  # another run has just changed the table
+                self.client.update_table(table, ["schema", "description"], **self._request_options())
 
     def remove(self, month: TripMonth) -> None:
         """Delete the month's partition if it exists. Raises StoreError if the table is incompatible."""
@@ -130,9 +143,7 @@ class BigQueryTables:
         from google.cloud import bigquery
 
         table = bigquery.Table(self.reference().table(month.table), schema(LAYOUTS[month.color].table_columns))
-        table.description = (
-            f"New York City {month.color} taxi trips as published by the TLC, with one partition per file."
-        )
+        table.description = LAYOUTS[month.color].table_meaning
         table.time_partitioning = bigquery.TimePartitioning(
             type_=bigquery.TimePartitioningType.MONTH, field=FILE_MONTH.name
         )
@@ -240,6 +251,21 @@ def _field(column: Column) -> "bigquery.SchemaField":
     from google.cloud.bigquery import SchemaField
 
     return SchemaField(column.name, TYPES[column.kind], mode="NULLABLE", description=column.meaning)
+
+
+def _described(fields: "Iterable[bigquery.SchemaField]", columns: Iterable[Column]) -> "list[bigquery.SchemaField]":
+    """Return fields with the meanings of the columns as descriptions. Other fields stay as they are."""
+    from google.cloud.bigquery import SchemaField
+
+    meanings = {column.name.lower(): column.meaning for column in columns}
+    return [
+        SchemaField.from_api_repr(
+            {**field.to_api_repr(), "description": meanings.get(field.name.lower(), field.description)}
+        )
+        if field.name.lower() in meanings
+        else field
+        for field in fields
+    ]
 
 
 def _shape_differences(table: "bigquery.Table") -> list[str]:

@@ -9,11 +9,12 @@ Not here: the content of a month, and the embedded server (see `embedded`).
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from taxi_assets.errors import (
@@ -34,8 +35,9 @@ from taxi_assets.errors import (
     TableLocked,
 )
 from taxi_assets.stores.inventory import StoredItem, row_items
+from taxi_assets.stores.postgres.comments import describe
 from taxi_assets.stores.postgres.zones import replace_zones
-from taxi_assets.stores.query_result import QueryResult, unknown_table
+from taxi_assets.stores.query_result import ARROW_ROWS, QueryResult, unknown_table
 from taxi_assets.stores.summaries import from_row, select_list
 from taxi_assets.stores.warehouse import missing_month
 from taxi_assets.tlc.ahead import read_ahead
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+Batch = TypeVar("Batch")
 
 # Spelled as PostgreSQL's format_type returns them, because they are compared with its results.
 TYPES = {
@@ -75,6 +79,8 @@ _CURSOR_CONTEXT = re.compile(r"\n(?:QUERY|CONTEXT):")
 """The start of the part of an error message that is about `_OPEN_CURSOR`."""
 
 _RETRY_DELAY_S = 0.2
+
+_BATCH_ROWS = 10_000
 
 _ROWS_PER_BATCH = 8192  # small, so that memory use does not grow with the tables
 _EXPORT_BLOCK_BYTES = 8 << 20
@@ -202,6 +208,22 @@ class PostgresStore:
         does not exist yet. The server opens a cursor for the statement, which it refuses for several statements: a
         COMMIT among them would end the read-only transaction.
         """
+        with closing(self._run(sql, partial(_fetch, limit=limit))) as results:
+            return next(results)
+
+    def stream(self, sql: str) -> Generator[QueryResult, None, None]:
+        """Run one statement as `query` does, and yield its rows in batches, at least one, in little memory.
+
+        The transaction is open until the last batch, or until the generator is closed: loads of the tables wait.
+        """
+        return self._run(sql, _row_batches)
+
+    def stream_arrow(self, sql: str) -> "Generator[pa.RecordBatch, None, None]":
+        """Run one statement as `stream` does, and yield Arrow record batches with the types of `result_types`."""
+        return self._run(sql, _arrow_batches)
+
+    def _run(self, sql: str, fetch: "Callable[[Cursor], Iterator[Batch]]") -> Generator[Batch, None, None]:
+        """Open a cursor for one statement in a read-only transaction, and yield what `fetch` does."""
         import psycopg2
 
         with self._transaction("The query failed") as cursor:
@@ -211,7 +233,7 @@ class PostgresStore:
             cursor.execute("SELECT set_config('taxi.query', %s, true)", [sql])
             try:
                 cursor.execute(_OPEN_CURSOR)
-                return _fetch(cursor, limit)
+                yield from fetch(cursor)
             except psycopg2.OperationalError:  # an error of the server, not of the SQL
                 raise
             except psycopg2.Error as error:
@@ -454,15 +476,39 @@ def _message(error: Exception) -> str:
     return str(error).strip() or repr(error)
 
 
-def _fetch(cursor: "Cursor", limit: int | None) -> QueryResult:
+def _fetch(cursor: "Cursor", *, limit: int | None) -> Iterator[QueryResult]:
     """Read the rows of the open cursor. Rows beyond the limit are counted by the server."""
-    cursor.execute(f"FETCH {'ALL' if limit is None else limit} FROM taxi_query")
-    columns, total = [column.name for column in cursor.description or ()], cursor.rowcount
-    rows = cursor.fetchall() if columns else []
+    rows, total = _next_rows(cursor, "ALL" if limit is None else limit), cursor.rowcount
+    columns = [column.name for column in cursor.description or ()]
     if limit is not None:
         cursor.execute("MOVE ALL FROM taxi_query")
         total += cursor.rowcount
-    return QueryResult(columns, rows, total)
+    yield QueryResult(columns, rows, total)
+
+
+def _next_rows(cursor: "Cursor", rows: int | str) -> list[tuple[Any, ...]]:
+    """Read the next rows of the open cursor. A query without columns has none."""
+    cursor.execute(f"FETCH {rows} FROM taxi_query")
+    return cursor.fetchall() if cursor.description else []
+
+
+def _row_batches(cursor: "Cursor", batch_rows: int = _BATCH_ROWS) -> Iterator[QueryResult]:
+    """Yield the rows of the open cursor. The first batch has the columns even without rows."""
+    rows = _next_rows(cursor, batch_rows)
+    columns = [column.name for column in cursor.description or ()]
+    yield QueryResult(columns, rows)
+    while rows := _next_rows(cursor, batch_rows):
+        yield QueryResult(columns, rows)
+
+
+def _arrow_batches(cursor: "Cursor") -> "Iterator[pa.RecordBatch]":
+    """Yield the rows of the open cursor as Arrow record batches."""
+    from taxi_assets.stores.postgres.result_types import result_schema, to_record_batch
+
+    schema: pa.Schema | None = None
+    for batch in _row_batches(cursor, ARROW_ROWS // 4):  # values of Python take more memory than those of Arrow
+        schema = schema or result_schema(cursor.description or ())
+        yield to_record_batch(batch.rows, schema)
 
 
 def _tables(cursor: "Cursor") -> list[str]:
@@ -529,8 +575,6 @@ def _has_table(cursor: "Cursor", month: TripMonth) -> bool:
 
 def _create_table(cursor: "Cursor", month: TripMonth) -> None:
     cursor.execute(f"CREATE TABLE public.{month.table} ({', '.join(_columns(month))}) PARTITION BY {_PARTITIONED_BY}")
-    for column in LAYOUTS[month.color].table_columns:
-        _describe(cursor, month, column)
 
 
 def _add_later_columns(cursor: "Cursor", month: TripMonth) -> None:
@@ -539,7 +583,6 @@ def _add_later_columns(cursor: "Cursor", month: TripMonth) -> None:
     for column in LAYOUTS[month.color].table_columns:
         if column.name.lower() not in found:
             cursor.execute(f"ALTER TABLE public.{month.table} ADD COLUMN {_typed(column)}")
-            _describe(cursor, month, column)
 
 
 def _column_names(cursor: "Cursor", month: TripMonth) -> set[str]:
@@ -549,10 +592,6 @@ def _column_names(cursor: "Cursor", month: TripMonth) -> set[str]:
         [f"public.{month.table}"],
     )
     return {name for (name,) in cursor.fetchall()}
-
-
-def _describe(cursor: "Cursor", month: TripMonth, column: Column) -> None:
-    cursor.execute(f"COMMENT ON COLUMN public.{month.table}.{column.name.lower()} IS %s", [column.meaning])
 
 
 def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
@@ -709,6 +748,8 @@ def _swap(cursor: "Cursor", month: TripMonth) -> None:
         _add_later_columns(cursor, month)
     else:
         _create_table(cursor, month)
+    layout = LAYOUTS[month.color]
+    describe(cursor, f"public.{month.table}", layout.table_columns, layout.table_meaning)
     _drop(cursor, month)
     cursor.execute(f"ALTER TABLE public.{_new_table(month)} RENAME TO {_partition(month)}")
     cursor.execute(

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import IncompatibleTable
-from taxi_assets.tlc.marts import ZONE_COLUMNS, ZONES_TABLE
+from taxi_assets.stores.postgres.comments import describe
+from taxi_assets.tlc.marts import ZONE_COLUMNS, ZONES_MEANING, ZONES_TABLE
 from taxi_assets.tlc.schema import Kind
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ def replace_zones(cursor: "Cursor", zones: "pa.Table") -> None:
     if not found:
         types = ", ".join(f"{column.name.lower()} {_TYPES[column.kind]}" for column in ZONE_COLUMNS)
         cursor.execute(f"CREATE TABLE {_TABLE} ({types})")
-        for column in ZONE_COLUMNS:
-            cursor.execute(f"COMMENT ON COLUMN {_TABLE}.{column.name.lower()} IS %s", [column.meaning])
     elif found != names:
         raise IncompatibleTable(
             f"The table {_TABLE} has other columns than expected. Seen: {', '.join(found)}. Expected: "
@@ -37,6 +36,7 @@ def replace_zones(cursor: "Cursor", zones: "pa.Table") -> None:
             table=_TABLE,
             seen=", ".join(found),
         )
+    describe(cursor, _TABLE, ZONE_COLUMNS, ZONES_MEANING)
     cursor.execute(f"DELETE FROM {_TABLE}")
     execute_values(cursor, f"INSERT INTO {_TABLE} VALUES %s", [tuple(zone.values()) for zone in zones.to_pylist()])
 

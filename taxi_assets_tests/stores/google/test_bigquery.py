@@ -575,12 +575,17 @@ def test_object_without_a_column(warehouse: BigQueryWarehouse, google: GoogleSer
 
 
 def test_ignore_case_of_column_names(warehouse: BigQueryWarehouse, google: GoogleServer, green: LakeObject) -> None:
-    """Column names are compared without regard to case, as in BigQuery."""
+    """Column names are compared without regard to case, as in BigQuery. Missing descriptions are added once."""
     _create_table(google)
     for column in google.tables[TABLE]["schema"]["fields"]:
         column["name"] = column["name"].lower()
-    assert warehouse.replace_month(MARCH, green, 5) == 5
-    assert not google.requests_to("PATCH")
+    for _ in range(2):
+        assert warehouse.replace_month(MARCH, green, 5) == 5
+    (patch,) = google.requests_to("PATCH")
+    assert patch.json["description"] == LAYOUTS["green"].table_meaning
+    assert [(field["name"], field["description"]) for field in patch.json["schema"]["fields"]] == [
+        (column.name.lower(), column.meaning) for column in LAYOUTS["green"].table_columns
+    ]
 
 
 INCOMPATIBLE: list[tuple[str, Json, str]] = [
