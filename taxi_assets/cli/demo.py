@@ -48,8 +48,6 @@ def demo() -> None:
     board = run_and_show(settings, list(DEMO_MONTHS))
     if board.failed:
         sys.exit(1)
-    with activity("Loading the taxi zones"):
-        _load_zones(settings)
     click.echo("Computing the marts: figures of each day, and of each pickup zone")
     if run_and_show(settings, list(DEMO_MONTHS), "marts").failed:
         sys.exit(1)
@@ -79,18 +77,6 @@ def _require_no_real_months(settings: Settings) -> None:
                 f"{month} in {settings.home} came from {fetched.address}: the demo would replace it with sample "
                 "trips. Use a separate home: TAXI_HOME=demo_home taxi demo"
             )
-
-
-def _load_zones(settings: Settings) -> None:
-    """Load the built-in taxi zones into all stores. Raises ClickException if that fails."""
-    from taxi_assets.defs.build import build_definitions
-    from taxi_assets.graph import LOAD_ZONES
-    from taxi_assets.instance.opening import open_instance
-    from taxi_assets.operations.runs import run_job
-
-    with open_instance(settings.home) as instance:
-        if error := run_job(build_definitions(settings), instance, LOAD_ZONES):
-            raise click.ClickException(error)
 
 
 def _print_places(settings: Settings) -> None:

@@ -135,7 +135,21 @@ def run_and_show(  # noqa: PLR0913  # as the command
     finally:
         board.stop()
         print_end(board, list(commands(board, select, fresh=fresh, overwrite=overwrite)))
+    if spec.is_marts:
+        with activity("Loading the taxi zones"):
+            _load_zones(settings)
     return board
+
+
+def _load_zones(settings: Settings) -> None:
+    """Load the taxi zones, whose names the views show, unless they were loaded before. Raises ClickException."""
+    from taxi_assets.defs.build import build_definitions
+    from taxi_assets.instance.opening import open_instance
+    from taxi_assets.operations.runs import load_zones_once
+
+    with open_instance(settings.home) as instance:
+        if error := load_zones_once(build_definitions(settings), instance):
+            raise click.ClickException(error)
 
 
 def plan_here(

@@ -16,7 +16,7 @@ from uuid import uuid4
 import dagster as dg
 
 from taxi_assets import errors
-from taxi_assets.graph import MART_ASSETS, TRIP_ASSETS, job_name, mart_job_name
+from taxi_assets.graph import LOAD_ZONES, MART_ASSETS, TRIP_ASSETS, job_name, mart_job_name
 from taxi_assets.instance._dagster import (
     SINGLETON_REPOSITORY_NAME,
     InMemoryJob,
@@ -34,6 +34,7 @@ from taxi_assets.instance.processes import process_tags
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED
 from taxi_assets.keys import asset_key, asset_of_step, is_trip_asset, step_key
 from taxi_assets.operations.progress import Progress, ProgressEvent
+from taxi_assets.tlc.marts import ZONES_TABLE
 from taxi_assets.tlc.trips import TripMonth
 
 _MODULE = "taxi_assets.definitions"
@@ -62,9 +63,14 @@ class RunSpec:
         whole = set(self.assets) in (set(TRIP_ASSETS), set(MART_ASSETS))
         return None if whole else frozenset(asset_key(color, name) for name in self.assets)
 
+    @property
+    def is_marts(self) -> bool:
+        """Whether the assets are marts."""
+        return set(self.assets) <= set(MART_ASSETS)
+
     def job(self, color: str) -> str:
         """The name of the job that has the assets of a color."""
-        return mart_job_name(color) if set(self.assets) <= set(MART_ASSETS) else job_name(color)
+        return mart_job_name(color) if self.is_marts else job_name(color)
 
     def steps(self, color: str) -> list[str]:
         """The step keys of the assets to run."""
@@ -147,6 +153,13 @@ def run_job(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str
     if execute_run(InMemoryJob(job), run, instance).success:
         return ""
     return read_failures(instance, [run])[run_id].error
+
+
+def load_zones_once(definitions: dg.Definitions, instance: dg.DagsterInstance) -> str:
+    """Load the taxi zones in this process, unless they were loaded before. Return why it failed, or ""."""
+    if instance.get_latest_materialization_event(dg.AssetKey([ZONES_TABLE])):
+        return ""
+    return run_job(definitions, instance, LOAD_ZONES)
 
 
 def select_assets(definitions: dg.Definitions, selection: str, *, marts: bool = True) -> tuple[str, ...]:

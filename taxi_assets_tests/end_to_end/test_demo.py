@@ -31,6 +31,7 @@ def test_the_demo_loads_its_months_once(checkout: Checkout) -> None:
         assert yellow == f"file_month,trips\n2021-01-01,{DEMO_ROWS}\n2021-02-01,{DEMO_ROWS}\n"
         fhv = checkout.taxi("query", "--postgres", "--csv", sql.format("fhv"))
         assert fhv == f"file_month,trips\n2021-01-01,{DEMO_ROWS}\n"
+    assert checkout.taxi("query", "--csv", "SELECT count(*) FROM taxi_zones") == "count_star()\n265\n"
     listed = json.loads(checkout.taxi("status", "--json"))
     statuses = {(month["color"], month["month"]): month["status"] for month in listed}
     assert {statuses[month.color, month.month] for month in DEMO_MONTHS} == {"loaded"}
