@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from taxi_assets.graph import JOBS, SOURCE_TRIPS, TRIP_ASSETS
+from taxi_assets.graph import JOBS, LOAD_MARTS, LOAD_ZONES, MART_ASSETS, SOURCE_TRIPS, TRIP_ASSETS
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.end_to_end.conftest import Checkout
@@ -18,9 +18,10 @@ def test_every_asset_job_and_schedule_is_listed(tmp_path: Path) -> None:
     settings = {"TAXI_HOME": str(tmp_path), "TAXI_SOURCE_URL": "tlc"}
     listed = json.loads(run_well("dg", "list", "defs", "--json", settings=settings, folder=PROJECT))
     assets = {asset["asset_key"]: asset for asset in listed["assets"]}
-    assert set(assets) == {f"{color}/{name}" for color in COLORS for name in (SOURCE_TRIPS, *TRIP_ASSETS)}
+    names = (SOURCE_TRIPS, *TRIP_ASSETS, *MART_ASSETS)
+    assert set(assets) == {"taxi_zones", *(f"{color}/{name}" for color in COLORS for name in names)}
     assert all(asset["description"] and asset["kinds"] for asset in assets.values())
-    assert {job["name"] for job in listed["jobs"]} >= set(JOBS)
+    assert {job["name"] for job in listed["jobs"]} >= {*JOBS, LOAD_MARTS, LOAD_ZONES}
     assert {schedule["name"] for schedule in listed["schedules"]} == set(JOBS)
 
 
