@@ -61,10 +61,12 @@ def test_the_project_of_the_page(checkout: Checkout) -> None:
 
 def run(checkout: Checkout, setup: str, command: str) -> str:
     """Run a command after the commands that start a terminal on the page, and return its output."""
+    # Below `make test-all`, the page's `make` would also print its folder.
+    outside_of_make = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
         ["bash", "-c", f"set -e\n{setup}\n{command}"],
         cwd=checkout.folder,
-        env={**os.environ, "TAXI_POSTGRES_URL": checkout.postgres_url},
+        env={**outside_of_make, "TAXI_POSTGRES_URL": checkout.postgres_url},
         capture_output=True,
         text=True,
         check=False,
