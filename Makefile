@@ -67,7 +67,7 @@ format: install ## Format the code and fix lint errors that can be fixed automat
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install ## Generate the pages of commands, settings and troubleshooting
+docs: install ## Generate the data dictionary and the pages of commands, settings and troubleshooting
 	$(BIN)/python docs/generate.py
 
 # What `make site` and `make recording` need is installed only for them.

@@ -575,7 +575,7 @@ class InvalidZones(
     slug="invalid-zones",
     remedy="Replace the file at the source, or remove it to use the built-in zones. Then run the job load_zones.",
 ):
-    """The file of taxi zones does not have the expected columns, or not each of the 265 zones once."""
+    """The file of taxi zones does not have the expected columns, or does not list each of the 265 zones once."""
 
 
 # Files, tables and counts of a month
@@ -596,7 +596,7 @@ class UnsupportedInput(
     group="The data of a month",
     remedy="Change the type annotation of the parameter, or python_type. docs/extend.md lists the types.",
 ):
-    """An asset or a notebook asks for a month as a type that the asset upstream cannot be loaded as."""
+    """An asset or a notebook requests a type that the upstream asset cannot be loaded as."""
 
 
 class UnknownColumn(
@@ -630,16 +630,18 @@ class NotComputed(
     TaxiAssetsError,
     slug="not-computed",
     group="The data of a month",
-    remedy="Compute it for a loaded month: taxi materialize --color {color} --months 2021-01 --select marts",
+    remedy="Compute it for a month that is loaded (taxi status lists them): "
+    "taxi materialize --color {color} --months MONTH --select marts",
 ):
-    """The table of figures in a query does not exist yet."""
+    """The table of a mart, such as daily_trips, does not exist yet."""
 
 
 class ZonesNotLoaded(
     TaxiAssetsError,
     slug="zones-not-loaded",
     group="The data of a month",
-    remedy="Load the taxi zones: dg launch --job load_zones",
+    remedy="Run the job load_zones in the UI, or compute the marts of a loaded month, which also loads the zones: "
+    "taxi materialize --color COLOR --months MONTH --select marts",
 ):
     """The table of taxi zones in a query does not exist yet."""
 
@@ -751,7 +753,7 @@ class OutputStalled(
     slug="output-stalled",
     remedy="Write the result to a file: taxi query --parquet FILE, or taxi query --csv ... > FILE.",
 ):
-    """The program that reads the output of `taxi query --csv` or `--json` stopped reading, such as an open pager.
+    """The program that reads the output of `taxi query --csv` or `--json`, such as a pager, stopped reading.
 
     Until the query ends, no month can be loaded into the DuckDB warehouse.
     """

@@ -33,7 +33,7 @@ def draw_days(daily: "pd.DataFrame", color: str) -> "Figure":
             values = days[column].astype(float)
             axes.fill_between(dates, values, color=INKS[color], alpha=0.18, linewidth=0)
             axes.plot(dates, values, color=INKS[color], linewidth=1.4 if len(days) <= _FEW_DAYS else 0.9)
-            _finish(axes, f"{_FIGURES[column]}, by day of pickup")
+            _finish(axes, f"{_FIGURES[column]} by pickup day")
             if len(days) <= _FEW_DAYS:
                 _shade_weekends(axes, dates)
     return figure
@@ -49,7 +49,7 @@ def draw_months(monthly: "pd.DataFrame", color: str) -> "Figure":
     with drawing(1.55 * len(shown), len(shown)) as (figure, panels):
         for axes, column in zip(panels, shown, strict=True):
             axes.bar(dates, months[column].astype(float), width=24, align="center", color=INKS[color])
-            _finish(axes, f"{_FIGURES[column]}, by month of the file")
+            _finish(axes, f"{_FIGURES[column]} by file month")
     return figure
 
 
@@ -75,7 +75,7 @@ def draw_typical_trips(daily: "pd.DataFrame", color: str) -> "Figure":
     return figure
 
 
-_LENGTHS = {"minutes": "Minutes of a trip", "miles": "Miles of a trip"}
+_LENGTHS = {"minutes": "Trip duration in minutes", "miles": "Trip distance in miles"}
 """The units of the lengths of trips, and their titles."""
 
 
@@ -100,7 +100,7 @@ def draw_hours(hours: "pd.DataFrame", color: str) -> "Figure":
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("hour of the pickup, New York time")
-        axes.set_title(f"Average {color} trips in an hour")
+        axes.set_title(f"Average {color} trips per hour")
         bar = figure.colorbar(mesh, ax=axes, pad=0.02, fraction=0.05)
         bar.outline.set_visible(False)
         separate_thousands(bar.ax)

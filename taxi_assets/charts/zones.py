@@ -74,7 +74,7 @@ def draw_top_zones(revenue: "pd.DataFrame", color: str, names: Mapping[int, Zone
     labels = [_label(int(zone), names) for zone in zones["zone_id"]]
     with drawing(0.55 + 0.24 * max(len(zones), 3)) as (figure, [axes]):
         _draw_bars(axes, labels, zones, INKS[color])
-        set_wide_title(figure, f"Zones with most {color} pickups: {_legend(zones)}")
+        set_wide_title(figure, f"Zones with the most {color} pickups: {_legend(zones)}")
     return figure
 
 
@@ -84,7 +84,7 @@ def draw_boroughs(revenue: "pd.DataFrame", color: str, names: Mapping[int, ZoneN
     with drawing(0.55 + 0.24 * max(len(boroughs), 3)) as (figure, [axes]):
         labels = [_BOROUGHS.get(name, name) for name in boroughs["borough"]]
         _draw_bars(axes, labels, boroughs, INKS[color])
-        set_wide_title(figure, f"Boroughs of {color} pickups: {_legend(boroughs)}")
+        set_wide_title(figure, f"{color.capitalize()} pickups by borough: {_legend(boroughs)}")
     return figure
 
 

@@ -27,7 +27,7 @@ DEMO_ROWS = 20_000
 
 @click.command()
 def demo() -> None:
-    """Generate sample months and load them through the whole pipeline.
+    """Generate sample months, load them, compute the marts, and write a report.
 
     It needs no network and no account. Everything stays in TAXI_HOME; other settings are ignored. If TAXI_HOME has real
     months that the demo would replace, it stops and shows how to use another TAXI_HOME.
@@ -48,7 +48,7 @@ def demo() -> None:
     board = run_and_show(settings, list(DEMO_MONTHS))
     if board.failed:
         sys.exit(1)
-    click.echo("Computing the marts: figures of each day, and of each pickup zone")
+    click.echo("Computing the marts: daily trips, and revenue by zone")
     if run_and_show(settings, list(DEMO_MONTHS), "marts").failed:
         sys.exit(1)
     _print_places(settings)

@@ -91,8 +91,8 @@ select_option = click.option(
     multiple=True,
     callback=_join,
     metavar="ASSETS",
-    help="Assets to run, such as lake or raw,clean. A + adds all upstream or downstream assets: +lake, lake+.  "
-    "[default: all]",
+    help="Assets to run, such as lake or raw,clean. A + adds all upstream or downstream assets: +lake, lake+. Marts "
+    "are only run by their names, or with marts.  [default: all except marts]",
 )
 
 

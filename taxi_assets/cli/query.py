@@ -45,7 +45,8 @@ def query(  # noqa: PLR0913  # one for each option
 
     The query cannot change anything. It is one SELECT statement, which can read files in the folder of the warehouse.
 
-    The tables are yellow_taxi_trips, green_taxi_trips, fhv_taxi_trips and fhvhv_taxi_trips. In each, file_month is the
+    The tables of trips are yellow_taxi_trips, green_taxi_trips, fhv_taxi_trips and fhvhv_taxi_trips. The warehouse also
+    has the views trips, daily_trips and monthly_zone_revenue, and the table taxi_zones. The column file_month is the
     first day of the month that a row belongs to.
 
     On a terminal, the result fits the width: columns that do not fit are left out, or a few rows are shown vertically.
@@ -63,7 +64,7 @@ def query(  # noqa: PLR0913  # one for each option
       taxi query --csv "SELECT * FROM fhv_taxi_trips LIMIT 100" > some.csv
       taxi query --parquet march.parquet "FROM green_taxi_trips WHERE file_month = '2021-03-01'"
 
-    Exit codes: 0 success, 1 the SQL is invalid, or nothing is loaded yet.
+    Exit codes: 0 success, 1 the query failed or its output stalled, 2 invalid arguments or settings.
     """
     from taxi_assets.cli.result_view import ROWS_ON_A_TERMINAL, print_csv, print_json, print_result
     from taxi_assets.connections import open_postgres, open_warehouse

@@ -114,6 +114,7 @@ def render_report(report: Report, progress: Callable[[str], None] = lambda _: No
         not_passed=_not_passed_table(report.months),
         sources=_sources_table(report.months),
         rules=RULES,
+        quality=_QUALITY,
         labels=LABELS,
     )
 
@@ -135,7 +136,7 @@ def _tiles(report: Report) -> dict[str, str]:
         "revenue": f"${revenue:,.0f}",
         "months loaded": _whole(sum(len(figures.months) for figures in report.colors)),
         "rows rejected": _whole(rejected),
-        "checks passed": f"{checks['passed']:,}" + (f" ({bad})" if bad else ""),
+        "checks": f"{checks['passed']:,} passed" + (f", {bad}" if bad else ""),
     }
 
 
@@ -180,7 +181,7 @@ def _charts(report: Report, figures: ColorFigures, monthly: "pd.DataFrame") -> I
     yield _svg(
         draw_top_zones(figures.zones, color, report.zones),
         f"{color}-zones",
-        f"zones with most {color} trips, as in the table of zones",
+        f"zones with the most {color} trips, as in the table of zones",
     )
     if report.shapes:
         image = b64encode(to_png(draw_map(figures.zones, color, report.shapes))).decode()
@@ -256,7 +257,7 @@ def _zones_table(report: Report, figures: ColorFigures) -> Table:
         rows.append([str(zone or "no zone"), name, place.borough if place else "", *figure, *money])
     money_headings = ["total ($)", "average ($)"] if has_money else []
     return Table(
-        "Zones with most pickups",
+        "Zones with the most pickups",
         ["ID", "zone", "borough", "trips", "share", *money_headings],
         rows,
         labels=3,

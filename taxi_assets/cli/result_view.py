@@ -232,7 +232,7 @@ def _footer(result: QueryResult, columns: Sequence[_Column], widths: Sequence[in
     """The number of rows and the duration, and what is not shown."""
     count = f"{result.row_count:,} {'row' if result.row_count == 1 else 'rows'} in {seconds:.2f} s"
     if len(result.rows) < result.row_count:
-        yield f"The first {len(result.rows):,} of {count}. To get all rows: --csv or --json."
+        yield f"The first {len(result.rows):,} of {count}. For all: --csv, --json, --parquet."
     else:
         yield count
     if len(widths) < len(columns):

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 @optional_colors_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with all tables and columns.")
 def schema(colors: tuple[str, ...], *, as_json: bool) -> None:
-    """Show every table and column: type, unit, meaning, codes, and the files that have it.
+    """Show the columns of every table, with types and meanings.
 
-    Nothing needs to be loaded. The types are those of DuckDB, and "files" are the first and the last month whose file
-    has the column. With --json, there are also the types of Postgres, BigQuery and Parquet, the months by format, the
-    names in older files, and the source of each meaning.
+    There are also units, codes, and the files that have a column. Nothing needs to be loaded. The types are those of
+    DuckDB, and "files" are the first and the last month whose file has the column. With --json, there are also the
+    types of Postgres, BigQuery and Parquet, the months by format, the names in older files, and the source of each
+    meaning.
 
     Databases show the same texts as comments on tables and columns. docs/data-dictionary.md has all of this on a page.
 

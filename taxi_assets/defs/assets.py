@@ -1,4 +1,4 @@
-"""The five assets of each color: the compute functions and how they become Dagster asset definitions.
+"""The five assets of a color that load trips: the compute functions and how they become asset definitions.
 
 A compute function gets the month of its partition, calls `tlc` and `stores` to do the work, and yields a
 MaterializeResult with the data version, checks, and metadata. Its docstring starts the description of its asset.
@@ -306,7 +306,7 @@ class _Build:
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Return the five assets of every color under these settings."""
+    """Return the assets of trips of every color under these settings."""
     builds = {
         "raw_trips": _Build(
             raw_trips, file_kind(settings), "raw_files", dg.PythonObjectDagsterType((StagedFile, Path))

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import dagster as dg
 
 from taxi_assets.connections import is_bigquery, is_bucket, open_home
-from taxi_assets.graph import SOURCE_TRIPS, job_name
+from taxi_assets.graph import SOURCE_TRIPS, job_name, mart_job_name
 from taxi_assets.instance._dagster import RawMetadataValue
 from taxi_assets.settings import Settings
 from taxi_assets.stores.duckdb import open_duckdb
@@ -75,11 +75,15 @@ def describe_mart(settings: Settings, mart: Mart, color: str) -> str:
     rules = "\n".join(f"- `{rule.name}`: {rule.meaning}" for rule in RULES)
     return "\n\n".join(
         [
-            f"Figures of the {color} trips of the month, computed by the warehouse from `warehouse_trips`. {mart.rows}",
+            f"A summary of each month of {color} trips. The warehouse computes it from `warehouse_trips`. {mart.rows}",
             *([f"Trips with implausible values stay in all sums, and are counted:\n\n{rules}"] * (mart is DAILY_TRIPS)),
             f"**Location:** {place.text}. The view `{mart.name}` has the figures of all colors.",
             f"**Try it:**\n\n```{place.language}\n{place.query}\n```",
-            *_about_the_source(settings, color),
+            (
+                f"**Cadence:** the sensor `marts` computes a month when its `warehouse_trips` is updated, if it is on. "
+                f"The job `{mart_job_name(color)}` computes chosen months."
+            ),
+            f"**License:** {_LICENSE}",
         ]
     )
 

@@ -36,7 +36,7 @@ def chart_metadata(mart: Mart, month: TripMonth, figures: "pa.Table", home: Path
             "chart": _markdown(draw_days(frame, month.color), f"{LABELS[month.color]} of each day of {month.month}")
         }
     pickups = f"pickups of {LABELS[month.color].lower()} in {month.month}"
-    charts = {"chart": _markdown(draw_top_zones(frame, month.color, read_names()), f"Zones with most {pickups}")}
+    charts = {"chart": _markdown(draw_top_zones(frame, month.color, read_names()), f"Zones with the most {pickups}")}
     if (shapes := shapes_file(home)).exists():
         charts["map"] = _markdown(draw_map(frame, month.color, read_shapes(shapes)), f"Map of {pickups}")
     return dict(charts)

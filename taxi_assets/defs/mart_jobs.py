@@ -64,8 +64,8 @@ def _all_marts(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         name=LOAD_MARTS,
-        description="Computes the marts of all loaded months that are missing or older than their trips, of all colors "
-        "in one run. For chosen months, use the job of the color.",
+        description="Computes every mart that is missing or older than its trips, for all loaded months and colors, in "
+        "one run. To choose months, use the job of a color.",
     )
     def load_marts() -> None:
         update_marts()

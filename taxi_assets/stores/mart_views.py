@@ -4,7 +4,7 @@ A view contains the colors whose tables exist, and zone names are missing until 
 are created again when a table is created or gets a column. Not here: which tables exist (`duckdb_marts`, `google`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxi_assets.stores.mart_sql import COLUMN_TYPES
@@ -27,16 +27,17 @@ VIEW_NAMES = (TRIPS, *(mart.name for mart in MARTS), *TRIPDATA)
 """The names of all views."""
 
 
-def color_of_trips(name: str) -> str | None:
-    """Return a color whose trips create the table or view of trips with this name; None for any other name."""
-    tables = {trips_table(color): color for color in COLORS}
-    return {**tables, **TRIPDATA, TRIPS: _METERED[0]}.get(name)
+def colors_of_trips(name: str) -> Sequence[str]:
+    """Return the colors whose trips create the table or view of trips with this name; empty for any other name."""
+    tables = {trips_table(color): (color,) for color in COLORS}
+    views = {name: (color,) for name, color in TRIPDATA.items()}
+    return {**tables, **views, TRIPS: _METERED}.get(name, ())
 
 
-def color_of_mart(name: str) -> str | None:
-    """Return a color whose marts create the table or view of a mart with this name; None for any other name."""
-    tables = {mart.table(color): color for mart in MARTS for color in COLORS}
-    return {**tables, **{mart.name: _METERED[0] for mart in MARTS}}.get(name)
+def colors_of_mart(name: str) -> Sequence[str]:
+    """Return the colors whose marts create the table or view of a mart with this name; empty for any other name."""
+    tables = {mart.table(color): (color,) for mart in MARTS for color in COLORS}
+    return {**tables, **{mart.name: COLORS for mart in MARTS}}.get(name, ())
 
 
 @dataclass(frozen=True)

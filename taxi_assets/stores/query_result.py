@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from taxi_assets.errors import NotComputed, NothingLoaded, TaxiAssetsError, UnknownTable, ZonesNotLoaded
-from taxi_assets.stores.mart_views import color_of_mart, color_of_trips, trips_table
+from taxi_assets.stores.mart_views import colors_of_mart, colors_of_trips, trips_table
 from taxi_assets.tlc.marts import ZONES_TABLE
 from taxi_assets.tlc.trips import COLORS
 
@@ -49,16 +49,22 @@ def unknown_table(name: str, tables: Sequence[str], *, has_marts: bool = True) -
     existing = f"Existing tables: {listed}." if listed else ""
     plain = name.rpartition(".")[2].lower()
     is_possible = has_marts or plain in map(trips_table, COLORS)
-    if is_possible and (color := color_of_trips(plain)):
+    if is_possible and (colors := colors_of_trips(plain)):
+        color = _loaded_color(colors, tables)
+        reason = f"no month of {color} is loaded" if trips_table(color) not in tables else "a load creates it"
         return NothingLoaded(
-            f'The table "{name}" does not exist yet: no month of {color} is loaded. {existing}'.rstrip(),
-            seen=name,
-            color=color,
+            f'The table "{name}" does not exist yet: {reason}. {existing}'.rstrip(), seen=name, color=color
         )
-    if is_possible and (color := color_of_mart(plain)):
+    if is_possible and (colors := colors_of_mart(plain)):
+        color = _loaded_color(colors, tables)
         return NotComputed(f'The table "{name}" does not exist yet. {existing}'.rstrip(), seen=name, color=color)
     if plain == ZONES_TABLE:
         return ZonesNotLoaded(f'The table "{name}" does not exist yet. {existing}'.rstrip(), seen=name)
     near = get_close_matches(plain, tables, n=1) or [table for table in tables if table.startswith(plain)]
     hint = f'Did you mean "{near[0]}"? ' if near else ""
     return UnknownTable(f'The table "{name}" does not exist. {hint}{existing}'.rstrip(), seen=name, expected=listed)
+
+
+def _loaded_color(colors: Sequence[str], tables: Sequence[str]) -> str:
+    """Return the first of the colors that has a table of trips; without such a color, the first one."""
+    return next((color for color in colors if trips_table(color) in tables), colors[0])

@@ -116,8 +116,8 @@ _TOTAL = Column(
 
 DAILY_TRIPS = Mart(
     "daily_trips",
-    "One row for each day of the month of the file, and one row without a day for stray pickups: trips whose pickup "
-    "time is missing or outside the month.",
+    "One row for each day of the month of the file. If trips start outside the month (stray pickups), they have one "
+    "more row, without a day.",
     (
         Column("pickup_date", Kind.date, "Day of the pickup in New York. Missing in the row of stray pickups."),
         *(_TRIPS, _PASSENGERS, _MILES, _FARE, _TIPS, _TOTAL),
@@ -150,7 +150,7 @@ DAILY_TRIPS = Mart(
             "card_share",
             Kind.decimal,
             "Share of trips paid by card, from 0 to 1, among the trips with a payment type other than Flex Fare. "
-            "Missing without such trips, and for fhv and fhvhv trips.",
+            "Missing if there are no such trips, and for fhv and fhvhv trips.",
             unit=SHARE,
         ),
         *(Column(rule.name, Kind.integer, rule.meaning, unit=TRIPS) for rule in RULES),

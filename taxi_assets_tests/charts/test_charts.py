@@ -44,14 +44,14 @@ def _texts(figure: Figure) -> set[str]:
 @pytest.mark.parametrize(
     ("draw", "expected", "unexpected"),
     [
-        (lambda: draw_days(DAILY, "green"), {"Trips, by day of pickup", f"{REVENUE}, by day of pickup"}, "1200"),
-        (lambda: draw_days(_without_money(DAILY), "fhv"), {"Trips, by day of pickup"}, f"{REVENUE}, by day of pickup"),
+        (lambda: draw_days(DAILY, "green"), {"Trips by pickup day", f"{REVENUE} by pickup day"}, "1200"),
+        (lambda: draw_days(_without_money(DAILY), "fhv"), {"Trips by pickup day"}, f"{REVENUE} by pickup day"),
         (
             lambda: draw_typical_trips(DAILY, "fhv"),
-            {"Minutes of a trip", "median", "95th percentile"},
-            "Miles of a trip",
+            {"Trip duration in minutes", "median", "95th percentile"},
+            "Trip distance in miles",
         ),
-        (lambda: draw_months(DAILY, "yellow"), {f"{REVENUE}, by month of the file", "20,000"}, "20000"),
+        (lambda: draw_months(DAILY, "yellow"), {f"{REVENUE} by file month", "20,000"}, "20000"),
         (lambda: draw_hours(HOURS, "fhvhv"), {"Monday", "hour of the pickup, New York time", "1,000"}, "1000"),
         (lambda: draw_top_zones(ZONES, "green", NAMES), {"East Harlem North", "1,500 · $46", "zone 1"}, "90 · $46"),
         (lambda: draw_top_zones(_without_money(ZONES), "fhv", {}), {"zone 74", "1,500"}, "90"),

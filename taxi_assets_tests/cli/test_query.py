@@ -165,7 +165,7 @@ def test_a_terminal(options: tuple[str, ...], home: Path, postgres_url: str) -> 
         [f"{number:,}" if number > 999 else f"{number}", "name", f"{number}"] for number in range(1, 1001)
     ]
     footer = " ".join(lines[1002:])
-    assert re.match(r"The first 1,000 of 1,200 rows in [0-9.]+ s\. To get all rows: --csv or --json\.", footer)
+    assert re.match(r"The first 1,000 of 1,200 rows in [0-9.]+ s\. For all: --csv, --json, --parquet\.", footer)
     assert footer.endswith("Long values are cut. To see all of them: --vertical or --csv.")
     lines = _run_on_a_terminal(settings, "query", *options, "--csv", sql)
     assert len(lines) == 1201

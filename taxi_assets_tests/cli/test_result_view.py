@@ -186,7 +186,7 @@ def test_several_lines_in_a_value(terminal: Terminal) -> None:
 def test_rows_beyond_the_limit(terminal: Terminal) -> None:
     """If the query had a limit, the last line has the number of all rows, and how to get them."""
     lines = _show(terminal, QueryResult(["x"], [("a",), ("b",)], total=1_369_765))
-    assert lines[-1] == "The first 2 of 1,369,765 rows in 0.02 s. To get all rows: --csv or --json."
+    assert lines[-1] == "The first 2 of 1,369,765 rows in 0.02 s. For all: --csv, --json, --parquet."
 
 
 def test_no_rows(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:

@@ -497,10 +497,10 @@ def test_table_of_a_color_without_a_month(name: str, loaded: DuckDBWarehouse) ->
 @pytest.mark.parametrize(
     ("name", "kind", "command"),
     [
-        ("green_daily_trips", NotComputed, "taxi materialize --color green --months 2021-01 --select marts"),
-        ("main.monthly_zone_revenue", NotComputed, "taxi materialize --color yellow --months 2021-01 --select marts"),
+        ("green_daily_trips", NotComputed, "taxi materialize --color green --months MONTH --select marts"),
+        ("main.monthly_zone_revenue", NotComputed, "taxi materialize --color yellow --months MONTH --select marts"),
         ("FHV_TRIPDATA", NothingLoaded, "taxi materialize --color fhv --months 2021-01"),
-        ("taxi_zones", ZonesNotLoaded, "dg launch --job load_zones"),
+        ("taxi_zones", ZonesNotLoaded, "taxi materialize --color COLOR --months MONTH --select marts"),
     ],
 )
 def test_table_that_nothing_has_created(
