@@ -29,6 +29,11 @@ _OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 """An owner that Dagster accepts."""
 
 
+def _names(listed: str) -> list[str]:
+    """Split a list with commas."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
 class Settings(BaseSettings):
     """The settings of an installation. All paths are absolute."""
 
@@ -179,6 +184,11 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise _invalid(error) from None
 
+    @property
+    def owner_names(self) -> list[str]:
+        """The owners of the assets."""
+        return _names(self.owners)
+
     def places(self) -> dict[str, str]:
         """Return the environment variables of the locations, with absolute paths, for a process in another folder."""
         names = ("home", "source_url", "lake_url", "warehouse_url")
@@ -202,8 +212,7 @@ class Settings(BaseSettings):
     @field_validator("owners")
     @classmethod
     def _are_owners(cls, value: str) -> str:
-        names = [name.strip() for name in value.split(",") if name.strip()]
-        if invalid := [f'"{name}"' for name in names if not _OWNER.fullmatch(name)]:
+        if invalid := [f'"{name}"' for name in _names(value) if not _OWNER.fullmatch(name)]:
             raise ValueError(f"{', '.join(invalid)}: expected an email address or team:NAME")
         return value
 

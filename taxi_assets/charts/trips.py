@@ -23,10 +23,7 @@ def draw_days(daily: "pd.DataFrame", color: str) -> "Figure":
 
     Stray pickups, whose day is missing, are left out. A color that does not report money has trips only.
     """
-    import pandas as pd
-
-    days = daily.dropna(subset="pickup_date").sort_values("pickup_date")
-    dates = pd.to_datetime(days["pickup_date"])
+    days, dates = _days(daily)
     shown = _reported(days)
     with drawing(1.55 * len(shown), len(shown)) as (figure, panels):
         for axes, column in zip(panels, shown, strict=True):
@@ -58,10 +55,7 @@ def draw_typical_trips(daily: "pd.DataFrame", color: str) -> "Figure":
 
     `daily` has the columns of `DAILY_TRIPS`. A color that does not report distances has durations only.
     """
-    import pandas as pd
-
-    days = daily.dropna(subset="pickup_date").sort_values("pickup_date")
-    dates = pd.to_datetime(days["pickup_date"])
+    days, dates = _days(daily)
     shown = [unit for unit in _LENGTHS if not days[f"median_{unit}"].isna().all()]
     with drawing(1.55 * max(len(shown), 1), max(len(shown), 1)) as (figure, panels):
         for axes, unit in zip(panels, shown, strict=False):
@@ -105,6 +99,14 @@ def draw_hours(hours: "pd.DataFrame", color: str) -> "Figure":
         bar.outline.set_visible(False)
         separate_thousands(bar.ax)
     return figure
+
+
+def _days(daily: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.Series[pd.Timestamp]]":
+    """Return the rows of days in order, without stray pickups, and their dates."""
+    import pandas as pd
+
+    days = daily.dropna(subset="pickup_date").sort_values("pickup_date")
+    return days, pd.to_datetime(days["pickup_date"])
 
 
 def _reported(figures: "pd.DataFrame") -> list[str]:

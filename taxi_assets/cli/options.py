@@ -130,9 +130,9 @@ def each_month(colors: tuple[str, ...], months: str, settings: "Settings | None"
     """
     if not settings:
         return [TripMonth(color, month) for color in colors for month in parse_months(months)]
-    from taxi_assets.partitions import bounds, source_colors
+    from taxi_assets.partitions import bounds
 
-    colors = source_colors(settings) if set(colors) == set(COLORS) else colors
+    colors = _at_source(colors, settings)
     if ".." not in months:
         return [TripMonth(color, month) for color in colors for month in parse_months(months)]
     return [TripMonth(color, month) for color in colors for month in parse_months(months, *bounds(settings, color))]
@@ -143,11 +143,17 @@ def every_month(colors: tuple[str, ...], settings: "Settings") -> list[TripMonth
 
     Raises NotAPartition for a color without partitions.
     """
-    from taxi_assets.partitions import bounds, source_colors
+    from taxi_assets.partitions import bounds
 
-    chosen = source_colors(settings) if not colors or set(colors) == set(COLORS) else colors
-    spans = {color: bounds(settings, color) for color in chosen}
+    spans = {color: bounds(settings, color) for color in _at_source(colors or COLORS, settings)}
     return [TripMonth(color, month) for color, span in spans.items() for month in parse_months("..".join(span))]
+
+
+def _at_source(colors: tuple[str, ...], settings: "Settings") -> tuple[str, ...]:
+    """Return the colors, or those that the source has if they are all colors."""
+    from taxi_assets.partitions import source_colors
+
+    return source_colors(settings) if set(colors) == set(COLORS) else colors
 
 
 def select_statuses(colors: tuple[str, ...], months: str, settings: "Settings") -> Callable[[TripMonth], bool]:

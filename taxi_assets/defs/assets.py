@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from taxi_assets.connections import is_bigquery, is_bucket
+from taxi_assets.connections import is_bucket
 from taxi_assets.defs.checks import NOT_VERIFIED, check_specs, judged, not_verified, reconciled, verified
-from taxi_assets.defs.descriptions import describe_asset, file_kind, location
+from taxi_assets.defs.descriptions import describe_asset, file_kind, location, warehouse_kind
 from taxi_assets.defs.metadata import column_schema, counts_table, preview, table_metadata, work_metadata
 from taxi_assets.defs.newest import report_loaded
 from taxi_assets.defs.resources import PostgresResource, RuleDefaults
@@ -319,9 +319,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             dg.PythonObjectDagsterType(StagedFile),
         ),
         # The steps fill their tables themselves and yield no value: these I/O managers only load.
-        "warehouse_trips": _Build(
-            warehouse_trips, "bigquery" if is_bigquery(settings) else "duckdb", "warehouse_tables", is_table=True
-        ),
+        "warehouse_trips": _Build(warehouse_trips, warehouse_kind(settings), "warehouse_tables", is_table=True),
         "postgres_trips": _Build(postgres_trips, "postgres", "postgres_tables", is_table=True, convert_name=str.lower),
     }
     return [
@@ -348,7 +346,7 @@ def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build
         group_name=color,
         kinds={build.kind},
         tags={"domain": "taxi_trips", "layer": asset.layer},
-        owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
+        owners=settings.owner_names,
         description=describe_asset(settings, color, asset.name, getdoc(build.compute) or ""),
         metadata={
             **location(settings, color, asset.name),

@@ -30,7 +30,7 @@ from taxi_assets.stores.source.months import Source
 from taxi_assets.tlc.marts import DAILY_TRIPS, RULES, ZONES_TABLE, Mart
 from taxi_assets.tlc.published import SUFFIX as PARQUET
 from taxi_assets.tlc.schema import LAYOUTS
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, trips_table
 
 _TLC = "https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page"
 _DICTIONARY = "https://www.nyc.gov/assets/tlc/downloads/pdf/data_dictionary_trip_records_{name}.pdf"
@@ -122,6 +122,11 @@ def file_kind(settings: Settings) -> str:
     return "parquet" if Source(settings.source_url).suffix == PARQUET else "csv"
 
 
+def warehouse_kind(settings: Settings) -> str:
+    """Return the kind in the UI of the tables in the warehouse: `bigquery` or `duckdb`."""
+    return "bigquery" if is_bigquery(settings) else "duckdb"
+
+
 def _about_the_source(settings: Settings, color: str) -> Iterator[str]:
     """Yield the source of a color's trips, how often it changes, and its license."""
     dictionary = _DICTIONARY.format(name=_DICTIONARIES.get(color, color))
@@ -174,7 +179,7 @@ _ANY_MONTH = "2020-04"
 
 
 def _warehouse(settings: Settings, color: str) -> _Place:
-    table = TripMonth(color, _ANY_MONTH).table
+    table = trips_table(color)
     return _in_warehouse(settings, table, _taxi_query(_summarize(color, table)))
 
 
@@ -198,7 +203,7 @@ def _in_warehouse(settings: Settings, table: str, query: str) -> _Place:
 
 
 def _postgres(settings: Settings, color: str) -> _Place:
-    table = TripMonth(color, _ANY_MONTH).table
+    table = trips_table(color)
     # The URL may contain a password.
     server = (
         "the database in `TAXI_POSTGRES_URL`"

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from taxi_assets.connections import is_bigquery
-from taxi_assets.defs.descriptions import describe_mart, mart_location
+from taxi_assets.defs.descriptions import describe_mart, mart_location, warehouse_kind
 from taxi_assets.defs.mart_charts import chart_metadata
 from taxi_assets.defs.metadata import column_schema, work_metadata
 from taxi_assets.defs.retries import retry_tags, translate_errors
@@ -184,9 +183,9 @@ def _build(settings: Settings, mart: Mart, color: str) -> dg.AssetsDefinition:
         partitions_def=partitions,
         check_specs=checks,
         group_name=color,
-        kinds={"bigquery" if is_bigquery(settings) else "duckdb"},
+        kinds={warehouse_kind(settings)},
         tags={"domain": "taxi_trips", "layer": "mart"},
-        owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
+        owners=settings.owner_names,
         description=describe_mart(settings, mart, color),
         metadata={**mart_location(settings, mart, color), **column_schema(mart.columns)},
         code_version=mart.code_version,

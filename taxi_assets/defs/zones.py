@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from taxi_assets.charts.shapes import shapes_file
-from taxi_assets.connections import is_bigquery, is_bucket
-from taxi_assets.defs.descriptions import describe_zones
+from taxi_assets.connections import is_bucket
+from taxi_assets.defs.descriptions import describe_zones, warehouse_kind
 from taxi_assets.defs.mart_charts import find_shapes
 from taxi_assets.defs.metadata import column_schema, work_metadata
 from taxi_assets.defs.resources import PostgresResource
@@ -80,13 +80,13 @@ def read_zones(source: Source) -> "tuple[pa.Table, str]":
 
 def build_zones(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset of the taxi zones."""
-    kinds = {"gcs" if is_bucket(settings) else "parquet", "bigquery" if is_bigquery(settings) else "duckdb", "postgres"}
+    kinds = {"gcs" if is_bucket(settings) else "parquet", warehouse_kind(settings), "postgres"}
     return dg.asset(
         key=dg.AssetKey([ZONES_TABLE]),
         group_name="zones",
         kinds=kinds,
         tags={"domain": "taxi_trips", "layer": "reference"},
-        owners=[owner.strip() for owner in settings.owners.split(",") if owner.strip()],
+        owners=settings.owner_names,
         description=describe_zones(settings),
         metadata=column_schema(ZONE_COLUMNS),
         code_version="1",

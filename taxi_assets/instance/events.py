@@ -38,6 +38,14 @@ def run_ids_of(instance: dg.DagsterInstance, events: Iterable[int]) -> dict[int,
         }
 
 
+def newest_materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[int, str]]:
+    """Return the storage ID and the JSON of the newest materialization of each partition of an asset."""
+    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    found = (event for ids in batched(list(newest.values())) for event in stored_events(instance, EVENTS.c.id.in_(ids)))
+    stored = dict(found)
+    return {partition: (number, stored[number]) for partition, number in newest.items() if number in stored}
+
+
 def stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:
     """Return the storage ID and the JSON of each stored event that meets the condition `wanted`."""
     columns = EVENTS.select().with_only_columns(EVENTS.c.id, EVENTS.c.event)

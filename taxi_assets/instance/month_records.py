@@ -12,7 +12,7 @@ from typing import Any, cast
 import dagster as dg
 
 from taxi_assets.instance._dagster import AssetCheckExecutionsTable, SqlEventLogStorage
-from taxi_assets.instance.events import EVENTS, batched, stored_events
+from taxi_assets.instance.events import batched, newest_materializations
 from taxi_assets.instance.partition_status import read_month
 from taxi_assets.keys import asset_key
 from taxi_assets.tlc.trips import TripMonth
@@ -117,16 +117,10 @@ def _newest_metadata(
     instance: dg.DagsterInstance, color: str, name: str
 ) -> dict[TripMonth, tuple[dict[str, Any], datetime]]:
     """Return the metadata and the time of the newest materialization of each month of an asset."""
-    newest = instance.get_latest_storage_id_by_partition(
-        asset_key(color, name), dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    stored = dict(
-        event for ids in batched(list(newest.values())) for event in stored_events(instance, EVENTS.c.id.in_(ids))
-    )
     found = {}
-    for partition, number in newest.items():
-        if number in stored and (month := read_month(color, partition)):
-            event = json.loads(stored[number])
+    for partition, (_, stored) in newest_materializations(instance, asset_key(color, name)).items():
+        if month := read_month(color, partition):
+            event = json.loads(stored)
             entries = event["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
             values = _values((entry["label"], entry["entry_data"]) for entry in entries)
             found[month] = values, datetime.fromtimestamp(event["timestamp"], UTC)

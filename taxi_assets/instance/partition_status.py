@@ -23,7 +23,7 @@ from taxi_assets.instance._dagster import (
     PartitionBackfill,
     get_input_event_pointer_tag,
 )
-from taxi_assets.instance.events import EVENTS, batched, run_ids_of, stored_events
+from taxi_assets.instance.events import EVENTS, batched, newest_materializations, run_ids_of, stored_events
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.keys import asset_key, is_trip_asset, run_colors
 from taxi_assets.partitions import partition_keys
@@ -254,12 +254,10 @@ def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, 
 
 def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str) -> dict[TripMonth, _Materialized]:
     """Return the newest materialization of each month of an asset."""
-    key = asset_key(color, name)
-    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    stored = dict(stored_events(instance, EVENTS.c.id.in_(list(newest.values()))))
-    months = ((read_month(color, partition), number) for partition, number in newest.items())
+    newest = newest_materializations(instance, asset_key(color, name))
+    months = ((read_month(color, partition), event) for partition, event in newest.items())
     upstream = asset_key(color, UPSTREAM[name])
-    return {month: _materialized(number, stored[number], upstream) for month, number in months if month}
+    return {month: _materialized(*event, upstream) for month, event in months if month}
 
 
 def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wipe]]:

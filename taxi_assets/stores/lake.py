@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from taxi_assets.errors import DamagedFile, ForeignObject, MissingUpstream
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.inventory import StoredItem
+from taxi_assets.tlc.formats import PARQUET
 from taxi_assets.tlc.parquet import Footer
 from taxi_assets.tlc.summary import MonthSummary
 from taxi_assets.tlc.trips import TripMonth
@@ -128,9 +129,6 @@ def require_own_object(month: TripMonth, uri: str, start: bytes, footer: Callabl
 
 ZONES_NAME = "data/zones/taxi_zone_lookup.parquet"
 """The name of the object with the taxi zones."""
-
-PARQUET = b"PAR1"
-"""The first bytes of a Parquet file."""
 
 
 def damaged_object(month: TripMonth, uri: str, reason: str, asset: str = "lake_trips") -> DamagedFile:

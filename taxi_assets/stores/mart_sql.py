@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from taxi_assets.errors import MissingUpstream
 from taxi_assets.tlc.marts import CARD, DAILY_TRIPS, MONTHLY_ZONE_REVENUE, NO_METER_DATA, PERCENTILES, RULES, Mart
 from taxi_assets.tlc.schema import FILE_MONTH, Kind, Layout
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, trips_table
 
 COLUMN_TYPES = {
     Kind.integer: "BIGINT",
@@ -171,7 +171,7 @@ def _trips(layout: Layout, months: Sequence[str]) -> str:
     date_diff('microsecond', {pickup}, {dropoff}) AS microseconds,
     {reported.get("payment", "CAST(NULL AS BIGINT)")} AS payment,
     {", ".join(values)}
-  FROM {TripMonth(layout.color, months[0]).table}
+  FROM {trips_table(layout.color)}
   WHERE file_month IN ({those})"""
 
 

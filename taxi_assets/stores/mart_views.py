@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from taxi_assets.stores.mart_sql import COLUMN_TYPES
 from taxi_assets.tlc.marts import MARTS, MONTHLY_ZONE_REVENUE, ZONE_COLUMNS, ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column, Layout
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import COLORS, trips_table
 
 Tables = Mapping[str, Collection[str]]
 """The names of the columns of each table that exists, by the name of the table."""
@@ -62,11 +62,6 @@ def _required_columns() -> dict[str, list[str]]:
     }
     marts = {mart.table(color): [column.name for column in mart.columns] for mart in MARTS for color in COLORS}
     return {**trips, **marts, ZONES_TABLE: [column.name for column in ZONE_COLUMNS]}
-
-
-def trips_table(color: str) -> str:
-    """Return the name of the table of a color's trips."""
-    return TripMonth(color, "2021-01").table  # all months of a color share a table
 
 
 def build_views(tables: Tables, place: Callable[[str], str]) -> list[View]:

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from taxi_assets.errors import NotComputed, NothingLoaded, TaxiAssetsError, UnknownTable, ZonesNotLoaded
-from taxi_assets.stores.mart_views import colors_of_mart, colors_of_trips, trips_table
+from taxi_assets.stores.mart_views import colors_of_mart, colors_of_trips
 from taxi_assets.tlc.marts import ZONES_TABLE
-from taxi_assets.tlc.trips import COLORS
+from taxi_assets.tlc.trips import COLORS, trips_table
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Not here: the SQL of the marts, which the report runs too (`mart_sql`).
 from collections.abc import Sequence
 
 from taxi_assets.tlc.schema import Layout
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import TripMonth, trips_table
 
 ZONES_SQL = 'SELECT "LocationID", "Borough", "Zone" FROM taxi_zones'
 
@@ -19,7 +19,7 @@ def hours_sql(layout: Layout, months: Sequence[str]) -> str:
     pickup, files = f'"{layout.pickup}"', [TripMonth(layout.color, month) for month in months]
     return f"""
 SELECT isodow({pickup}) AS weekday, hour({pickup}) AS hour, count(*) AS trips
-FROM {files[0].table}
+FROM {trips_table(layout.color)}
 WHERE file_month IN ({", ".join(f"DATE '{file.first_day}'" for file in files)})
   AND date_trunc('month', CAST({pickup} AS DATE)) = file_month
 GROUP BY 1, 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from taxi_assets.tlc.eras import ERAS, Era, Span
 from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_MEANING, ZONES_TABLE, Mart
 from taxi_assets.tlc.schema import LAYOUTS, OURS, VENDOR_ID, VENDOR_NAME, Column, Layout
-from taxi_assets.tlc.trips import TripMonth
+from taxi_assets.tlc.trips import trips_table
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ def group(entries: Iterable[TableEntry]) -> list[list[TableEntry]]:
 
 
 def _trips(layout: Layout) -> TableEntry:
-    name = TripMonth(layout.color, "2021-01").table  # months of the same color share a table
     columns = tuple(_describe(layout, column) for column in layout.table_columns)
-    return TableEntry(name, layout.color, layout.table_meaning, layout.table_meaning, columns)
+    return TableEntry(trips_table(layout.color), layout.color, layout.table_meaning, layout.table_meaning, columns)
 
 
 def _mart(mart: Mart, color: str) -> TableEntry:

@@ -25,7 +25,8 @@ START_BYTES = 1024
 
 _GZIP = b"\x1f\x8b"
 
-_PARQUET = b"PAR1"
+PARQUET = b"PAR1"
+"""The first bytes of a Parquet file."""
 
 _TEXT_FORMATS = {
     b"<!doctype html": "an HTML page",
@@ -111,7 +112,7 @@ def require_start(start: bytes, suffix: str, name: str) -> None:
 
 def require_parquet_start(start: bytes, name: str) -> None:
     """Raise NotParquet if the first bytes of a file are not those of a Parquet file."""
-    if start.startswith(_PARQUET):
+    if start.startswith(PARQUET):
         return
     kind, seen = _recognize(start), _printable_line(start)
     problem = f"contains {kind}, not Parquet" if kind else "is not a Parquet file"
@@ -163,7 +164,7 @@ def _reject_binary_formats(start: bytes, name: str, before: str, after: str) -> 
             format="a gzip file",
             command=f"gunzip < {_file(name)} > fixed.csv.gz",
         )
-    if start.startswith(_PARQUET):
+    if start.startswith(PARQUET):
         raise ParquetSource(
             message.format(name, "a Parquet file"), address=name, format="a Parquet file", file=PurePosixPath(name).name
         )

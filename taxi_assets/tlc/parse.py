@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
-from taxi_assets.tlc.schema import VENDOR_ID, VENDOR_NAME, Column, Kind, Layout
-from taxi_assets.tlc.values import NULL_VALUES, code_of, convert, wrong_kind
+from taxi_assets.tlc.schema import VENDOR_NAME, Kind, Layout
+from taxi_assets.tlc.values import NULL_VALUES, absent, convert, wrong_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,7 +156,7 @@ class LineParser:
         columns = []
         for column, type_ in zip(self._layout.columns, self._empty.schema.types, strict=True):
             if column.name not in self._file.names:
-                columns.append(self._absent(column, type_, read))
+                columns.append(absent(column, type_, self._file.era.vendors, read, VENDOR_NAME))
                 continue
             values, unfit = convert(read.column(column.name), column, self._file.era.codes.get(column.name))
             if unfit is not None:
@@ -170,15 +170,6 @@ class LineParser:
                 at = compute.index(padding.is_valid(), value=True).as_py()
                 return _Fault("a field after those of the header is not empty", at)
         return pa.table(columns, names=list(self._layout.names))
-
-    def _absent(self, column: Column, type_: "pa.DataType", read: "pa.Table") -> "pa.Array | pa.ChunkedArray":
-        """Return the values of a column that the file does not have."""
-        import pyarrow as pa
-
-        vendors = self._file.era.vendors
-        if column.name == VENDOR_ID and vendors:
-            return code_of(read.column(VENDOR_NAME), vendors, type_)
-        return pa.nulls(read.num_rows, type_)
 
     def _fault(self, arrow_error: str, text: bytes) -> "_Fault":
         if text.count(b'"') % 2:

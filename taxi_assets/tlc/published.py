@@ -15,8 +15,8 @@ from taxi_assets.errors import BadColumnType, CorruptFile
 from taxi_assets.tlc.formats import START_BYTES, require_parquet_start
 from taxi_assets.tlc.parquet import release_memory
 from taxi_assets.tlc.rejects import Reject, rejected_column
-from taxi_assets.tlc.schema import VENDOR_ID, VENDOR_NAME, Column, Layout
-from taxi_assets.tlc.values import can_convert, code_of, convert, wrong_kind
+from taxi_assets.tlc.schema import VENDOR_NAME, Column, Layout
+from taxi_assets.tlc.values import absent, can_convert, convert, wrong_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +101,7 @@ class PublishedFile:
         schema = self._layout.arrow_schema().remove(len(self._layout.columns))
         for column, type_ in zip(self._layout.columns, schema.types, strict=True):
             if column.name not in self._fields:
-                columns.append(self._absent(column, type_, batch))
+                columns.append(absent(column, type_, self._file.era.vendors, batch, self._fields.get(VENDOR_NAME, "")))
                 continue
             read = _without_nan(batch.column(self._fields[column.name]))
             values, unfit = convert(read, column, self._file.era.codes.get(column.name))
@@ -130,15 +130,6 @@ class PublishedFile:
         kept = np.ones(table.num_rows, dtype=bool)
         kept[at] = False
         return table.filter(pa.array(kept)), rejects
-
-    def _absent(self, column: Column, type_: "pa.DataType", batch: "pa.RecordBatch") -> "Values":
-        """Return the values of a column that the file does not have."""
-        import pyarrow as pa
-
-        vendors = self._file.era.vendors
-        if column.name == VENDOR_ID and vendors:
-            return code_of(batch.column(self._fields[VENDOR_NAME]).cast(pa.string()), vendors, type_)
-        return pa.nulls(batch.num_rows, type_)
 
     def _require_type(self, column: Column, field: "pa.Field") -> None:
         if not can_convert(field.type, column.kind):

@@ -17,6 +17,11 @@ COLORS: tuple[str, ...] = tuple(LAYOUTS)
 _MONTH = re.compile(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])")
 
 
+def trips_table(color: str) -> str:
+    """The table of a color in the warehouse and in Postgres, which contains all its months."""
+    return f"{color}_taxi_trips"
+
+
 @dataclass(frozen=True, order=True)
 class TripMonth:
     """A color and a month: the unit of work, which the TLC publishes as one file.
@@ -64,7 +69,7 @@ class TripMonth:
     @property
     def table(self) -> str:
         """The table in the warehouse and in Postgres, which contains all months of this color."""
-        return f"{self.color}_taxi_trips"
+        return trips_table(self.color)
 
     @property
     def month_id(self) -> str:

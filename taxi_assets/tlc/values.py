@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from taxi_assets.tlc.eras import Codes
-from taxi_assets.tlc.schema import Column, Kind
+from taxi_assets.tlc.schema import VENDOR_ID, Column, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,9 +46,23 @@ def convert(values: "Values", column: Column, codes: Codes | None = None) -> Con
     return _CONVERSIONS[column.kind](values, column)
 
 
-def code_of(values: "Values", codes: Codes, type_: "pa.DataType") -> "Values":
+def _code_of(values: "Values", codes: Codes, type_: "pa.DataType") -> "Values":
     """Return the codes of text values in an Arrow type. Other values are missing."""
     return _map_distinct(values, lambda text: codes.get(text.strip().lower()), type_)
+
+
+def absent(
+    column: Column, type_: "pa.DataType", vendors: Codes | None, read: "pa.Table | pa.RecordBatch", vendor_field: str
+) -> "Values":
+    """Return the values of a column that a file does not have: missing, but for the IDs of vendors with a name.
+
+    `vendors` are the codes of the file's era for the names of vendors, which are in the field `vendor_field`.
+    """
+    import pyarrow as pa
+
+    if column.name == VENDOR_ID and vendors:
+        return _code_of(_as_text(read.column(vendor_field)), vendors, type_)
+    return pa.nulls(read.num_rows, type_)
 
 
 def wrong_kind(column: Column) -> str:

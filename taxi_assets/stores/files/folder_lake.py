@@ -12,7 +12,8 @@ from taxi_assets.errors import InvalidLakeUrl
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile, local_path, probe_folder, remove_file
 from taxi_assets.stores.inventory import StoredItem, file_items
-from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
+from taxi_assets.stores.lake import ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
+from taxi_assets.tlc.formats import PARQUET
 from taxi_assets.tlc.parquet import read_columns, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary

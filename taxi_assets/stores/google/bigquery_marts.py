@@ -16,7 +16,7 @@ from taxi_assets.stores.google.bigquery_tables import LABELS, BigQueryTables, re
 from taxi_assets.stores.mart_sql import to_bigquery
 from taxi_assets.stores.mart_views import View, build_views, table_names
 from taxi_assets.tlc.marts import MARTS, ZONE_COLUMNS, ZONES_MEANING, ZONES_TABLE, Mart
-from taxi_assets.tlc.schema import FILE_MONTH, Column
+from taxi_assets.tlc.schema import Column
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -38,13 +38,12 @@ class BigQueryMarts:
     def replace_mart(self, mart: Mart, month: TripMonth, rows: "pa.Table") -> None:
         """Replace a month in the table of a mart. Raises IncompatibleTable if the table has other columns."""
         name = mart.table(month.color)
-        labels = {**LABELS, "color": month.color}
-        self._ensure(name, mart.columns, mart.meaning(month.color), labels, by_month=True)
+        self._ensure(name, mart.columns, mart.meaning(month.color), month.color)
         self._load(f"{name}${month.month_id}", mart.columns, rows)
 
     def replace_zones(self, zones: "pa.Table") -> None:
         """Replace all taxi zones. Raises IncompatibleTable if the table has other columns."""
-        self._ensure(ZONES_TABLE, ZONE_COLUMNS, ZONES_MEANING, LABELS, by_month=False)
+        self._ensure(ZONES_TABLE, ZONE_COLUMNS, ZONES_MEANING)
         self._load(ZONES_TABLE, ZONE_COLUMNS, zones)
 
     def existing(self, month: TripMonth) -> list[Mart]:
@@ -79,31 +78,21 @@ class BigQueryMarts:
         """Return the name of a table in a view, which must be fully qualified."""
         return f'"{self.tables.project}"."{self.tables.dataset}"."{table}"'
 
-    def _ensure(
-        self, name: str, columns: Sequence[Column], description: str, labels: dict[str, str], *, by_month: bool
-    ) -> None:
-        from google.cloud import bigquery
-
-        expected = schema(columns)
+    def _ensure(self, name: str, columns: Sequence[Column], meaning: str, color: str = "") -> None:
+        expected = [column.name for column in columns]
         found = self.tables.find(name)
         if found is None:
-            table = bigquery.Table(self.tables.reference().table(name), expected)
-            table.description, table.labels = description, labels
-            if by_month:
-                table.time_partitioning = bigquery.TimePartitioning(
-                    type_=bigquery.TimePartitioningType.MONTH, field=FILE_MONTH.name
-                )
-            self.tables.create(table)
-        elif [field.name for field in found.schema] != [field.name for field in expected]:
+            self.tables.create(name, columns, meaning, color=color)
+        elif [field.name for field in found.schema] != expected:
             seen = ", ".join(field.name for field in found.schema)
             raise IncompatibleTable(
-                f'The table "{name}" has other columns than expected. Seen: {seen}. Expected: '
-                f"{', '.join(field.name for field in expected)}. The table was not changed.",
+                f'The table "{name}" has other columns than expected. Seen: {seen}. Expected: {", ".join(expected)}. '
+                "The table was not changed.",
                 table=f"{self.tables.project}.{self.tables.dataset}.{name}",
                 seen=seen,
             )
         else:
-            self.tables.describe(found, columns, description)
+            self.tables.describe(found, columns, meaning)
 
     def _load(self, destination: str, columns: Sequence[Column], rows: "pa.Table") -> None:
         """Replace a table or partition with rows in one load job. Raises GoogleAPIError if the job fails."""

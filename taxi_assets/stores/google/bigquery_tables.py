@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from taxi_assets.errors import CannotCreate, IncompatibleTable, TablesExpire, WrongLocation
 from taxi_assets.stores.google.retry import RetryPolicy, describe_google_error
 from taxi_assets.tlc.schema import FILE_MONTH, LAYOUTS, Column, Kind
-from taxi_assets.tlc.trips import COLORS, TripMonth
+from taxi_assets.tlc.trips import COLORS, TripMonth, trips_table
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -111,7 +111,7 @@ class BigQueryTables:
         self._require_location(dataset.location)
         self._require_no_expiration(dataset)
         self._try_table()
-        found = {color: self.find(TripMonth(color, "2019-01").table) for color in COLORS}
+        found = {color: self.find(trips_table(color)) for color in COLORS}
         tables = {color: table for color, table in found.items() if table}
         for color, table in tables.items():
             self._require_compatible(color, table)
@@ -140,20 +140,29 @@ class BigQueryTables:
             return None
 
     def _create(self, month: TripMonth) -> "bigquery.Table":
+        layout = LAYOUTS[month.color]
+        columns, meaning, order = layout.table_columns, layout.table_meaning, [layout.pickup]
+        return self.create(month.table, columns, meaning, color=month.color, clustering=order)
+
+    def create(
+        self, name: str, columns: Sequence[Column], meaning: str, *, color: str = "", clustering: Sequence[str] = ()
+    ) -> "bigquery.Table":
+        """Create a table unless it exists, and the dataset if necessary. Return the table.
+
+        A table of a color is partitioned by the month of the file.
+        """
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
-        table = bigquery.Table(self.reference().table(month.table), schema(LAYOUTS[month.color].table_columns))
-        table.description = LAYOUTS[month.color].table_meaning
-        table.time_partitioning = bigquery.TimePartitioning(
-            type_=bigquery.TimePartitioningType.MONTH, field=FILE_MONTH.name
-        )
-        table.clustering_fields = [LAYOUTS[month.color].pickup]
-        table.labels = {**LABELS, "color": month.color}
-        return self.create(table)
-
-    def create(self, table: "bigquery.Table") -> "bigquery.Table":
-        """Create a table unless it exists, and the dataset if necessary. Return the table."""
-        from google.api_core.exceptions import NotFound
+        table = bigquery.Table(self.reference().table(name), schema(columns))
+        table.description = meaning
+        table.labels = {**LABELS, "color": color} if color else LABELS
+        if color:
+            table.time_partitioning = bigquery.TimePartitioning(
+                type_=bigquery.TimePartitioningType.MONTH, field=FILE_MONTH.name
+            )
+        if clustering:
+            table.clustering_fields = clustering
 
         try:
             return self.client.create_table(table, exists_ok=True, **self._request_options())

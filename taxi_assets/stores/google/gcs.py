@@ -29,8 +29,9 @@ from taxi_assets.errors import (
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.google.retry import RetryPolicy, describe_google_error, translate_google_errors
 from taxi_assets.stores.inventory import StoredItem
-from taxi_assets.stores.lake import PARQUET, ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
+from taxi_assets.stores.lake import ZONES_NAME, LakeObject, damage_reported, missing_object, require_own_object
 from taxi_assets.stores.sizes import format_size
+from taxi_assets.tlc.formats import PARQUET
 from taxi_assets.tlc.parquet import Footer, read_columns, read_footer, summarize_parquet
 from taxi_assets.tlc.schema import LAYOUTS
 from taxi_assets.tlc.summary import MonthSummary

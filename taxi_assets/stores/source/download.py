@@ -233,6 +233,11 @@ class Download:
         _log.warning(message, state.attempt_number, TRIES, error, self._progress(), delay_s)
 
 
+def is_forbidden(rejected: SourceRejected) -> bool:
+    """Whether the server answered 403 Forbidden."""
+    return rejected.facts.get("status") == HTTPStatus.FORBIDDEN
+
+
 def request_version(address: str, tries: int = 1) -> FileInfo:
     """Request the size, version and first bytes of a file. Transient errors are retried, up to `tries` attempts in all.
 

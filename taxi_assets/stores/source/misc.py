@@ -4,12 +4,11 @@ Not here: the files of the months (`months`), and the contents of the files (`tl
 """
 
 from dataclasses import dataclass
-from http import HTTPStatus
 from tempfile import TemporaryFile
 
 from taxi_assets.errors import SourceRejected, SourceUnreadable
 from taxi_assets.stores.files.staging import local_path
-from taxi_assets.stores.source.download import Download, NotFound
+from taxi_assets.stores.source.download import Download, NotFound, is_forbidden
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def _download(address: str) -> MiscFile | None:
         except NotFound:
             return None
         except SourceRejected as error:
-            if error.facts.get("status") == HTTPStatus.FORBIDDEN:
+            if is_forbidden(error):
                 return None
             raise
         file.seek(0)

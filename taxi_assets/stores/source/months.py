@@ -36,7 +36,7 @@ from taxi_assets.errors import (
 from taxi_assets.stores.files.staging import StagedFile, local_path
 from taxi_assets.stores.network import why_host_not_found
 from taxi_assets.stores.sizes import format_size
-from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, request_version
+from taxi_assets.stores.source.download import CHUNK_BYTES, Download, NotFound, Version, is_forbidden, request_version
 from taxi_assets.stores.source.known import MIRROR_URL, NAMES, know, likely_months, misc_address
 from taxi_assets.stores.source.misc import MiscFile, read_misc
 from taxi_assets.stores.source.similar import SimilarFile, find_similar, list_folders, recognize
@@ -234,7 +234,7 @@ class Source:
 
         Raises SourceForbidden if the server rejects that month too, and StoreError if it does not respond.
         """
-        if not _is_forbidden(rejected):
+        if not is_forbidden(rejected):
             return False
         with self._lock:
             found = self._available.get(month.color)
@@ -260,7 +260,7 @@ class Source:
         except NotFound:
             return False
         except SourceRejected as error:
-            if not _is_forbidden(error):
+            if not is_forbidden(error):
                 raise
             raise _forbidden([rejected, address], f"The server is known to have {witness}.") from error
         return True
@@ -270,7 +270,7 @@ class Source:
         try:
             request_version(self.address(TripMonth(color, _NEVER_PUBLISHED)), _VERSION_TRIES)
         except SourceRejected as error:
-            return _is_forbidden(error)
+            return is_forbidden(error)
         except NotFound:
             pass
         return False
@@ -312,7 +312,7 @@ class Source:
                 continue
             require_start(file.start, self.suffix, self.address(month))
             return f"{month} is available" + (f", {format_size(file.size)}" if file.size else "")
-        if rejected and len(rejected) == len(months) and all(map(_is_forbidden, rejected)):
+        if rejected and len(rejected) == len(months) and all(map(is_forbidden, rejected)):
             raise _forbidden([self.address(month) for month in months]) from rejected[-1]
         if rejected:
             raise rejected[-1]
@@ -323,10 +323,6 @@ class Source:
             months=names,
             address=address,
         )
-
-
-def _is_forbidden(rejected: SourceRejected) -> bool:
-    return rejected.facts.get("status") == HTTPStatus.FORBIDDEN
 
 
 def _forbidden(addresses: Sequence[str], known: str = "The server should have one of these months.") -> SourceForbidden:
