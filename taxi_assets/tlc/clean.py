@@ -7,7 +7,6 @@ Not here: parsing (`parse`), the passenger rules (`rules`), and where files are 
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -25,13 +24,15 @@ from taxi_assets.errors import (
     WrongMonth,
     WrongTimestamps,
 )
+from taxi_assets.tlc.ahead import read_ahead
+from taxi_assets.tlc.constants import constant
 from taxi_assets.tlc.dialects import DELIMITERS
 from taxi_assets.tlc.forms import explain_value, has_other_form
 from taxi_assets.tlc.parquet import write_row_groups
 from taxi_assets.tlc.parse import LineParser
 from taxi_assets.tlc.published import SUFFIX as PARQUET
 from taxi_assets.tlc.published import PublishedFile
-from taxi_assets.tlc.raw import count_rows, fingerprint, is_blank, read_blocks
+from taxi_assets.tlc.raw import Block, count_rows, fingerprint, is_blank, measure, read_blocks
 from taxi_assets.tlc.rejects import Reject, RejectFile, rejected_column
 from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.trips import TripMonth
@@ -87,14 +88,13 @@ def clean_month(month: TripMonth, raw: Path, clean: Path, rejected: Path, limits
 
     `clean` has the columns of `Layout.file_columns`, with rows in file order. Its footer stores the SHA-256 of `raw`
     and the data version of the rows. `rejected` has the columns `line`, `reason` and `text`; for a Parquet file, `line`
-    is the number of the row, and `text` has its values as JSON. The raw rows of a CSV are counted independently in a
-    separate thread, and those of a Parquet file in its footer; the count must equal the rows of both files.
+    is the number of the row, and `text` has its values as JSON. The raw rows of a CSV are counted while it is read,
+    before it is parsed, and those of a Parquet file in its footer; the count must equal the rows of both files.
 
     Raises BadFile, BadHeader, TooManyRejects, WrongMonth and CountMismatch. After an error, do not use either file.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="count-rows") as pool, RejectFile(rejected) as rejects:
-        rows = _open_rows(LAYOUTS[month.color], raw)
-        cleaning = _Cleaning(month, rows, rejects, pool.submit(rows.count), limits)
+    with RejectFile(rejected) as rejects:
+        cleaning = _Cleaning(month, _open_rows(LAYOUTS[month.color], raw), rejects, limits)
         source = fingerprint(raw)
         cleaning.report.version = clean_version(source)
         cleaning.report.rows = write_row_groups(
@@ -136,7 +136,7 @@ class _Rows(Protocol):
         ...
 
     def count(self) -> int:
-        """Count the rows independently of `blocks`."""
+        """Count the rows before they are parsed. Until `blocks` has ended, that takes a pass over a CSV."""
         ...
 
     def blocks(self) -> Iterator[Pieces]:
@@ -163,23 +163,31 @@ class _CsvRows:
         self._raw = raw
         header, self._first_line, self._blocks = _split_header(raw, raw.name)
         self._parser = LineParser(layout, header)
+        self._records = 0
+        self._has_ended = False
 
     @property
     def recoded_rows(self) -> int:
         return self._parser.recoded_rows
 
     def count(self) -> int:
-        return count_rows(self._raw)
+        return self._records if self._has_ended else count_rows(self._raw)
 
     def blocks(self) -> Iterator[Pieces]:
         line = self._first_line
-        for text in self._blocks:
-            yield self._parser.parse(text, line)
-            line += text.count(b"\n")
+        for text, seen in read_ahead(self._count(self._blocks)):
+            yield self._parser.parse(text, line, seen)
+            line += seen.lines
+
+    def _count(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        for block in blocks:
+            self._records += block.seen.records
+            yield block
+        self._has_ended = True
 
     def invalid_share(self) -> float:
         rows = invalid_rows = 0.0
-        for text in _split_header(self._raw, self._raw.name)[2]:
+        for text, _ in _split_header(self._raw, self._raw.name)[2]:
             lines = text.split(b"\n")
             sample = b"\n".join(lines[:: len(lines) // _SAMPLED + 1])
             valid = invalid = 0
@@ -236,15 +244,12 @@ def _open_rows(layout: Layout, raw: Path) -> _Rows:
 class _Cleaning:
     """Cleans one month. The report is updated as the caller consumes `tables`."""
 
-    def __init__(
-        self, month: TripMonth, rows: _Rows, rejects: RejectFile, raw_rows: "Future[int]", limits: CleanLimits
-    ) -> None:
+    def __init__(self, month: TripMonth, rows: _Rows, rejects: RejectFile, limits: CleanLimits) -> None:
         self.report = CleanReport()
         self._month = month
         self._layout = LAYOUTS[month.color]
         self._rows = rows
         self._rejects = rejects
-        self._raw_rows = raw_rows
         self._limits = limits
         self._has_valid_rows = False
         self._first_reject: Reject | None = None
@@ -280,9 +285,9 @@ class _Cleaning:
         )
         report.outside.update(_count_months(pickup.filter(outside)))
         if self._layout.passengers:
-            zero = compute.equal(table.column(self._layout.passengers), 0)
+            zero = compute.equal(table.column(self._layout.passengers), constant(0, pa.int64()))
             report.zero_passengers += compute.sum(zero).as_py() or 0
-        return table.append_column("file_month", pa.repeat(pa.scalar(month.first_day, pa.date32()), table.num_rows))
+        return table.append_column("file_month", pa.repeat(constant(month.first_day, pa.date32()), table.num_rows))
 
     def _count_rejects(self, rejects: list[Reject]) -> None:
         """Count rejects. Raises TooManyRejects as soon as the limit is exceeded, because the count can only grow."""
@@ -291,7 +296,7 @@ class _Cleaning:
         report = self.report
         report.rejected.update(reject.reason for reject in rejects)
         self._first_reject = self._first_reject or rejects[0]
-        report.raw_rows = self._raw_rows.result()
+        report.raw_rows = report.raw_rows or self._rows.count()
         if report.rejected_share > self._limits.rejected:
             raise self._too_many_rejects(self._first_reject)
 
@@ -325,7 +330,7 @@ class _Cleaning:
     def finish(self) -> CleanReport:
         """Return the report after all tables are written. Raises CountMismatch and WrongMonth."""
         report = self.report
-        report.raw_rows = self._raw_rows.result()
+        report.raw_rows = self._rows.count()
         self._require_own_month()
         if report.raw_rows != report.rows + report.rejected_rows:
             raise CountMismatch(
@@ -378,31 +383,33 @@ def _explain(name: str, value: str, layout: Layout) -> str:
 
 def _count_months(pickups: "pa.ChunkedArray") -> dict[int, int]:
     """Count timestamps by month, as `YYYYMM`."""
+    import pyarrow as pa
     from pyarrow import compute
 
     if not len(pickups):
         return {}
-    months = compute.add(compute.multiply(compute.year(pickups), 100), compute.month(pickups))
+    months = compute.add(compute.multiply(compute.year(pickups), constant(100, pa.int64())), compute.month(pickups))
     return {counted["values"]: counted["counts"] for counted in compute.value_counts(months).to_pylist()}
 
 
-def _split_header(raw: Path, name: str) -> tuple[bytes, int, Iterator[bytes]]:
+def _split_header(raw: Path, name: str) -> tuple[bytes, int, Iterator[Block]]:
     """Return the first nonblank line of a raw file, the number of the next line, and the remaining blocks of lines.
 
     Raises EmptyFile if all lines are blank.
     """
     blocks = read_blocks(raw)
     number = 1
-    for text in blocks:
+    for text, _ in blocks:
         lines = BytesIO(text)
         for header in lines:
             number += 1
             if not is_blank(header):
-                return header, number, chain([rest] if (rest := lines.read()) else [], blocks)
+                rest = lines.read()
+                return header, number, chain([Block(rest, measure(rest))] if rest else [], blocks)
     raise EmptyFile(f"The file {name} has only blank lines. Expected a header and rows.", address=name)
 
 
 def _midnight(day: date) -> "pa.Scalar":
     import pyarrow as pa
 
-    return pa.scalar(datetime.combine(day, time()), pa.timestamp("us"))
+    return constant(datetime.combine(day, time()), pa.timestamp("us"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taxi_assets.tlc.raw import Measure, is_blank, measure
 from taxi_assets.tlc.rejects import Reject
 from taxi_assets.tlc.schema import VENDOR_NAME, Kind, Layout
-from taxi_assets.tlc.values import NULL_VALUES, absent, convert, wrong_kind
+from taxi_assets.tlc.values import NULL_VALUES, absent, are_exact, convert, wrong_kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,15 +34,19 @@ class LineParser:
     """
 
     def __init__(self, layout: Layout, header: bytes, retry_lines: int = RETRY_LINES) -> None:
+        import pyarrow as pa
+
         self._layout = layout
         self._retry_lines = retry_lines
         names = header.decode("utf-8-sig", errors="replace").split(",")
         self._file = layout.match_header(names)
         self._padding: int | None = None
+        self._has_decimals = False
         self.recoded_rows = 0
         """The number of valid rows so far with text in Windows-1252, which is decoded as such."""
 
-        self._empty = layout.arrow_schema().remove(len(layout.columns)).empty_table()
+        schema = layout.arrow_schema().remove(len(layout.columns))
+        self._empty = pa.table([pa.nulls(0, field.type) for field in schema], schema)
 
     def _set_padding(self, padding: int) -> None:
         """Set the number of fields after those of the header, which are known from the first line, and empty."""
@@ -54,6 +58,11 @@ class LineParser:
         # With threads, the error that is reported for a line with several is random, and a thread that still holds the
         # text at interpreter exit aborts the process (seen in 3 of 14 processes).
         self._read_options = arrow_csv.ReadOptions(column_names=self._names, use_threads=False)
+        self._set_types()
+
+    def _set_types(self) -> None:
+        from pyarrow import csv as arrow_csv
+
         self._convert_options = arrow_csv.ConvertOptions(
             column_types=self._csv_types(), null_values=list(NULL_VALUES), strings_can_be_null=True
         )
@@ -64,24 +73,27 @@ class LineParser:
         return tuple(self._names)
 
     def _csv_types(self) -> "dict[str, pa.DataType]":
-        """Return the types to read columns in: text that has codes as text, and integers as decimal numbers."""
+        """Return the types to read columns in: text that has codes as text, and integers as `_has_decimals` says."""
         import pyarrow as pa
 
         types = {name: pa.string() for name in self._names}
         schema = self._layout.arrow_schema()
         for column in self._layout.columns:
             if column.name in types and column.name not in self._file.era.codes:
-                is_integer = column.kind is Kind.integer
-                types[column.name] = pa.float64() if is_integer else schema.field(column.name).type
+                is_decimal = column.kind is Kind.integer and self._has_decimals
+                types[column.name] = pa.float64() if is_decimal else schema.field(column.name).type
         return types
 
-    def parse(self, text: bytes, first_line: int) -> "Iterator[tuple[pa.Table, list[Reject]]]":
+    def parse(
+        self, text: bytes, first_line: int, seen: Measure | None = None
+    ) -> "Iterator[tuple[pa.Table, list[Reject]]]":
         """Yield pairs of the valid rows and the rejects of `text`, both in order. Blank lines are skipped.
 
-        `text` consists of whole lines, and `first_line` is the number of its first line in the file. If all lines are
-        valid, there is one pair; otherwise there are several, so that the caller can stop after too many rejects.
+        `text` consists of whole lines, `first_line` is the number of its first line in the file, and `seen` are its
+        measurements, if they are known. If all lines are valid, there is one pair; otherwise there are several, so that
+        the caller can stop after too many rejects.
         """
-        seen = measure(text)
+        seen = seen or measure(text)
         if self._padding is None and seen.records:
             self._set_padding(self._find_padding(text))
         if seen.empty_rows:
@@ -127,7 +139,6 @@ class LineParser:
         No line may have only empty fields.
         """
         import pyarrow as pa
-        from pyarrow import csv as arrow_csv
 
         seen = seen or measure(text)
         if not seen.records:
@@ -139,14 +150,35 @@ class LineParser:
             # An unclosed quote silently consumes the next line. Append a line so that the last line can do so too.
             text = text.removesuffix(b"\n") + b"\n" + b"," * (len(self._names) - 1)
         try:
-            read = arrow_csv.read_csv(
-                pa.BufferReader(text), read_options=self._read_options, convert_options=self._convert_options
-            )
+            read = self._read_csv(text)
         except pa.ArrowInvalid as error:
             return self._fault(str(error), text)
         if read.num_rows != seen.records + quoted:
             return _open_quote(text)
         return self._typed(read.slice(0, seen.records))
+
+    def _read_csv(self, text: bytes) -> "pa.Table":
+        """Read a text with the types of `_csv_types`. Raises pyarrow.ArrowInvalid.
+
+        Integers are read as such, which is faster than as decimal numbers, until a text has one that is written in
+        another way, such as `1.0`, or is too large to be one. This and all later texts are read with decimal numbers.
+        """
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        def read() -> pa.Table:
+            return arrow_csv.read_csv(
+                pa.BufferReader(text), read_options=self._read_options, convert_options=self._convert_options
+            )
+
+        if not self._has_decimals:
+            # pyarrow reads hexadecimal integers.
+            with suppress(pa.ArrowInvalid):
+                if not (b"x" in text or b"X" in text) and are_exact(table := read()):
+                    return table
+            self._has_decimals = True
+            self._set_types()
+        return read()
 
     def _typed(self, read: "pa.Table") -> "pa.Table | _Fault":
         """Return the columns in the layout's order and types, or a fault for the first value that does not fit."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_assets.errors import BadColumnType, CorruptFile
+from taxi_assets.tlc.constants import constant
 from taxi_assets.tlc.formats import START_BYTES, require_parquet_start
 from taxi_assets.tlc.parquet import release_memory
 from taxi_assets.tlc.rejects import Reject, rejected_column
@@ -184,10 +185,9 @@ def _finite(value: object) -> object:
 
 def _without_nan(values: "Values") -> "Values":
     """Return values in which NaN, with which data frames mark missing values, is missing."""
-    import pyarrow as pa
     from pyarrow import compute, types
 
     if not types.is_floating(values.type):
         return values
     nan = compute.is_nan(values)
-    return compute.if_else(nan, pa.scalar(None, values.type), values) if compute.any(nan).as_py() else values
+    return compute.if_else(nan, constant(None, values.type), values) if compute.any(nan).as_py() else values

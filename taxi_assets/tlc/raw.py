@@ -58,23 +58,33 @@ class Measure(NamedTuple):
     lone_returns: int
     """Number of carriage returns that are not part of a line ending."""
 
+    lines: int
+    """Number of lines, also blank ones."""
+
 
 def measure(text: bytes) -> Measure:
     """Measure a text by its line endings. The last line may have no line ending."""
     import numpy as np
 
-    # Add the line feed of the last line if it is missing, and one before the first line.
-    framed = np.frombuffer(b"\n" + text + (b"" if text.endswith(b"\n") else b"\n"), dtype=np.uint8)
-    feeds = np.flatnonzero(framed == _LINE_FEED)
-    lengths = np.diff(feeds)
-    after_return = framed[feeds[1:] - 1] == _CARRIAGE_RETURN
-    blank = (lengths == 1) | ((lengths == 2) & after_return)  # noqa: PLR2004  # LF or CRLF
-    empty_rows = _count_empty_rows(framed, feeds[:-1] + 1, feeds[1:])
+    values = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero(values == _LINE_FEED)
+    if text and not text.endswith(b"\n"):
+        ends = np.append(ends, values.size)
+    starts = np.concatenate((ends[:0], [0], ends[:-1] + 1))[: ends.size]
+    lengths = ends - starts
+    blank, lone_returns = lengths == 0, 0
+    # Most files have no carriage returns, and searching for one is much faster than comparing all bytes.
+    if b"\r" in text:
+        after_return = (lengths > 0) & (values[ends - 1] == _CARRIAGE_RETURN)
+        blank |= (lengths == 1) & after_return
+        lone_returns = int(np.count_nonzero(values == _CARRIAGE_RETURN) - np.count_nonzero(after_return))
+    empty_rows = _count_empty_rows(values, starts, ends)
     return Measure(
         records=int(lengths.size - np.count_nonzero(blank)) - empty_rows,
         empty_rows=empty_rows,
-        longest=int(lengths.max(initial=0)),
-        lone_returns=int(np.count_nonzero(framed == _CARRIAGE_RETURN) - np.count_nonzero(after_return)),
+        longest=int(lengths.max(initial=0)) + 1,
+        lone_returns=lone_returns,
+        lines=int(ends.size),
     )
 
 
@@ -84,7 +94,7 @@ def _count_empty_rows(text: "npt.NDArray[np.uint8]", starts: "Indexes", ends: "I
     first = text[starts]
     separated = (first == _COMMA) | (first == _QUOTE)
     starts, ends = starts[separated], ends[separated]
-    second = text[starts + 1]
+    second = text[(starts + 1).clip(max=text.size - 1)]
     empty = (second == _COMMA) | (second == _QUOTE) | (second == _LINE_FEED) | (second == _CARRIAGE_RETURN)
     lines = zip(starts[empty], ends[empty], strict=True)
     return sum(is_blank(text[start:end].tobytes()) for start, end in lines)
@@ -93,18 +103,11 @@ def _count_empty_rows(text: "npt.NDArray[np.uint8]", starts: "Indexes", ends: "I
 def count_rows(path: Path, name: str = "", read_bytes: int = READ_BYTES) -> int:
     """Count the rows of a raw file: its records without the header.
 
-    It reads the whole file independently of the cleaning, so that the two counts can be compared. `name` is the path or
-    address of the file in messages; by default, its file name. Raises BadFile for a file that is truncated, corrupt or
-    empty, and for a line that is too long.
+    `name` is the path or address of the file in messages; by default, its file name. Raises the same errors as
+    `read_blocks`, and EmptyFile.
     """
     name = name or path.name
-    records = 0
-    with _open(path, name) as file:
-        while text := file.read(read_bytes):
-            seen = measure(text + file.readline(LONGEST_LINE))
-            if seen.longest >= LONGEST_LINE:
-                raise _too_long(name)
-            records += seen.records
+    records = sum(block.seen.records for block in read_blocks(path, read_bytes, name))
     if not records:
         raise EmptyFile(f"The file {name} is empty. Expected a header and rows.", address=name)
     return records - 1
@@ -116,24 +119,28 @@ def fingerprint(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Yield the decompressed text of a raw file in blocks of whole lines. Only the last may have no line ending.
+class Block(NamedTuple):
+    """Whole lines of a raw file, and their measurements, which tell how many rows parsing must find."""
 
-    Raises BadFile for a file that is truncated or corrupt, and for a line that is too long.
+    text: bytes
+    seen: Measure
+
+
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES, name: str = "") -> Iterator[Block]:
+    """Yield the decompressed text of a raw file in blocks. Only the last may have no line ending.
+
+    `name` is the path or address of the file in messages; by default, its file name. Raises BadFile for a file that is
+    truncated or corrupt, and for a line that is too long.
     """
-    rest = b""
-    with _open(path, path.name) as file:
+    name = name or path.name
+    with _open(path, name) as file:
         while text := file.read(block_bytes):
-            end = text.rfind(b"\n") + 1
-            if end:
-                yield rest + text[:end]
-                rest = text[end:]
-            else:
-                rest += text
-            if len(rest) >= LONGEST_LINE:
-                raise _too_long(path.name)
-    if rest:
-        yield rest
+            if not text.endswith(b"\n"):
+                text += file.readline(LONGEST_LINE)
+            seen = measure(text)
+            if seen.longest >= LONGEST_LINE:
+                raise _too_long(name)
+            yield Block(text, seen)
 
 
 def _too_long(name: str) -> BadFile:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from taxi_assets.tlc.constants import constant, texts
 from taxi_assets.tlc.eras import Codes
 from taxi_assets.tlc.schema import VENDOR_ID, Column, Kind
 
@@ -70,6 +71,15 @@ def wrong_kind(column: Column) -> str:
     return f"{column.name} is not {_KIND_NAMES[column.kind]}"
 
 
+def are_exact(table: "pa.Table") -> bool:
+    """Whether a double represents each integer of a table exactly."""
+    from pyarrow import compute, types
+
+    columns = (column for column in table.columns if types.is_integer(column.type))
+    bounds = (compute.min_max(column).as_py().values() for column in columns)
+    return all(value is None or abs(value) < EXACT_INTEGERS for pair in bounds for value in pair)
+
+
 def can_convert(type_: "pa.DataType", kind: Kind) -> bool:
     """Whether columns of a kind can have values of an Arrow type."""
     from pyarrow import types
@@ -90,7 +100,7 @@ def _to_integers(values: "Values", column: Column) -> Converted:
     if types.is_signed_integer(values.type) or types.is_null(values.type):
         return Converted(values.cast(pa.int64()))
     numbers, unfit = _to_doubles(values, column)
-    small = compute.less(compute.abs(numbers), float(EXACT_INTEGERS))
+    small = compute.less(compute.abs(numbers), constant(EXACT_INTEGERS, numbers.type))
     fits = compute.and_(small, compute.equal(numbers, compute.floor(numbers)))
     kept, rest = _keep(numbers, fits)
     return Converted(kept.cast(pa.int64()), _either(unfit, rest))
@@ -130,9 +140,11 @@ def _to_timestamps(values: "Values", column: Column) -> Converted:  # noqa: ARG0
         times, unfit = values.cast(pa.timestamp("us")), None
     except pa.ArrowInvalid:
         times, unfit = _to_microseconds(values)
-    first, last = (pa.scalar(end, times.type) for end in (FIRST_MICROSECOND, LAST_MICROSECOND))
-    fits = compute.and_(compute.greater_equal(times, first), compute.less_equal(times, last))
-    kept, rest = _keep(times, fits)
+    bounds = compute.min_max(times.cast(pa.int64())).as_py()
+    if bounds["min"] is None or FIRST_MICROSECOND <= bounds["min"] <= bounds["max"] <= LAST_MICROSECOND:
+        return Converted(times, unfit)
+    first, last = (constant(end, pa.int64()).cast(times.type) for end in (FIRST_MICROSECOND, LAST_MICROSECOND))
+    kept, rest = _keep(times, compute.and_(compute.greater_equal(times, first), compute.less_equal(times, last)))
     return Converted(kept, _either(unfit, rest))
 
 
@@ -209,11 +221,10 @@ def _without_nulls(text: "Values") -> "Values":
 
 def _without(text: "Values", missing: Sequence[str]) -> "Values":
     """Return text in which some values are missing."""
-    import pyarrow as pa
     from pyarrow import compute
 
-    found = compute.is_in(text, pa.array(missing, pa.string()))
-    return compute.if_else(found, pa.scalar(None, text.type), text) if compute.any(found).as_py() else text
+    found = compute.is_in(text, texts(missing))
+    return compute.if_else(found, constant(None, text.type), text) if compute.any(found).as_py() else text
 
 
 def _is_text(type_: "pa.DataType") -> bool:
@@ -227,10 +238,10 @@ def _keep(values: "Values", fits: "Values") -> Converted:
     import pyarrow as pa
     from pyarrow import compute
 
-    if compute.index(fits, value=False).as_py() < 0:
+    if compute.all(fits, min_count=0).as_py():
         return Converted(values)
-    fits = compute.fill_null(fits, True)  # noqa: FBT003
-    return Converted(compute.if_else(fits, values, pa.scalar(None, values.type)), compute.invert(fits))
+    fits = compute.fill_null(fits, constant(value=True, type_=pa.bool_()))
+    return Converted(compute.if_else(fits, values, constant(None, values.type)), compute.invert(fits))
 
 
 def _either(one: "Values | None", other: "Values | None") -> "Values | None":

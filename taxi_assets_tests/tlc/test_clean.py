@@ -263,7 +263,7 @@ def test_write_each_block_as_a_row_group(tmp_path: Path, monkeypatch: pytest.Mon
     month = Cleaned(tmp_path, _text(*DOZEN * 10))
     metadata = read_metadata(month.clean)
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    blocks = [block.count(b"\n") for block in read_blocks(tmp_path / "yellow_tripdata_2021-01.csv", 2_000)]
+    blocks = [block.seen.lines for block in read_blocks(tmp_path / "yellow_tripdata_2021-01.csv", 2_000)]
     assert len(rows) == 6
     assert rows == [blocks[0] - 1, *blocks[1:]]
 
@@ -719,7 +719,8 @@ class TestInvalidFiles:
 
     def test_detect_lost_rows(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A raw row that is neither clean nor rejected fails the month."""
-        monkeypatch.setattr(clean, "read_blocks", lambda path: iter(list(read_blocks(path, 200))[:-1]))
+        _in_blocks(monkeypatch, 200)
+        monkeypatch.setattr(clean, "read_ahead", lambda blocks: iter(list(blocks)[:-1]))
         with pytest.raises(CountMismatch) as error:
             Cleaned(tmp_path, _text(*DOZEN))
         facts = error.value.facts

@@ -709,6 +709,18 @@ class TestCodes:
         assert _reason(_line(payment_type=b"CASH")) == "payment_type is not an integer"
 
 
+@settings(deadline=None, max_examples=300)
+@given(st.text("0123456789+-.eExXaF _", min_size=1, max_size=6).map(str.encode) | st.integers().map(b"%d".__mod__))
+def test_integers_do_not_depend_on_earlier_lines(written: bytes) -> None:
+    """A value of an integer column is read in the same way after a text with an integer such as `1.0`."""
+    first, later = (LineParser(LAYOUTS["yellow"], YELLOW[1]) for _ in range(2))
+    _join(later, _line(passenger_count=b"1.0"))
+    text = _line(passenger_count=written) + b"\n" + _line()
+    (rows, rejects), (others, other_rejects) = _join(first, text), _join(later, text)
+    assert rows.equals(others)
+    assert rejects == other_rejects
+
+
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The texts that are parsed during the test. Each is measured once before it is parsed."""

@@ -36,7 +36,7 @@ def _write_bytes(folder: Path, content: bytes) -> Path:
 
 
 def _read_all(path: Path) -> bytes:
-    return b"".join(read_blocks(path, 1_000))
+    return b"".join(block.text for block in read_blocks(path, 1_000))
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,19 @@ def test_count_rows(tmp_path: Path, suffix: str, text: bytes, rows: int) -> None
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        (b"a\nbc\n", Measure(records=2, empty_rows=0, longest=3, lone_returns=0)),
-        (b"a\nbc", Measure(records=2, empty_rows=0, longest=3, lone_returns=0)),
-        (b"a\r\nbc\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=0)),
-        (b"\n\r\na\n\n\r\n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
-        (b"a\rb\r\r\n\rc\n", Measure(records=2, empty_rows=0, longest=6, lone_returns=3)),
-        (b"a\n\r", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
-        (b" \n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0)),
-        (b"", Measure(records=0, empty_rows=0, longest=1, lone_returns=0)),
-        (b",,\na,b,c\n,b,\n\n", Measure(records=2, empty_rows=1, longest=6, lone_returns=0)),
-        (b'"","",""\r\n"","b",\r\n\r\n', Measure(records=1, empty_rows=1, longest=10, lone_returns=0)),
-        (b",,\r\n\r\n,", Measure(records=0, empty_rows=2, longest=4, lone_returns=0)),
-        (b",\r", Measure(records=0, empty_rows=1, longest=3, lone_returns=0)),
-        (b",\r,\n,\r\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=2)),
+        (b"a\nbc\n", Measure(records=2, empty_rows=0, longest=3, lone_returns=0, lines=2)),
+        (b"a\nbc", Measure(records=2, empty_rows=0, longest=3, lone_returns=0, lines=2)),
+        (b"a\r\nbc\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=0, lines=2)),
+        (b"\n\r\na\n\n\r\n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0, lines=5)),
+        (b"a\rb\r\r\n\rc\n", Measure(records=2, empty_rows=0, longest=6, lone_returns=3, lines=2)),
+        (b"a\n\r", Measure(records=1, empty_rows=0, longest=2, lone_returns=0, lines=2)),
+        (b" \n", Measure(records=1, empty_rows=0, longest=2, lone_returns=0, lines=1)),
+        (b"", Measure(records=0, empty_rows=0, longest=1, lone_returns=0, lines=0)),
+        (b",,\na,b,c\n,b,\n\n", Measure(records=2, empty_rows=1, longest=6, lone_returns=0, lines=4)),
+        (b'"","",""\r\n"","b",\r\n\r\n', Measure(records=1, empty_rows=1, longest=10, lone_returns=0, lines=3)),
+        (b",,\r\n\r\n,", Measure(records=0, empty_rows=2, longest=4, lone_returns=0, lines=3)),
+        (b",\r", Measure(records=0, empty_rows=1, longest=3, lone_returns=0, lines=1)),
+        (b",\r,\n,\r\r\n", Measure(records=2, empty_rows=0, longest=4, lone_returns=2, lines=2)),
     ],
 )
 def test_measure_a_text(text: bytes, seen: Measure) -> None:
@@ -148,7 +148,7 @@ def test_read_size_does_not_change_the_count(tmp_path: Path, read_bytes: int) ->
 def test_read_blocks_of_whole_lines(tmp_path: Path, suffix: str, block_bytes: int, end: bytes) -> None:
     """The blocks together are the text, and all but the last end with a line ending."""
     text = TEXT.removesuffix(b"\r\n") + end
-    blocks = list(read_blocks(_write(tmp_path, text, suffix), block_bytes))
+    blocks = [block.text for block in read_blocks(_write(tmp_path, text, suffix), block_bytes)]
     assert b"".join(blocks) == text
     assert all(block.endswith(b"\n") for block in blocks[:-1])
     assert all(blocks)
