@@ -267,9 +267,10 @@ def postgres_trips(
     rule, store = _or_default(config.zero_passengers, defaults.zero_passengers), postgres.open()
     with damage_reported(month, str(clean_trips), "clean_trips"):
         before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
+        columns = parquet.filled_columns(clean_trips, layout)
     expected = before - (zero if rule is ZeroPassengers.drop else 0)
     tables = (drop_zero_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
-    rows = store.replace_month(month, tables, expected)
+    rows = store.replace_month(month, tables, expected, columns)
     version = postgres_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),

@@ -188,6 +188,18 @@ def summarize_tables(tables: "Iterable[pa.Table]", layout: Layout) -> MonthSumma
     )
 
 
+def filled_columns(path: Path, layout: Layout) -> list[str]:
+    """Return the columns of `layout` that have a value in a file, by the statistics in its footer.
+
+    A column without statistics counts as one that has values.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as opened:
+        groups = [_RowGroup(opened, number) for number in range(opened.num_row_groups)]
+        return [name for name in layout.arrow_schema().names if not all(group.is_empty(name) for group in groups)]
+
+
 def _require_columns(file: "ParquetFile", layout: Layout) -> None:
     import pyarrow as pa
 
@@ -214,6 +226,13 @@ class _RowGroup:
         if statistics is not None and statistics.has_null_count:
             return int(statistics.null_count)
         return int(self._read(name).null_count)
+
+    def is_empty(self, name: str) -> bool:
+        """Whether the statistics say that all values of a column are missing."""
+        if name not in self._file.schema_arrow.names:
+            return True
+        statistics = self._chunk(name).statistics
+        return statistics is not None and statistics.has_null_count and statistics.null_count == self.rows
 
     def bounds(self, name: str) -> tuple[datetime, ...]:
         """The minimum and maximum of a timestamp column; empty if all values are missing."""

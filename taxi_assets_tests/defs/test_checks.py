@@ -94,8 +94,8 @@ LOAD_DUCKDB = DuckDBWarehouse.replace_month
 def _load_other_tables(change: Callable[[pa.Table], pa.Table]) -> Any:
     """Return a `replace_month` of Postgres that loads changed tables."""
 
-    def replace_month(store: PostgresStore, month: TripMonth, tables: Iterator[pa.Table], rows: int) -> int:
-        return LOAD_POSTGRES(store, month, map(change, tables), rows)
+    def replace_month(store: PostgresStore, month: TripMonth, tables: Iterator[pa.Table], *rest: Any) -> int:
+        return LOAD_POSTGRES(store, month, map(change, tables), *rest)
 
     return replace_month
 

@@ -11,6 +11,7 @@ from pyarrow.parquet import ParquetFile
 from taxi_assets.tlc.parquet import (
     Footer,
     count_rows,
+    filled_columns,
     read_footer,
     read_preview,
     read_row_groups,
@@ -194,6 +195,23 @@ def test_reject_a_file_without_a_column_of_the_first_release(tmp_path: Path, mis
     pa.parquet.write_table(TABLES[0].drop_columns([missing]), tmp_path / "other")
     with pytest.raises(pa.ArrowInvalid, match=missing):
         list(read_row_groups(tmp_path / "other", GREEN))
+
+
+def _without_values(table: pa.Table, *names: str) -> pa.Table:
+    """Return a table with no values in some columns."""
+    for name in names:
+        at, type_ = table.column_names.index(name), table.schema.field(name).type
+        table = table.set_column(at, name, pa.nulls(table.num_rows, type_))
+    return table
+
+
+def test_columns_with_values(tmp_path: Path) -> None:
+    """A column has values if it has one in any row group, or if the file does not say how many are missing."""
+    tables = [_without_values(TABLES[0], "fare_amount", "extra"), _without_values(TABLES[1], "tip_amount", "extra")]
+    write_row_groups(tmp_path / "some", GREEN, tables)
+    assert filled_columns(tmp_path / "some", GREEN) == [name for name in GREEN.arrow_schema().names if name != "extra"]
+    pa.parquet.write_table(tables[0], tmp_path / "unknown", write_statistics=False)
+    assert filled_columns(tmp_path / "unknown", GREEN) == GREEN.arrow_schema().names
 
 
 @pytest.mark.parametrize(("rows", "seen"), [(1, 1), (10, 10), (100, 100), (120, 120), (1_000, 151)])

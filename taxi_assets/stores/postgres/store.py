@@ -106,18 +106,20 @@ class PostgresStore:
         self._url = url
         self._engine: sa.Engine | None = None
 
-    def replace_month(self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int) -> int:
+    def replace_month(
+        self, month: TripMonth, tables: "Iterable[pa.Table]", rows: int, columns: Sequence[str] = ()
+    ) -> int:
         """Replace the month with the rows of `tables`, atomically, and return the row count in the database.
 
-        The tables have the columns of `Layout.file_columns`. Raises CountMismatch if the count differs from `rows`,
-        and StoreError if the color's table exists with other columns or partitioning; the month is then unchanged.
+        The tables have these columns, and all values of the others are missing; by default, they have all of
+        `Layout.file_columns`. Raises CountMismatch if the count differs from `rows`, and StoreError if the color's
+        table exists with other columns or partitioning; the month is then unchanged.
         """
         failure = f"{month} was not loaded"
         with self._transaction(failure, **month.facts) as cursor:
             self._lock_month(cursor, month, failure)
             _has_table(cursor, month)
-            _copy_rows(cursor, month, tables)
-            loaded = _count(cursor, _new_table(month), month)
+            loaded = _copy_rows(cursor, month, tables, columns)
             if loaded != rows:
                 raise InputChanged(
                     f"{failure}. PostgreSQL received {loaded:,} rows. Expected {rows:,}.",
@@ -594,14 +596,16 @@ def _column_names(cursor: "Cursor", month: TripMonth) -> set[str]:
     return {name for (name,) in cursor.fetchall()}
 
 
-def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]") -> None:
-    """Copy the rows into a new table, which only this transaction can see."""
+def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]", columns: Sequence[str]) -> int:
+    """Copy the rows into a new table, which only this transaction can see. Return how many PostgreSQL stored."""
     import psycopg2
+    import pyarrow as pa
 
     # This constraint allows ATTACH PARTITION to skip the validation scan.
     constraint = f"CHECK (file_month IS NOT NULL AND file_month = DATE '{month.first_day}')"
     cursor.execute(f"CREATE TABLE public.{_new_table(month)} ({', '.join(_columns(month))}, {constraint})")
-    schema = LAYOUTS[month.color].arrow_schema()
+    fields = LAYOUTS[month.color].arrow_schema()
+    schema = pa.schema([fields.field(name) for name in columns or fields.names])
     source, names = _CopySource(tables, schema), ", ".join(name.lower() for name in schema.names)
     with closing(source):
         try:
@@ -614,6 +618,7 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]")
             if source.error is not None:
                 raise source.error from None
             raise
+    return int(cursor.rowcount)
 
 
 def _export(cursor: "Cursor", month: TripMonth, columns: Sequence[str], file: IO[bytes]) -> int:

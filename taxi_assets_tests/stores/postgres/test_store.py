@@ -310,6 +310,14 @@ def test_order_of_columns(store: PostgresStore) -> None:
     assert _marks(store) == [(6, 2)]
 
 
+def test_columns_without_values(store: PostgresStore) -> None:
+    """Columns that are not copied are missing in all rows."""
+    table = month_of(JANUARY, 2, mark=6, VendorID=[1, 2])
+    store.replace_month(JANUARY, [table], 2, ["VendorID", "PULocationID", "file_month"])
+    rows = store.query("SELECT vendorid, extra, file_month FROM yellow_taxi_trips").rows
+    assert list(rows) == [(1, None, JANUARY.first_day), (2, None, JANUARY.first_day)]
+
+
 def test_many_tables(store: PostgresStore) -> None:
     """A month can consist of any number of tables, also of none, and of empty tables."""
     tables = [month_of(JANUARY, rows, mark=1) for rows in (20_000, 0, 1)]
