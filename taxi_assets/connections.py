@@ -15,8 +15,7 @@ from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.files.folder_lake import open_folder
 from taxi_assets.stores.files.home import Home
 from taxi_assets.stores.google.account import GoogleAccount
-from taxi_assets.stores.google.bigquery import BigQueryWarehouse, split_url
-from taxi_assets.stores.google.gcs import GCSLake
+from taxi_assets.stores.google.addresses import dataset_of
 from taxi_assets.stores.inventory import Inventory
 from taxi_assets.stores.lake import Lake
 from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
@@ -50,6 +49,8 @@ def open_lake(settings: Settings, client: "Callable[[], storage.Client] | None" 
     """Open the lake without connecting to it. `client` replaces the Cloud Storage client. Raises SettingsError."""
     if not is_bucket(settings):
         return open_folder(settings.lake_url)
+    from taxi_assets.stores.google.gcs import GCSLake
+
     _require_google()
     return GCSLake(
         settings.lake_url,
@@ -73,6 +74,8 @@ def open_warehouse(settings: Settings, client: "Callable[[], bigquery.Client] | 
         )
     if not is_bigquery(settings):
         return open_duckdb(settings.warehouse_url)
+    from taxi_assets.stores.google.bigquery import BigQueryWarehouse
+
     _require_google()
     location = settings.bigquery_location
     client = client or partial(google_account(settings).bigquery_client, location)
@@ -129,7 +132,7 @@ def google_account(settings: Settings) -> GoogleAccount:
 
 def google_project(settings: Settings) -> str:
     """The Google Cloud project for jobs and new buckets; empty to use the project of the credentials."""
-    return split_url(settings.warehouse_url)[0] if is_bigquery(settings) else ""
+    return dataset_of(settings.warehouse_url)[0] if is_bigquery(settings) else ""
 
 
 def is_bucket(settings: Settings) -> bool:

@@ -20,9 +20,7 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.duckdb import open_duckdb
 from taxi_assets.stores.files.folder_lake import open_folder
 from taxi_assets.stores.files.staging import local_path
-from taxi_assets.stores.google.bigquery import console_link as table_link
-from taxi_assets.stores.google.bigquery import split_url
-from taxi_assets.stores.google.gcs import folder_link
+from taxi_assets.stores.google.addresses import dataset_of, folder_link, table_link
 from taxi_assets.stores.lake import ZONES_NAME
 from taxi_assets.stores.postgres.embedded import DATABASE
 from taxi_assets.stores.source.known import MIRROR_URL, TLC_URL
@@ -196,7 +194,7 @@ def _in_warehouse(settings: Settings, table: str, query: str) -> _Place:
     if not is_bigquery(settings):
         path = open_duckdb(settings.warehouse_url).path
         return _Place(f"the table `{table}` in the DuckDB file `{path}`", dg.MetadataValue.path(path), query)
-    project, dataset = split_url(settings.warehouse_url)
+    project, dataset = dataset_of(settings.warehouse_url)
     link = table_link(project, dataset, table)
     text = f"the BigQuery table [{project}.{dataset}.{table}]({link})"
     return _Place(text, dg.MetadataValue.url(link), query)

@@ -8,16 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from taxi_assets.defs.failed_runs import INTERVAL_S, WHEN, first_lines, notify
 from taxi_assets.defs.resources import NotificationsResource
-from taxi_assets.instance._dagster import (
-    BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionStatus,
-    PartitionBackfill,
-)
 from taxi_assets.instance.failures import explain
 from taxi_assets.instance.partition_status import (
     is_own_backfill,
@@ -31,6 +27,9 @@ from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_ta
 from taxi_assets.keys import colors_of
 from taxi_assets.notifications import Message
 from taxi_assets.tlc.trips import TripMonth, format_by_color
+
+if TYPE_CHECKING:
+    from taxi_assets.instance._dagster import PartitionBackfill
 
 MAX_REPORTED = 5
 """The maximum number of backfills that a tick reports.
@@ -119,7 +118,7 @@ def _look(instance: dg.DagsterInstance, before: str | None) -> _Cursor:
     return _Cursor(listed[0].backfill_id if listed else known.newest, [*known.open, *reversed(new)])
 
 
-def _newer(instance: dg.DagsterInstance, than: str) -> Sequence[PartitionBackfill]:
+def _newer(instance: dg.DagsterInstance, than: str) -> "Sequence[PartitionBackfill]":
     """Return the backfills created after this one, newest first, or the newest backfills if it is not found."""
     listed: Sequence[PartitionBackfill] = ()
     for limit in NEWEST_READ:
@@ -130,16 +129,18 @@ def _newer(instance: dg.DagsterInstance, than: str) -> Sequence[PartitionBackfil
     return listed
 
 
-def _find(instance: dg.DagsterInstance, ids: Iterable[str]) -> Iterator[PartitionBackfill]:
+def _find(instance: dg.DagsterInstance, ids: Iterable[str]) -> "Iterator[PartitionBackfill]":
     return (backfill for backfill_id in ids if (backfill := instance.get_backfill(backfill_id)))
 
 
-def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
+def _is_over(instance: dg.DagsterInstance, backfill: "PartitionBackfill") -> bool:
     """Return whether a backfill has no more runs to request, and none in progress or about to be retried.
 
     The backfill's status is not enough: `dagster job backfill` marks a backfill as completed as soon as its runs are
     queued.
     """
+    from taxi_assets.instance._dagster import BULK_ACTION_TERMINAL_STATUSES
+
     if backfill.status not in BULK_ACTION_TERMINAL_STATUSES:
         return False
     recently = time.time() - RETRY_WITHIN_S
@@ -150,7 +151,7 @@ def _is_over(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> bool:
     )
 
 
-def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -> set[TripMonth]:
+def _targets(context: dg.SensorEvaluationContext, backfill: "PartitionBackfill") -> set[TripMonth]:
     """Return the months that a backfill requested, whether they ran or not."""
     if not backfill.is_asset_backfill or context.repository_def is None:
         return set(months_of_backfill(backfill))
@@ -171,11 +172,13 @@ def _targets(context: dg.SensorEvaluationContext, backfill: PartitionBackfill) -
 
 def _summary(
     instance: dg.DagsterInstance,
-    backfill: PartitionBackfill,
+    backfill: "PartitionBackfill",
     targets: Iterable[TripMonth],
     ui_url: str,
 ) -> Message:
     """Return the message about a backfill: its months by outcome, how to resubmit those not loaded, and a link."""
+    from taxi_assets.instance._dagster import BulkActionStatus
+
     outcomes = _outcomes(instance, backfill, targets)
     by_outcome = {outcome: sorted(m for m, own in outcomes.items() if own is outcome) for outcome in Outcome}
     counts = [f"{len(months)} {outcome}" for outcome, months in by_outcome.items() if months]
@@ -204,7 +207,7 @@ def _counted(months: int) -> str:
 
 
 def _outcomes(
-    instance: dg.DagsterInstance, backfill: PartitionBackfill, targets: Iterable[TripMonth]
+    instance: dg.DagsterInstance, backfill: "PartitionBackfill", targets: Iterable[TripMonth]
 ) -> dict[TripMonth, Outcome]:
     """Return the outcome of each month."""
     newest = newest_runs(instance.get_runs(runs_of_backfills([backfill.backfill_id])))

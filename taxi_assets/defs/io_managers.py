@@ -21,7 +21,7 @@ from taxi_assets.errors import UnsupportedInput
 from taxi_assets.partitions import month_of
 from taxi_assets.stores.files.home import Home, StagedClean
 from taxi_assets.stores.files.staging import StagedFile
-from taxi_assets.stores.google.gcs import console_link
+from taxi_assets.stores.google.addresses import object_link
 from taxi_assets.stores.lake import Lake, LakeObject, damage_reported
 from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.stores.warehouse import Warehouse
@@ -139,7 +139,7 @@ class LakeObjects(AssetFiles):
         uri = put.uri if put.uri.startswith("gs://") else Path(put.uri).as_uri()
         context.add_output_metadata({"dagster/uri": uri, "uri": put.uri, **size_metadata(put.bytes)})
         if put.generation is not None:
-            link = dg.MetadataValue.url(console_link(put.uri))
+            link = dg.MetadataValue.url(object_link(put.uri))
             context.add_output_metadata({"generation": str(put.generation), "console": link})
 
     @property

@@ -15,7 +15,6 @@ from taxi_assets.errors import TRANSIENT, TaxiAssetsError
 from taxi_assets.instance._dagster import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
-    BULK_ACTION_TERMINAL_STATUSES,
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
     RunFailureReason,
@@ -119,6 +118,8 @@ def _is_not_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
     `dagster job backfill` creates its backfill only after all runs are queued, and immediately marks it as completed.
     """
+    from taxi_assets.instance._dagster import BULK_ACTION_TERMINAL_STATUSES
+
     backfill_id = run.tags.get(BACKFILL_ID_TAG)
     backfill = instance.get_backfill(backfill_id) if backfill_id else None
     return bool(backfill_id) and (backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES)

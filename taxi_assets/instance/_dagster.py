@@ -3,7 +3,9 @@
 The Dagster version is pinned. Before an upgrade, run the tests of these names to see what changed.
 """
 
-from types import ModuleType
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
@@ -19,12 +21,6 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.execution.backfill import (
-    BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionsFilter,
-    BulkActionStatus,
-    PartitionBackfill,
-)
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
@@ -34,10 +30,6 @@ from dagster._core.remote_origin import (
     RemotePartitionSetOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
@@ -48,9 +40,21 @@ from dagster._core.storage.tags import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_backfill_id
-from dagster._daemon.daemon import BackfillDaemon
 from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import (
+        BULK_ACTION_TERMINAL_STATUSES,
+        BulkActionsFilter,
+        BulkActionStatus,
+        PartitionBackfill,
+    )
+    from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from dagster._core.storage.runs import SqlRunStorage
+    from dagster._daemon.daemon import BackfillDaemon
 
 __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
@@ -96,6 +100,29 @@ __all__ = [
     "make_new_backfill_id",
     "partition_set_snap_name_for_job_name",
 ]
+
+
+_BACKFILL, _EVENT_LOG = "dagster._core.execution.backfill", "dagster._core.storage.event_log"
+
+_LATER = MappingProxyType(
+    {
+        **dict.fromkeys(("BULK_ACTION_TERMINAL_STATUSES", "BulkActionStatus", "BulkActionsFilter"), _BACKFILL),
+        "PartitionBackfill": _BACKFILL,
+        "partition_set_snap_name_for_job_name": "dagster._core.remote_representation.external_data",
+        **dict.fromkeys(("AssetCheckExecutionsTable", "SqlEventLogStorageTable"), f"{_EVENT_LOG}.schema"),
+        "SqlEventLogStorage": f"{_EVENT_LOG}.sql_event_log",
+        "SqlRunStorage": "dagster._core.storage.runs",
+        "BackfillDaemon": "dagster._daemon.daemon",
+    }
+)
+"""Names of modules that `import dagster` does not load, because they take as long as it does: they import SQLAlchemy
+and Alembic. Import these names where they are used."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # of any private name
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
 
 
 def dagster_dev() -> ModuleType:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from taxi_assets import errors
 from taxi_assets.instance._dagster import JobFailureData, SerializableErrorInfo
-from taxi_assets.instance.events import EVENTS, stored_events
+from taxi_assets.instance.events import events_table, stored_events
 from taxi_assets.instance.processes import describe_exit
 from taxi_assets.keys import asset_of_step, split_step
 
@@ -27,8 +27,9 @@ class Failure:
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
     """Return where and why each of these runs failed, by run ID. For a killed run, `error` is how its process ended."""
-    of_these = EVENTS.c.run_id.in_([run.run_id for run in runs])
-    failed = EVENTS.c.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
+    events = events_table().c
+    of_these = events.run_id.in_([run.run_id for run in runs])
+    failed = events.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
     failures = {}
     for _, stored in stored_events(instance, of_these & failed):
         entry = dg.deserialize_value(stored, dg.EventLogEntry)

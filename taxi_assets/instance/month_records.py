@@ -7,15 +7,17 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from taxi_assets.instance._dagster import AssetCheckExecutionsTable, SqlEventLogStorage
 from taxi_assets.instance.events import batched, newest_materializations
 from taxi_assets.instance.partition_status import read_month
 from taxi_assets.keys import asset_key
 from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    from taxi_assets.instance._dagster import SqlEventLogStorage
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def _counts(values: Mapping[str, Any], label: str, what: str) -> dict[str, int]:
 def read_checks(instance: dg.DagsterInstance, months: Collection[TripMonth]) -> dict[TripMonth, list[CheckResult]]:
     """Return the newest result of each check of these months, in the order in which the checks were first evaluated."""
     from sqlalchemy import select
+
+    from taxi_assets.instance._dagster import AssetCheckExecutionsTable
 
     table = AssetCheckExecutionsTable.c
     columns = select(table.id, table.asset_key, table.check_name, table.partition, table.evaluation_event)

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 import yaml
 
 from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError, InvalidInstanceConfig, RunsElsewhere
-from taxi_assets.instance._dagster import SqlRunStorage
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile
@@ -87,6 +86,8 @@ def _read_instance(folder: Path) -> dg.DagsterInstance:
 
 def history_place(instance: dg.DagsterInstance, home: Path) -> str:
     """Return where the history of runs is stored: a folder, or the URL of a database server without passwords."""
+    from taxi_assets.instance._dagster import SqlRunStorage
+
     storage = instance.run_storage
     if isinstance(storage, SqlRunStorage):
         with storage.connect() as connection:

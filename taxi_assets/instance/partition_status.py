@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 
@@ -18,12 +18,9 @@ from taxi_assets.instance._dagster import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
     PARTITION_NAME_TAG,
-    BulkActionsFilter,
-    BulkActionStatus,
-    PartitionBackfill,
     get_input_event_pointer_tag,
 )
-from taxi_assets.instance.events import EVENTS, batched, newest_materializations, run_ids_of, stored_events
+from taxi_assets.instance.events import batched, events_table, newest_materializations, run_ids_of, stored_events
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.keys import asset_key, is_trip_asset, run_colors
 from taxi_assets.partitions import partition_keys
@@ -31,6 +28,9 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.source.similar import source_of
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets.tlc.versions import CODE_VERSIONS
+
+if TYPE_CHECKING:
+    from taxi_assets.instance._dagster import PartitionBackfill
 
 _ROW_COUNT, _SOURCE = "dagster/partition_row_count", "source"
 
@@ -262,11 +262,12 @@ def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str
 
 def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wipe]]:
     """Return the newest wipe of each month, by asset."""
-    ours = EVENTS.c.asset_key.in_([asset_key(color, name).to_string() for color in COLORS for name in TRIP_ASSETS])
-    observed = EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
+    events = events_table().c
+    ours = events.asset_key.in_([asset_key(color, name).to_string() for color in COLORS for name in TRIP_ASSETS])
+    observed = events.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
     newest: dict[TripMonth, dict[str, _Wipe]] = {}
     # These assets also have observations that are not wipes.
-    for number, stored in sorted(stored_events(instance, ours & observed & EVENTS.c.event.contains(_WIPED))):
+    for number, stored in sorted(stored_events(instance, ours & observed & events.event.contains(_WIPED))):
         observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
         metadata = {entry["label"]: entry for entry in observation["metadata_entries"]}
         color, name = observation["asset_key"]["path"]
@@ -327,6 +328,8 @@ def _runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> Sequence[dg.D
 
 def _requested_by_backfills(instance: dg.DagsterInstance) -> set[TripMonth]:
     """Return the months requested by a backfill that has not created their runs yet."""
+    from taxi_assets.instance._dagster import BulkActionsFilter, BulkActionStatus
+
     requested = instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
     runs = instance.get_runs(runs_of_backfills([backfill.backfill_id for backfill in requested])) if requested else ()
     ran = {(run.tags.get(BACKFILL_ID_TAG), month) for run in runs for month in months_of(run)}
@@ -338,7 +341,7 @@ def _requested_by_backfills(instance: dg.DagsterInstance) -> set[TripMonth]:
     }
 
 
-def months_of_backfill(backfill: PartitionBackfill) -> list[TripMonth]:
+def months_of_backfill(backfill: "PartitionBackfill") -> list[TripMonth]:
     """Return the months that a backfill of one of this project's jobs requests, in its order.
 
     Returns an empty list for any other backfill.
@@ -379,7 +382,7 @@ def read_month(color: str, key: str) -> TripMonth | None:
         return None
 
 
-def is_own_backfill(backfill: PartitionBackfill) -> bool:
+def is_own_backfill(backfill: "PartitionBackfill") -> bool:
     """Return whether a backfill is of one of this project's jobs, or of assets that all belong to this project."""
     assets = backfill.asset_selection or ()
     return bool(months_of_backfill(backfill)) or (bool(assets) and all(map(is_trip_asset, assets)))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import dagster as dg
-import psutil
 
 PROCESS_TAG = ".dagster/taxi_process"
 """The tag with the process that executes a run, as JSON: its host, PID, start time, and the ID of the run.
@@ -54,6 +53,8 @@ _SIGNAL_BASE = 128
 
 
 def _this_process() -> dict[str, str | int | float]:
+    import psutil
+
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 2)}
 
 
@@ -85,6 +86,8 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 def _is_alive(process: Mapping[str, str | int | float]) -> bool:
     """Return whether a process is alive on this host. The start time rules out a new process with the same PID."""
+    import psutil
+
     if process["host"] != socket.gethostname():
         return False
     try:

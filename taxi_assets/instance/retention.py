@@ -5,20 +5,17 @@ Not here: when that happens (`deploy/docker/clean_up.py`), and the status of mon
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 
-from taxi_assets.instance._dagster import (
-    BACKFILL_ID_TAG,
-    BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionsFilter,
-    BulkActionStatus,
-    SqlEventLogStorage,
-    SqlEventLogStorageTable,
-)
+from taxi_assets.instance._dagster import BACKFILL_ID_TAG
+from taxi_assets.instance.events import events_table
 from taxi_assets.instance.partition_status import newest_runs
 from taxi_assets.keys import is_own_run
+
+if TYPE_CHECKING:
+    from taxi_assets.instance._dagster import SqlEventLogStorage
 
 _PARTITION_EVENTS = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
@@ -73,6 +70,8 @@ def _unfinished_backfills(instance: dg.DagsterInstance, runs: Iterable[dg.Dagste
 
     The daemon can mark a backfill as completed before its last run ends, so this also checks the runs.
     """
+    from taxi_assets.instance._dagster import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
+
     statuses = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
     requested = {backfill.backfill_id for backfill in instance.get_backfills(BulkActionsFilter(statuses=statuses))}
     unfinished = [run for run in runs if not run.is_finished]
@@ -83,7 +82,7 @@ def _with_newest_events(instance: dg.DagsterInstance) -> set[str]:
     """Return the IDs of the runs with the newest event of each type for each partition of each asset."""
     from sqlalchemy import func, select
 
-    events = SqlEventLogStorageTable.c
+    events = events_table().c
     newest = (
         select(func.max(events.id))
         .where(events.dagster_event_type.in_([kind.value for kind in _PARTITION_EVENTS]))

@@ -23,7 +23,6 @@ from taxi_assets.errors import (
     GooglePermission,
     GoogleQuota,
     InputChanged,
-    InvalidWarehouseUrl,
     LakeNotInBucket,
     LoadJobFailed,
     LoadJobInterrupted,
@@ -35,6 +34,7 @@ from taxi_assets.errors import (
     TooManyLoadJobs,
     WrongLocation,
 )
+from taxi_assets.stores.google.addresses import dataset_of
 from taxi_assets.stores.google.bigquery_marts import BigQueryMarts
 from taxi_assets.stores.google.bigquery_tables import LABELS, REQUEST_S, BigQueryTables, request_options, schema
 from taxi_assets.stores.google.retry import (
@@ -110,7 +110,7 @@ class BigQueryWarehouse:
     longest_job_s: float = 3600
 
     def __post_init__(self) -> None:
-        self._project, self._dataset = split_url(self.url)
+        self._project, self._dataset = dataset_of(self.url)
 
     def replace_month(self, month: TripMonth, lake_object: LakeObject, rows: int) -> int:
         """Replace the month with the rows of the lake object, in one load job, and return the row count of the table.
@@ -599,18 +599,6 @@ def _arrow_table(rows: "bigquery.table.RowIterator", mart: Mart) -> "pa.Table":
     return pa.Table.from_pylist([dict(zip(names, row.values(), strict=True)) for row in rows], mart.arrow_schema())
 
 
-def split_url(url: str) -> tuple[str, str]:
-    """Split `bigquery://project/dataset` into project and dataset. Raises InvalidWarehouseUrl."""
-    found = re.fullmatch(r"bigquery://([\w.:-]+)/(\w+)/?", url, re.ASCII)
-    if not found:
-        raise InvalidWarehouseUrl(
-            f'"{url}" is not the URL of a dataset. Expected bigquery://PROJECT/DATASET, with only letters, digits and '
-            "underscores in the name of the dataset.",
-            seen=url,
-        )
-    return found[1], found[2]
-
-
 def _columns(month: TripMonth, lake_object: LakeObject) -> list[Column]:
     """Return the columns to load from an object. An object of an earlier release may lack later columns.
 
@@ -622,12 +610,6 @@ def _columns(month: TripMonth, lake_object: LakeObject) -> list[Column]:
         reason = f"Columns of {month.color} months are missing: {', '.join(missing)}"
         raise damaged_object(month, lake_object.uri, reason)
     return [column for column in expected if column.name in lake_object.columns]
-
-
-def console_link(project: str, dataset: str, table: str) -> str:
-    """Return the Google Cloud console URL of a table."""
-    place = f"!1m5!1m4!4m3!1s{project}!2s{dataset}!3s{table}"
-    return f"https://console.cloud.google.com/bigquery?project={project}&ws={place}"
 
 
 def _is_load(job: object, uri: str, partition: "bigquery.TableReference") -> "TypeGuard[bigquery.LoadJob]":

@@ -391,16 +391,6 @@ def split_url(url: str) -> tuple[str, str]:
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def console_link(uri: str) -> str:
-    """Return the Google Cloud console URL of an object, given its `gs://` URI."""
-    return f"https://console.cloud.google.com/storage/browser/_details/{uri.removeprefix('gs://')}"
-
-
-def folder_link(uri: str) -> str:
-    """Return the Google Cloud console URL of a folder of objects, given its `gs://` URI."""
-    return f"https://console.cloud.google.com/storage/browser/{uri.removeprefix('gs://')}"
-
-
 _CONTENT_METADATA = ("color", "month", "rows", "source_sha256", "version")
 """The metadata that depends only on the object's content, unlike the release of this project that uploaded it."""
 

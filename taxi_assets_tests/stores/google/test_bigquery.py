@@ -35,7 +35,8 @@ from taxi_assets.errors import (
 )
 from taxi_assets.stores.files.folder_lake import FolderLake
 from taxi_assets.stores.google.account import GoogleAccount
-from taxi_assets.stores.google.bigquery import ROLES, BigQueryWarehouse, split_url
+from taxi_assets.stores.google.addresses import dataset_of
+from taxi_assets.stores.google.bigquery import ROLES, BigQueryWarehouse
 from taxi_assets.stores.google.gcs import GCSLake
 from taxi_assets.stores.google.retry import RetryPolicy
 from taxi_assets.stores.lake import LakeObject
@@ -869,7 +870,7 @@ def test_probe_without_permission(pattern: str, warehouse: BigQueryWarehouse, go
 def test_invalid_url(url: str) -> None:
     """A URL without a valid dataset name raises InvalidWarehouseUrl with the URL."""
     with pytest.raises(InvalidWarehouseUrl) as caught:
-        split_url(url)
+        dataset_of(url)
     assert caught.value.facts == {"seen": url}
     assert f'"{url}"' in str(caught.value)
 

@@ -26,7 +26,8 @@ from taxi_assets.errors import (
     WrongLocation,
 )
 from taxi_assets.stores.files.staging import StagedFile
-from taxi_assets.stores.google.gcs import ROLES, GCSLake, console_link, split_url
+from taxi_assets.stores.google.addresses import object_link
+from taxi_assets.stores.google.gcs import ROLES, GCSLake, split_url
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.google_server import STEP, Fault, GoogleServer, skip
 from taxi_assets_tests.machine import closed
@@ -484,9 +485,9 @@ def test_invalid_url(url: str) -> None:
     assert f'"{url}"' in str(caught.value)
 
 
-def test_console_link() -> None:
+def test_object_link() -> None:
     """An object has a page in the Google Cloud console."""
-    assert console_link(URI) == (
+    assert object_link(URI) == (
         "https://console.cloud.google.com/storage/browser/_details/trips/nyc/data/green/green_tripdata_2020-03.parquet"
     )
 
