@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taxi_assets.cli.activity import activity, while_waiting
-from taxi_assets.cli.options import optional_colors_option
-from taxi_assets.settings import Settings
+from taxi_assets.cli.options import load_settings, optional_colors_option
 from taxi_assets.tlc.trips import COLORS
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def adopt(colors: tuple[str, ...], *, previous_release: bool) -> None:
     """
     if colors and previous_release:
         raise click.UsageError("--previous-release applies to all colors. Omit --color.")
-    settings = Settings.load()
+    settings = load_settings()
     with ExitStack() as stack:
         with activity("Starting Dagster"):
             from taxi_assets.instance.opening import open_instance

@@ -17,6 +17,7 @@ from taxi_assets.cli.options import (
     each_month,
     every_month,
     fresh_option,
+    load_settings,
     optional_colors_option,
     optional_months_option,
     overwrite_option,
@@ -25,12 +26,12 @@ from taxi_assets.cli.options import (
     select_option,
 )
 from taxi_assets.operations.progress import ProgressEvent
-from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS
 
 if TYPE_CHECKING:
     from taxi_assets.operations.plan import Plan
     from taxi_assets.operations.runs import RunSpec
+    from taxi_assets.settings import Settings
     from taxi_assets.tlc.trips import TripMonth
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be submitted, and submit nothing.")
@@ -125,7 +126,7 @@ def backfill(  # noqa: PLR0913  # one for each option
     if missing and failed:
         raise click.UsageError("--missing and --failed exclude each other. Choose one.")
 
-    def choose(settings: Settings, _: object) -> "tuple[Sequence[TripMonth], RunSpec]":
+    def choose(settings: "Settings", _: object) -> "tuple[Sequence[TripMonth], RunSpec]":
         from taxi_assets.defs.build import build_definitions
         from taxi_assets.operations.runs import RunSpec, select_assets
 
@@ -210,7 +211,7 @@ def list_(*, limit: int, as_json: bool) -> None:
         from taxi_assets.operations.adoption import open_upgraded
         from taxi_assets.operations.backfills import list_backfills
 
-        with open_upgraded(Settings.load()) as instance:
+        with open_upgraded(load_settings()) as instance:
             backfills = list_backfills(instance, limit)
     (print_backfills_json if as_json else print_backfills)(backfills)
 
@@ -220,7 +221,7 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
 
     `choose` gets the settings and the Dagster instance, and returns the months and what to run for each of them.
     """
-    settings = Settings.load()
+    settings = load_settings()
     with ExitStack() as stack:
         with activity("Starting Dagster") as show:
             from taxi_assets.cli.backfill_view import print_plan, print_plan_json
@@ -301,7 +302,7 @@ def _cancel(ids: Sequence[str]) -> None:
             from taxi_assets.operations.adoption import open_upgraded
             from taxi_assets.operations.backfills import cancel_backfill, is_daemon_alive
 
-            instance = stack.enter_context(open_upgraded(Settings.load()))
+            instance = stack.enter_context(open_upgraded(load_settings()))
         in_progress = False
         for backfill_id in ids:
             requested = cancel_backfill(instance, backfill_id)

@@ -3,16 +3,19 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from taxi_assets.cli.activity import activity
 from taxi_assets.cli.materialize import run_and_show
-from taxi_assets.cli.options import program
+from taxi_assets.cli.options import load_settings, program
 from taxi_assets.cli.report import write_report
 from taxi_assets.cli.sample import publish_sample
-from taxi_assets.settings import Settings, setting_names
 from taxi_assets.tlc.trips import TripMonth
+
+if TYPE_CHECKING:
+    from taxi_assets.settings import Settings
 
 DEMO_MONTHS = (
     TripMonth("yellow", "2021-01"),
@@ -20,7 +23,6 @@ DEMO_MONTHS = (
     TripMonth("green", "2021-01"),
     TripMonth("fhv", "2021-01"),
 )
-
 
 DEMO_ROWS = 20_000
 
@@ -56,15 +58,17 @@ def demo() -> None:
     _print_next_steps(settings.home / "report.html")
 
 
-def _demo_settings() -> Settings:
+def _demo_settings() -> "Settings":
     """The settings of a demo: sample months, and only TAXI_HOME, whatever the environment sets."""
-    home = Settings.load().home
+    from taxi_assets.settings import setting_names
+
+    home = load_settings().home
     os.environ.update(dict.fromkeys(setting_names(), ""))
     os.environ.update(TAXI_HOME=str(home), TAXI_SOURCE_URL=str(home / "sample"))
-    return Settings.load()
+    return load_settings()
 
 
-def _require_no_real_months(settings: Settings) -> None:
+def _require_no_real_months(settings: "Settings") -> None:
     """Raise ClickException if the demo would replace real trips with sample trips."""
     from taxi_assets.instance.downloads import last_fetch
     from taxi_assets.instance.opening import open_instance
@@ -79,7 +83,7 @@ def _require_no_real_months(settings: Settings) -> None:
             )
 
 
-def _print_places(settings: Settings) -> None:
+def _print_places(settings: "Settings") -> None:
     """Print where each asset stores its months."""
     from taxi_assets.cli.tables import print_rows
 

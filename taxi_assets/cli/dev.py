@@ -6,8 +6,8 @@ import sys
 import click
 
 from taxi_assets.cli.activity import activity
+from taxi_assets.cli.options import load_settings
 from taxi_assets.errors import AlreadyRunning
-from taxi_assets.settings import Settings
 from taxi_assets.stores.ports import name_of
 
 
@@ -32,7 +32,7 @@ def dev(host: str, port: int) -> None:
       taxi dev --port 3001
       taxi dev --host 0.0.0.0      also for other machines, without a password
     """
-    settings = Settings.load()
+    settings = load_settings()
     with activity("Starting Dagster"):
         from taxi_assets.connections import open_channels
         from taxi_assets.instance.opening import dagster_home

@@ -5,7 +5,7 @@ import sys
 import click
 
 from taxi_assets.cli.activity import activity, while_waiting
-from taxi_assets.settings import Settings
+from taxi_assets.cli.options import load_settings
 
 
 @click.command()
@@ -40,7 +40,7 @@ def doctor(*, as_json: bool, alert: bool) -> None:
 
     findings = []
     try:
-        for finding in while_waiting("Checking", examine(Settings.load(), alert=alert)):
+        for finding in while_waiting("Checking", examine(load_settings(), alert=alert)):
             findings.append(finding)
             if not as_json:
                 print_finding(finding)

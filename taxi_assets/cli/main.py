@@ -3,6 +3,8 @@
 Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings, 130 stopped with Ctrl-C.
 """
 
+import atexit
+import gc
 import shlex
 import sys
 import traceback
@@ -30,6 +32,8 @@ _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 
 def main() -> None:
     """Run the command line. Errors are printed to stderr as messages, with a traceback only if --debug is set."""
+    # Otherwise, Python searches the objects of all modules for garbage before it exits, which takes 0.2 s.
+    atexit.register(gc.freeze)
     try:
         sys.exit(taxi.main(prog_name="taxi", standalone_mode=False))
     except click.ClickException as error:

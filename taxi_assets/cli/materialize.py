@@ -12,6 +12,7 @@ from taxi_assets.cli.board import Board, watch
 from taxi_assets.cli.options import (
     each_month,
     fresh_option,
+    load_settings,
     months_option,
     optional_colors_option,
     overwrite_option,
@@ -19,11 +20,11 @@ from taxi_assets.cli.options import (
     require_colors_to_overwrite,
     select_option,
 )
-from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth, format_by_color, format_months, months_by_color
 
 if TYPE_CHECKING:
     from taxi_assets.operations.plan import Plan
+    from taxi_assets.settings import Settings
 
 
 @click.command()
@@ -85,7 +86,7 @@ def materialize(  # noqa: PLR0913  # one an option
             err=True,
         )
     require_colors_to_overwrite(colors, overwrite=overwrite)
-    settings = Settings.load()
+    settings = load_settings()
     with activity("Starting Dagster"):  # which an open range needs
         listed = each_month(colors or COLORS, months, settings)
     if dry_run:
@@ -96,7 +97,7 @@ def materialize(  # noqa: PLR0913  # one an option
         sys.exit(1)
 
 
-def show_plan(settings: Settings, months: list[TripMonth], select: str) -> None:
+def show_plan(settings: "Settings", months: list[TripMonth], select: str) -> None:
     """Print which of the months would be loaded, and which would not and why."""
     with activity("Starting Dagster") as show:
         plan, _ = plan_here(settings, months, select, show)
@@ -105,7 +106,7 @@ def show_plan(settings: Settings, months: list[TripMonth], select: str) -> None:
 
 
 def run_and_show(  # noqa: PLR0913  # as the command
-    settings: Settings,
+    settings: "Settings",
     months: list[TripMonth],
     select: str = "",
     workers: int = 1,
@@ -141,7 +142,7 @@ def run_and_show(  # noqa: PLR0913  # as the command
     return board
 
 
-def _load_zones(settings: Settings) -> None:
+def _load_zones(settings: "Settings") -> None:
     """Load the taxi zones, whose names the views show, unless they were loaded before. Raises ClickException."""
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.instance.opening import open_instance
@@ -153,7 +154,7 @@ def _load_zones(settings: Settings) -> None:
 
 
 def plan_here(
-    settings: Settings, months: list[TripMonth], select: str, show: Callable[[str], None]
+    settings: "Settings", months: list[TripMonth], select: str, show: Callable[[str], None]
 ) -> "tuple[Plan, tuple[str, ...]]":
     """Return which of the months this process loads, and the selected assets. `show` shows what takes time."""
     from taxi_assets.defs.build import build_definitions

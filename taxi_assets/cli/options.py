@@ -51,6 +51,13 @@ def _months_option(*, required: bool) -> "Callable[[Command], Command]":
     return add
 
 
+def load_settings() -> "Settings":
+    """Load the settings. They are imported here, because checking them takes longer than showing the help."""
+    from taxi_assets.settings import Settings
+
+    return Settings.load()
+
+
 def _join(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> str:
     """Join the values of an option that can be given several times."""
     return ",".join(values)

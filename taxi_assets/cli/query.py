@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from taxi_assets.cli.activity import activity
+from taxi_assets.cli.options import load_settings
 from taxi_assets.errors import OutputStalled
-from taxi_assets.settings import Settings
 
 if TYPE_CHECKING:
     from taxi_assets.stores.postgres.store import PostgresStore
@@ -73,7 +73,7 @@ def query(  # noqa: PLR0913  # one for each option
         raise click.BadParameter("The query is not valid UTF-8.", param_hint="SQL")
     if parquet and (as_csv or as_json or vertical):
         raise click.UsageError("--parquet cannot be combined with --csv, --json or --vertical.")
-    settings = Settings.load()
+    settings = load_settings()
     with activity("Running the query"):
         store = open_postgres(settings) if postgres else open_warehouse(settings)
     options = {} if postgres else {"unsafe": unsafe}

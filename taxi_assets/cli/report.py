@@ -1,12 +1,15 @@
 """`taxi report`: one HTML file with charts and figures of what is loaded."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from taxi_assets.cli.activity import activity
-from taxi_assets.cli.options import optional_colors_option, optional_months_option, select_statuses
-from taxi_assets.settings import Settings
+from taxi_assets.cli.options import load_settings, optional_colors_option, optional_months_option, select_statuses
+
+if TYPE_CHECKING:
+    from taxi_assets.settings import Settings
 
 
 @click.command()
@@ -42,13 +45,13 @@ def report(colors: tuple[str, ...], months: str, output: Path, shapes: Path | No
 
     Exit codes: 0 success, 1 none of these months is loaded, or the file cannot be written.
     """
-    settings = Settings.load()
+    settings = load_settings()
     size = write_report(settings, output, colors, months, shapes)
     click.echo(f"Wrote {output} ({size / 1e6:,.1f} MB). Open it in a browser.")
 
 
 def write_report(
-    settings: Settings, output: Path, colors: tuple[str, ...] = (), months: str = "", shapes: Path | None = None
+    settings: "Settings", output: Path, colors: tuple[str, ...] = (), months: str = "", shapes: Path | None = None
 ) -> int:
     """Write the report of months, by default of all, and return its size in bytes. It replaces the file atomically."""
     with activity("Reading the history of runs") as show:

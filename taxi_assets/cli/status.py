@@ -3,8 +3,7 @@
 import click
 
 from taxi_assets.cli.activity import activity
-from taxi_assets.cli.options import optional_colors_option, optional_months_option, select_statuses
-from taxi_assets.settings import Settings
+from taxi_assets.cli.options import load_settings, optional_colors_option, optional_months_option, select_statuses
 
 
 @click.command()
@@ -51,7 +50,7 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
         from taxi_assets.instance.processes import fail_dead_runs
         from taxi_assets.operations.adoption import open_upgraded
 
-        settings = Settings.load()
+        settings = load_settings()
         is_selected = select_statuses(colors, months, settings)
         with open_upgraded(settings) as instance:
             fail_dead_runs(instance)

@@ -3,7 +3,7 @@
 import click
 
 from taxi_assets.cli.activity import activity
-from taxi_assets.settings import Settings
+from taxi_assets.cli.options import load_settings
 
 
 @click.command()
@@ -16,5 +16,5 @@ def stop() -> None:
     with activity("Stopping Postgres"):
         from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 
-        stopped = EmbeddedPostgres(Settings.load().home / "postgres", None).stop()
+        stopped = EmbeddedPostgres(load_settings().home / "postgres", None).stop()
     click.echo("Postgres is stopped" if stopped else "Postgres was not running")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from taxi_assets.cli.activity import activity, while_waiting
-from taxi_assets.cli.options import colors_option, each_month, months_option
+from taxi_assets.cli.options import colors_option, each_month, load_settings, months_option
 from taxi_assets.graph import STORES
-from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
     Exit codes: 0 success, also if there is nothing to delete; 1 something was not deleted, or you answered no; 2
     invalid arguments, or no terminal to confirm on and no --yes.
     """
-    settings = Settings.load()
+    settings = load_settings()
     with ExitStack() as stack:
         with activity("Starting Dagster"):
             from taxi_assets.instance.processes import fail_dead_runs

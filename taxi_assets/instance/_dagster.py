@@ -5,7 +5,7 @@ The Dagster version is pinned. Before an upgrade, run the tests of these names t
 
 from importlib import import_module
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
@@ -44,6 +44,9 @@ from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagster import AssetKey
     from dagster._core.execution.backfill import (
         BULK_ACTION_TERMINAL_STATUSES,
         BulkActionsFilter,
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
     from dagster._core.storage.runs import SqlRunStorage
     from dagster._daemon.daemon import BackfillDaemon
+    from sqlalchemy import Select
+
+Selected = TypeVar("Selected", bound=tuple[Any, ...])
 
 __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
@@ -99,6 +105,7 @@ __all__ = [
     "get_input_event_pointer_tag",
     "make_new_backfill_id",
     "partition_set_snap_name_for_job_name",
+    "without_wiped",
 ]
 
 
@@ -123,6 +130,14 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  # of any private name
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
+
+
+def without_wiped(
+    storage: "SqlEventLogStorage", query: "Select[Selected]", keys: "Sequence[AssetKey]"
+) -> "Select[Selected]":
+    """Leave out of a query events of these assets from before somebody wiped the asset in the UI."""
+    details = storage._get_assets_details(keys)  # noqa: SLF001  # no public method is for several assets
+    return cast("Select[Selected]", storage._add_assets_wipe_filter_to_query(query, details, keys))  # noqa: SLF001
 
 
 def dagster_dev() -> ModuleType:

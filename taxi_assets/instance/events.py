@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import dagster as dg
 
+from taxi_assets.instance._dagster import without_wiped
+
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
@@ -44,13 +46,37 @@ def run_ids_of(instance: dg.DagsterInstance, events: Iterable[int]) -> dict[int,
         }
 
 
-def newest_materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[int, str]]:
-    """Return the storage ID and the JSON of the newest materialization of each partition of an asset."""
-    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    number_of = events_table().c.id
-    found = (event for ids in batched(list(newest.values())) for event in stored_events(instance, number_of.in_(ids)))
-    stored = dict(found)
-    return {partition: (number, stored[number]) for partition, number in newest.items() if number in stored}
+def newest_events(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], kind: dg.DagsterEventType
+) -> dict[int, tuple[dg.AssetKey, str]]:
+    """Return the asset and the partition of the newest event of a kind for each partition of assets, by storage ID.
+
+    This is one query. Dagster's own method is for one asset, and opens the database twice for it.
+    """
+    from sqlalchemy import func, select
+
+    events, by_name = events_table().c, {key.to_string(): key for key in keys}
+    newest = (
+        select(func.max(events.id), events.asset_key, events.partition)
+        .where(events.asset_key.in_(by_name))
+        .where(events.dagster_event_type == kind.value)
+        .where(events.partition.is_not(None))
+        .group_by(events.asset_key, events.partition)
+    )
+    storage = cast("SqlEventLogStorage", instance.event_log_storage)
+    unwiped = without_wiped(storage, newest, keys)
+    with storage.index_connection() as connection:
+        return {number: (by_name[name], partition) for number, name, partition in connection.execute(unwiped)}
+
+
+def newest_materializations(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]
+) -> Iterator[tuple[dg.AssetKey, str, int, str]]:
+    """Yield the asset, partition, storage ID and JSON of the newest materialization of each partition of assets."""
+    newest, number_of = newest_events(instance, keys, dg.DagsterEventType.ASSET_MATERIALIZATION), events_table().c.id
+    for ids in batched(sorted(newest)):
+        for number, event in stored_events(instance, number_of.in_(ids)):
+            yield *newest[number], number, event
 
 
 def stored_events(instance: dg.DagsterInstance, wanted: "ColumnElement[bool]") -> list[tuple[int, str]]:

@@ -122,7 +122,7 @@ def _newest_metadata(
 ) -> dict[TripMonth, tuple[dict[str, Any], datetime]]:
     """Return the metadata and the time of the newest materialization of each month of an asset."""
     found = {}
-    for partition, (_, stored) in newest_materializations(instance, asset_key(color, name)).items():
+    for _, partition, _, stored in newest_materializations(instance, [asset_key(color, name)]):
         if month := read_month(color, partition):
             event = json.loads(stored)
             entries = event["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]

@@ -4,7 +4,7 @@ Not here: how the status is displayed (`cli`).
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,14 @@ from taxi_assets.instance._dagster import (
     PARTITION_NAME_TAG,
     get_input_event_pointer_tag,
 )
-from taxi_assets.instance.events import batched, events_table, newest_materializations, run_ids_of, stored_events
+from taxi_assets.instance.events import (
+    batched,
+    events_table,
+    newest_events,
+    newest_materializations,
+    run_ids_of,
+    stored_events,
+)
 from taxi_assets.instance.failures import Failure, read_failures
 from taxi_assets.keys import asset_key, is_trip_asset, run_colors
 from taxi_assets.partitions import partition_keys
@@ -31,6 +38,8 @@ from taxi_assets.tlc.versions import CODE_VERSIONS
 
 if TYPE_CHECKING:
     from taxi_assets.instance._dagster import PartitionBackfill
+
+_TRIP_KEYS = [asset_key(color, name) for color in COLORS for name in TRIP_ASSETS]
 
 _ROW_COUNT, _SOURCE = "dagster/partition_row_count", "source"
 
@@ -120,12 +129,10 @@ def read_history(instance: dg.DagsterInstance, settings: Settings) -> list[Month
     runs, requested = _read_newest_runs(instance), _requested_by_backfills(instance)
     wipes = _newest_wipes(instance)
     found: dict[TripMonth, dict[str, _Materialized]] = {month: {} for month in (*runs, *requested)}
-    for color in COLORS:
-        for name in TRIP_ASSETS:
-            for month, newest in _newest_materializations(instance, color, name).items():
-                wiped = wipes.get(month, {}).get(name)
-                if wiped is None or wiped.event < newest.event:
-                    found.setdefault(month, {})[name] = newest
+    for month, name, newest in _newest_materializations(instance):
+        wiped = wipes.get(month, {}).get(name)
+        if wiped is None or wiped.event < newest.event:
+            found.setdefault(month, {})[name] = newest
     stale = _find_stale(instance, found)
     failures = read_failures(instance, [run for run in runs.values() if run.status is dg.DagsterRunStatus.FAILURE])
     partitions = {color: set(partition_keys(settings, color)) for color in COLORS}
@@ -252,18 +259,18 @@ def _newest_observations(instance: dg.DagsterInstance, color: str) -> dict[str, 
     return {partition: _Event(event, versions.get(partition, "")) for partition, event in events.items()}
 
 
-def _newest_materializations(instance: dg.DagsterInstance, color: str, name: str) -> dict[TripMonth, _Materialized]:
-    """Return the newest materialization of each month of an asset."""
-    newest = newest_materializations(instance, asset_key(color, name))
-    months = ((read_month(color, partition), event) for partition, event in newest.items())
-    upstream = asset_key(color, UPSTREAM[name])
-    return {month: _materialized(*event, upstream) for month, event in months if month}
+def _newest_materializations(instance: dg.DagsterInstance) -> Iterator[tuple[TripMonth, str, _Materialized]]:
+    """Yield the newest materialization of each month of each asset, with the month and the name of the asset."""
+    for key, partition, number, event in newest_materializations(instance, _TRIP_KEYS):
+        color, name = key.path
+        if month := read_month(color, partition):
+            yield month, name, _materialized(number, event, asset_key(color, UPSTREAM[name]))
 
 
 def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wipe]]:
     """Return the newest wipe of each month, by asset."""
     events = events_table().c
-    ours = events.asset_key.in_([asset_key(color, name).to_string() for color in COLORS for name in TRIP_ASSETS])
+    ours = events.asset_key.in_([key.to_string() for key in _TRIP_KEYS])
     observed = events.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value
     newest: dict[TripMonth, dict[str, _Wipe]] = {}
     # These assets also have observations that are not wipes.
@@ -309,14 +316,10 @@ def _read_newest_runs(instance: dg.DagsterInstance) -> dict[TripMonth, dg.Dagste
     events are found by an index, so that this takes no longer with many old runs.
     """
     planned: dict[TripMonth, int] = {}
-    for color in COLORS:
-        for name in TRIP_ASSETS:
-            newest = instance.get_latest_storage_id_by_partition(
-                asset_key(color, name), dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-            )
-            for partition, event in newest.items():
-                if month := read_month(color, partition):
-                    planned[month] = max(event, planned.get(month, 0))
+    newest = newest_events(instance, _TRIP_KEYS, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    for event, (key, partition) in newest.items():
+        if month := read_month(key.path[0], partition):
+            planned[month] = max(event, planned.get(month, 0))
     run_ids = run_ids_of(instance, planned.values())
     runs = {run.run_id: run for ids in batched(sorted(set(run_ids.values()))) for run in _runs(instance, ids)}
     return {month: runs[run_ids[event]] for month, event in planned.items() if run_ids.get(event) in runs}
