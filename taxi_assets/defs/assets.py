@@ -204,12 +204,17 @@ def lake_trips(
         _require_replaceable(lake, month)
     with damage_reported(month, str(clean_trips), "clean_trips"):
         footer = parquet.read_footer(clean_trips)
+        before, _ = count_passengers(clean_trips, layout)
     version = lake_version(version_of_clean(footer), layout, rule)
     with lake.stage(month) as staged:
-        tables = (fill_missing_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
-        rows = parquet.write_row_groups(staged.path, layout, tables, footer.source, version)
+        if before and rule is not MissingPassengers.keep:
+            tables = (fill_missing_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
+            rows = parquet.write_row_groups(staged.path, layout, tables, footer.source, version)
+        else:
+            with damage_reported(month, str(clean_trips), "clean_trips"):
+                rows = parquet.copy_row_groups(clean_trips, staged.path, layout, footer.source, version)
         verify_file(month, staged.path, layout, footer.rows)
-        before, after = count_passengers(clean_trips, layout)[0], count_passengers(staged.path, layout)[0]
+        after, _ = count_passengers(staged.path, layout)
         if rule is MissingPassengers.zero:
             verify_count(month, "missing passenger_count in the file that was written", after, 0)
     yield dg.MaterializeResult(
@@ -269,8 +274,9 @@ def postgres_trips(
         before, zero = parquet.count_rows(clean_trips), count_passengers(clean_trips, layout)[1]
         columns = parquet.filled_columns(clean_trips, layout)
     expected = before - (zero if rule is ZeroPassengers.drop else 0)
+    summarizer = parquet.Summarizer(layout)
     tables = (drop_zero_passengers(t, layout, rule) for t in _read_clean(month, clean_trips))
-    rows = store.replace_month(month, tables, expected, columns)
+    rows = store.replace_month(month, summarizer.watch(tables), expected, columns)
     version = postgres_version(version_of_clean(parquet.read_footer(clean_trips)), layout, rule)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
@@ -285,8 +291,7 @@ def postgres_trips(
             "zero_passengers": zero,
         },
     )
-    kept = (drop_zero_passengers(t, layout, rule) for t in parquet.read_row_groups(clean_trips, layout))
-    yield reconciled(month, "postgres_trips", store.summarize(month), parquet.summarize_tables(kept, layout))
+    yield reconciled(month, "postgres_trips", store.summarize(month), summarizer.summary())
 
 
 @dataclass(frozen=True)

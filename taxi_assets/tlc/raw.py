@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     Indexes: TypeAlias = npt.NDArray[np.intp]
 
-BLOCK_BYTES = 8 << 20
-"""Bytes to read, parse and write at a time, about 85,000 yellow rows. Limits memory; each block is a row group."""
+BLOCK_BYTES = 4 << 20
+"""Bytes to read, parse and write at a time, about 43,000 yellow rows. Limits memory; each block is a row group."""
 
 LONGEST_LINE = 1 << 20
 """Maximum bytes of a line. TLC lines have fewer than 300, so a file with a line this long is not a CSV."""

@@ -1,15 +1,18 @@
 """The Parquet file of a month: types, row groups, footer, and what can be read from it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow.parquet import ParquetFile
 
 from taxi_assets.tlc.parquet import (
     Footer,
+    copy_row_groups,
     count_rows,
     filled_columns,
     read_footer,
@@ -195,6 +198,39 @@ def test_reject_a_file_without_a_column_of_the_first_release(tmp_path: Path, mis
     pa.parquet.write_table(TABLES[0].drop_columns([missing]), tmp_path / "other")
     with pytest.raises(pa.ArrowInvalid, match=missing):
         list(read_row_groups(tmp_path / "other", GREEN))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_copy_with_another_footer(tmp_path: Path, layout: Layout) -> None:
+    """A copy has the same rows, row groups and statistics, also as DuckDB reads it, with its own source and version."""
+    tables = [_table(start, rows, layout) for start, rows in ((0, 100), (100, 1), (101, 50))]
+    for number, count in enumerate((3, 1, 0)):
+        old, new = tmp_path / f"old{number}", tmp_path / f"new{number}"
+        write_row_groups(old, layout, tables[:count], "source", "old")
+        new.write_bytes(b"rest of an earlier attempt" * 10_000)
+        assert copy_row_groups(old, new, layout, "source", "new") == sum(table.num_rows for table in tables[:count])
+        assert read_footer(new) == replace(read_footer(old), version="new")
+        with ParquetFile(old) as before, ParquetFile(new) as after:
+            assert after.read().equals(before.read())
+            groups = range(before.num_row_groups)
+            assert [after.metadata.row_group(n) for n in groups] == [before.metadata.row_group(n) for n in groups]
+        assert duckdb.read_parquet(str(new)).fetchall() == duckdb.read_parquet(str(old)).fetchall()
+
+
+def test_copy_a_file_of_an_earlier_release(tmp_path: Path) -> None:
+    """A copy has all columns, also if the file has fewer."""
+    pa.parquet.write_table(_first_release(TABLES[0]), tmp_path / "old")
+    assert copy_row_groups(tmp_path / "old", tmp_path / "new", GREEN, "source", "version") == 100
+    assert read_schema(tmp_path / "new").equals(GREEN.arrow_schema())
+
+
+def test_do_not_copy_a_damaged_file(path: Path, tmp_path: Path) -> None:
+    """A file with a damaged page is an error."""
+    content = bytearray(path.read_bytes())
+    content[500:900] = bytes(400)
+    path.write_bytes(content)
+    with pytest.raises((pa.ArrowInvalid, OSError)):
+        copy_row_groups(path, tmp_path / "new", GREEN, "source", "version")
 
 
 def _without_values(table: pa.Table, *names: str) -> pa.Table:

@@ -1,5 +1,6 @@
 """Summaries of months, computed from Parquet files, and the differences between two of them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import FileIO
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from taxi_assets.tlc.parquet import read_row_groups, summarize_parquet, summarize_tables, write_row_groups
-from taxi_assets.tlc.schema import LAYOUTS
+from taxi_assets.tlc.parquet import Summarizer, read_row_groups, summarize_parquet, write_row_groups
+from taxi_assets.tlc.schema import LAYOUTS, Layout
 from taxi_assets.tlc.summary import MonthSummary, figures, from_values, no_rows
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.tlc.sampled import write_clean
@@ -30,6 +31,12 @@ def _write_groups(path: Path, color: str, groups: int, rows: int, rejects: Path)
     return expected
 
 
+def _summarize(tables: Iterable[pa.Table], layout: Layout) -> MonthSummary:
+    summarizer = Summarizer(layout)
+    assert sum(table.num_rows for table in summarizer.watch(tables)) == summarizer.summary().rows
+    return summarizer.summary()
+
+
 @pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("groups", [1, 5])
 def test_agree_with_the_raw_file(groups: int, color: str, tmp_path: Path) -> None:
@@ -39,7 +46,7 @@ def test_agree_with_the_raw_file(groups: int, color: str, tmp_path: Path) -> Non
     assert summary.total_amount == pytest.approx(expected.total_amount, abs=1e-6)
     assert replace(summary, total_amount=None) == replace(expected, total_amount=None)
     tables = read_row_groups(tmp_path / "month.parquet", LAYOUTS[color])
-    assert summarize_tables(tables, LAYOUTS[color]).differences(expected) == {}
+    assert _summarize(tables, LAYOUTS[color]).differences(expected) == {}
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -111,7 +118,7 @@ def test_summarize_a_month_without_rows(color: str, tmp_path: Path) -> None:
     for tables in ([], [layout.arrow_schema().empty_table()]):
         write_row_groups(tmp_path / "none", layout, tables)
         assert summarize_parquet(tmp_path / "none", layout) == no_rows(layout)
-        assert summarize_tables(tables, layout) == no_rows(layout)
+        assert _summarize(tables, layout) == no_rows(layout)
 
 
 def test_reject_a_file_of_another_color(tmp_path: Path) -> None:
