@@ -384,6 +384,8 @@ def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
             if isinstance(error, NOT_VERIFIED):
                 yield not_verified(error)
             raise failure(error) from error
+        finally:
+            parquet.release_memory()
 
     return step
 

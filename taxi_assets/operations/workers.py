@@ -145,6 +145,8 @@ def _run_worker(
     _redirect_output(log)
     os.environ.clear()
     os.environ.update(environment)
+    # The objects of the parent are frozen, so searching the others for garbage is fast.
+    gc.set_threshold(700, 10, 10)
     # Ctrl-C must reach only the parent, which stops its workers.
     os.setsid()
     from taxi_assets.defs.build import build_definitions

@@ -71,7 +71,7 @@ _READING: _Config = {
 # Memory does not grow with the month: each thread holds one row group, and no rows are buffered to keep their order.
 _LOADING = {
     **_READING,
-    "memory_limit": "96MB",
+    "memory_limit": "80MB",
     "threads": min(4, os.cpu_count() or 1),
     "preserve_insertion_order": False,
 }
@@ -147,7 +147,7 @@ class DuckDBWarehouse:
         layout = LAYOUTS[month.color]
         if not self._exists():
             return no_rows(layout)
-        with self._opened(f"summarize {month}", month) as database:
+        with self._opened(f"summarize {month}", month, config=_LOADING) as database:
             return _summarize(database, month) if _has_table(database, month) else no_rows(layout)
 
     def read(self, month: TripMonth, columns: Sequence[str]) -> "Iterator[pa.Table]":
@@ -230,7 +230,7 @@ class DuckDBWarehouse:
 
     def sum_trips(self, month: TripMonth) -> dict[str, float]:
         """Return the number of trips of the month, and the sums of `fare`, `tips` and `total` if they are reported."""
-        with self._opened(f"add up the trips of {month}", month) as database:
+        with self._opened(f"add up the trips of {month}", month, config=_LOADING) as database:
             found = database.execute(trip_sums_sql(LAYOUTS[month.color], month.month))
             names = [column[0] for column in found.description or []]
             return {name: value or 0 for name, value in zip(names, found.fetchall()[0], strict=True)}

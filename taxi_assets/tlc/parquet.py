@@ -100,10 +100,15 @@ _FOOTER_END = 8
 
 
 def release_memory() -> None:
-    """Return freed memory to the system. Arrow's allocator keeps that of a thread that does nothing more."""
+    """Return freed memory to the system, which Arrow's allocator and that of the C library keep for later."""
+    import ctypes
+
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
+    # Only the GNU C library has this function.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def read_row_groups(path: Path, layout: Layout) -> "Iterator[pa.Table]":
