@@ -147,6 +147,10 @@ class _Rows(Protocol):
         """Estimate the share of invalid rows from several rows in each part of the file. All would take too long."""
         ...
 
+    def invalid_start(self) -> int:
+        """Return the number of rows in a long first part of a file if none of those sampled in it is valid; else 0."""
+        ...
+
     def rejected_value(self, reject: Reject) -> tuple[str, str]:
         """Return the column for whose value a row was rejected, and the value; two empty strings for another reason."""
         ...
@@ -160,7 +164,7 @@ class _CsvRows:
     """The rows of a CSV. Raises BadHeader and EmptyFile."""
 
     def __init__(self, layout: Layout, raw: Path) -> None:
-        self._raw = raw
+        self._layout, self._raw = layout, raw
         header, self._first_line, self._blocks = _split_header(raw, raw.name)
         self._parser = LineParser(layout, header)
         self._records = 0
@@ -187,16 +191,24 @@ class _CsvRows:
 
     def invalid_share(self) -> float:
         rows = invalid_rows = 0.0
-        for text, _ in _split_header(self._raw, self._raw.name)[2]:
-            lines = text.split(b"\n")
-            sample = b"\n".join(lines[:: len(lines) // _SAMPLED + 1])
-            valid = invalid = 0
-            for table, rejects in self._parser.parse(sample, 1):
-                valid, invalid = valid + table.num_rows, invalid + len(rejects)
+        for block, valid, invalid in self._samples():
             if valid + invalid:
-                rows += len(lines)
-                invalid_rows += len(lines) * invalid / (valid + invalid)
+                rows += block.seen.lines
+                invalid_rows += block.seen.lines * invalid / (valid + invalid)
         return invalid_rows / rows if rows else 0.0
+
+    def invalid_start(self) -> int:
+        first, valid, _ = next(self._samples())
+        return first.seen.records if not valid and first.seen.records >= _LONG_START else 0
+
+    def _samples(self) -> Iterator[tuple[Block, int, int]]:
+        """Yield each block with the number of valid and of invalid rows among some from all over it."""
+        header, _, blocks = _split_header(self._raw, self._raw.name)
+        parser = LineParser(self._layout, header)
+        for block in blocks:
+            lines = block.text.split(b"\n")
+            pieces = list(parser.parse(b"\n".join(lines[:: len(lines) // _SAMPLED + 1]), 1))
+            yield block, sum(rows.num_rows for rows, _ in pieces), sum(len(rejects) for _, rejects in pieces)
 
     def rejected_value(self, reject: Reject) -> tuple[str, str]:
         name, names = rejected_column(reject), self._parser.names
@@ -229,6 +241,10 @@ class _ParquetRows:
 
     def invalid_share(self) -> float:
         return self._file.invalid_share(_SAMPLED)
+
+    def invalid_start(self) -> int:
+        # The rows of a Parquet file are rejected all at once, so the whole file can decide.
+        return 0
 
     def rejected_value(self, reject: Reject) -> tuple[str, str]:
         return self._file.rejected_value(reject)
@@ -295,10 +311,25 @@ class _Cleaning:
             return
         report = self.report
         report.rejected.update(reject.reason for reject in rejects)
-        self._first_reject = self._first_reject or rejects[0]
+        if not self._first_reject:
+            self._first_reject = rejects[0]
+            if self._limits.rejected < 1 and (start := self._rows.invalid_start()):
+                raise self._no_valid_rows(self._first_reject, start)
         report.raw_rows = report.raw_rows or self._rows.count()
         if report.rejected_share > self._limits.rejected:
             raise self._too_many_rejects(self._first_reject)
+
+    def _no_valid_rows(self, first: Reject, start: int) -> TooManyRejects:
+        """Return the error of a file whose first `start` rows seem to be invalid, which decides before it is read."""
+        name, value = self._rows.rejected_value(first)
+        explained = _explain(name, value, self._layout) or self._rows.explain(first)
+        is_timestamp = first.reason.endswith(" is not a timestamp") and has_other_form(value)
+        return (WrongTimestamps if is_timestamp else NoValidRows)(
+            f"{self._month} has too many rejected rows: of the first {start:,}, no row that was tried is valid. "
+            f"The maximum share is {self._limits.rejected}.\nFirst rejected row: {first}{explained}",
+            **self._month.facts,
+            reject_limit=self._limits.rejected,
+        )
 
     def _too_many_rejects(self, first: Reject) -> TooManyRejects:
         """Return the error of a file with too many rejects. It offers a higher limit only if few rows are invalid."""
@@ -367,6 +398,9 @@ _REASONS = 5
 
 _SAMPLED = 50
 """Rows in each part of a file to examine."""
+
+_LONG_START = 10_000
+"""Rows in the first part of a file from which its samples decide about the file."""
 
 _FEW = 0.05
 """The share of invalid rows up to which a month without them may be useful."""

@@ -376,7 +376,7 @@ class TestLimit:
     def test_stop_as_soon_as_the_limit_is_exceeded(self, tmp_path: Path) -> None:
         """Stop within a block, because more rows cannot reduce the number of rejects."""
         with pytest.raises(TooManyRejects) as error:
-            Cleaned(tmp_path, _text(*[_line(fare_amount="x")] * 30_000), limit=0.01)
+            Cleaned(tmp_path, _text(*[_line(fare_amount="x"), *DOZEN[:2]] * 10_000), limit=0.01)
         assert error.value.facts["raw_rows"] == 30_000
         assert 300 < int(error.value.facts["rejected_rows"]) < 1_000
 
@@ -756,6 +756,18 @@ def test_skip_blocks_without_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     month = Cleaned(tmp_path, _text(b"bad", b"", *DOZEN, b"", b"bad", b"bad"))
     assert [row["VendorID"] for row in month.rows] == list(range(12))
     assert [reject["line"] for reject in month.rejects] == [2, 17, 18]
+
+
+def test_the_start_of_a_long_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file that starts with invalid rows only is rejected before its rows are counted, unless all may be."""
+    text = _text(*[_line(VendorID="x")] * 10_012)
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, "count_rows", lambda _: pytest.fail("counted"))
+        with pytest.raises(NoValidRows, match=r"of the first 10,012, no row that was tried is valid"):
+            Cleaned(tmp_path, text, limit=0.01)
+    assert len(Cleaned(tmp_path, _text(*[b"bad"] * 10_000, *DOZEN), limit=1.0).rows) == len(DOZEN)
+    with pytest.raises(ManyInvalidRows):
+        Cleaned(tmp_path, _text(*[b"bad"] * 5_000, *[GOOD["yellow"]] * 5_000), limit=0.01)
 
 
 def test_schema_of_the_rejected_file(tmp_path: Path) -> None:
