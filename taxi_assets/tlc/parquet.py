@@ -4,7 +4,7 @@ Not here: where the files are stored, and whether their rows are valid.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import SEEK_END, BytesIO
@@ -200,7 +200,7 @@ def summarize_parquet(file: Path | IO[bytes], layout: Layout) -> MonthSummary:
 
     with ParquetFile(file) as opened:
         _require_columns(opened, layout)
-        groups = [_RowGroup(opened, number) for number in range(opened.num_row_groups)]
+        groups = _row_groups(opened)
         pickups = [time for group in groups for time in group.bounds(layout.pickup)]
         return MonthSummary(
             rows=sum(group.rows for group in groups),
@@ -248,7 +248,7 @@ def filled_columns(path: Path, layout: Layout) -> list[str]:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as opened:
-        groups = [_RowGroup(opened, number) for number in range(opened.num_row_groups)]
+        groups = _row_groups(opened)
         return [name for name in layout.arrow_schema().names if not all(group.is_empty(name) for group in groups)]
 
 
@@ -261,18 +261,27 @@ def _require_columns(file: "ParquetFile", layout: Layout) -> None:
         raise pa.ArrowInvalid(f"Columns of {layout.color} months are missing: {', '.join(missing)}.")
 
 
-class _RowGroup:
-    """The figures of a row group in an open file, from its statistics if available."""
+def _row_groups(file: "ParquetFile") -> "list[_RowGroup]":
+    places = {name: number for number, name in enumerate(file.schema_arrow.names)}
+    return [_RowGroup(file, places, number) for number in range(file.num_row_groups)]
 
-    def __init__(self, file: "ParquetFile", number: int) -> None:
+
+class _RowGroup:
+    """The figures of a row group in an open file, from its statistics if available.
+
+    `places` are the columns of the file, by name.
+    """
+
+    def __init__(self, file: "ParquetFile", places: Mapping[str, int], number: int) -> None:
         self._file = file
+        self._places = places
         self._number = number
         self._metadata = file.metadata.row_group(number)
         self.rows: int = self._metadata.num_rows
 
     def nulls(self, name: str) -> int:
         """The number of missing values in a column; all of them if the file does not have it."""
-        if name not in self._file.schema_arrow.names:
+        if name not in self._places:
             return self.rows
         statistics = self._chunk(name).statistics
         if statistics is not None and statistics.has_null_count:
@@ -281,7 +290,7 @@ class _RowGroup:
 
     def is_empty(self, name: str) -> bool:
         """Whether the statistics say that all values of a column are missing."""
-        if name not in self._file.schema_arrow.names:
+        if name not in self._places:
             return True
         statistics = self._chunk(name).statistics
         return statistics is not None and statistics.has_null_count and statistics.null_count == self.rows
@@ -305,7 +314,7 @@ class _RowGroup:
         return float(pc.sum(self._read(name), min_count=0).as_py())
 
     def _chunk(self, name: str) -> "ColumnChunkMetaData":
-        return self._metadata.column(self._file.schema_arrow.get_field_index(name))
+        return self._metadata.column(self._places[name])
 
     def _read(self, name: str) -> "pa.ChunkedArray":
         return self._file.read_row_group(self._number, columns=[name]).column(0)
