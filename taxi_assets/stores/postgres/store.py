@@ -6,8 +6,10 @@ month and nothing else.
 Not here: the content of a month, and the embedded server (see `embedded`).
 """
 
+import os
 import re
 import secrets
+import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -82,8 +84,9 @@ _RETRY_DELAY_S = 0.2
 
 _BATCH_ROWS = 10_000
 
-_ROWS_PER_BATCH = 8192  # small, so that memory use does not grow with the tables
+_ROWS_PER_BATCH = 2048  # small, so that the server has rows to process while the next ones are encoded
 _EXPORT_BLOCK_BYTES = 8 << 20
+_SOCKET_BYTES = 4 << 20
 _MESSAGE_BYTES = 65536  # the server processes only whole messages: with small ones, both sides work in parallel
 
 
@@ -607,6 +610,7 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]",
     fields = LAYOUTS[month.color].arrow_schema()
     schema = pa.schema([fields.field(name) for name in columns or fields.names])
     source, names = _CopySource(tables, schema), ", ".join(name.lower() for name in schema.names)
+    _widen_socket(cursor.connection.fileno())
     with closing(source):
         try:
             # Frozen rows are visible to transactions with an older snapshot. They also see either the old month or the
@@ -619,6 +623,16 @@ def _copy_rows(cursor: "Cursor", month: TripMonth, tables: "Iterable[pa.Table]",
                 raise source.error from None
             raise
     return int(cursor.rowcount)
+
+
+def _widen_socket(descriptor: int) -> None:
+    """Let a socket of this machine hold more rows, so that the server does not wait while the next ones are encoded.
+
+    The system limits the size. The buffers of a connection over a network grow as needed.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        if connection.family == socket.AF_UNIX:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
 
 
 def _export(cursor: "Cursor", month: TripMonth, columns: Sequence[str], file: IO[bytes]) -> int:
