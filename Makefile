@@ -87,6 +87,17 @@ recording: .venv/site-installed ## Record the terminal session of the README
 screenshots: install ## Take the screenshots for the README and docs/ui.md with headless Chromium
 	$(BIN)/python docs/screenshots.py
 
+# The packages that only the benchmarks compare with are installed only for them.
+.venv/bench-installed: .venv/installed benchmarks/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' \
+	  --requirement benchmarks/requirements.txt
+	@touch $@
+
+# Options are in BENCH, such as make bench BENCH='--quick'. Without options, this takes about half an hour.
+.PHONY: bench
+bench: .venv/bench-installed ## Compare the speed and memory with pandas, DuckDB, polars, psql and others
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
 # Write the required variables of docker-compose.yml to .env.
 .PHONY: deployment-env
 deployment-env:
