@@ -38,11 +38,19 @@ def _each_month(number: int) -> list[str]:
 
 
 def environment(place: Place, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a contender's process: its settings, and none that the user has set."""
+    """Return the environment of a contender's process: its settings, and no places that the user has set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAXI_", "DAGSTER_"))}
-    places = {"TAXI_HOME": str(place.home), "TAXI_POSTGRES_URL": place.postgres, "TAXI_SOURCE_URL": str(place.source)}
-    history = {"DAGSTER_HOME": str(place.home / "dagster"), "PYTHONWARNINGS": "ignore"}
-    return {**kept, **place.environment(), **places, **history, **settings}
+    home = settings.get("TAXI_HOME", str(place.home))
+    places = {
+        "TAXI_HOME": home,
+        "TAXI_SOURCE_URL": str(place.source),
+        # Also those that have a default, because the user's file .env may have other stores.
+        "TAXI_LAKE_URL": f"{home}/lake",
+        "TAXI_WAREHOUSE_URL": f"duckdb:///{home}/warehouse.duckdb",
+        "TAXI_POSTGRES_URL": place.postgres,
+        "DAGSTER_HOME": f"{home}/dagster",
+    }
+    return {**kept, **place.environment(), **places, "PYTHONWARNINGS": "ignore", **settings}
 
 
 def _months_source(place: Place) -> dict[str, str]:

@@ -1,0 +1,204 @@
+"""Time commands, ticks and pages of the UI with a long history of runs, in SQLite and in PostgreSQL.
+
+The history has four colors. Usage: python benchmarks/scale.py [--months N] [--loads N] [--stores sqlite,postgres]
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from histories import LongHistory
+from samples import BIN
+
+ASSET = '{path: ["yellow", "clean_trips"]}'
+REPETITIONS = 5
+_WAIT_S = 120
+
+PAGES: Mapping[str, str] = {
+    "assets and their graph": """{ assetNodes {
+        assetKey { path } hasMaterializePermission staleStatus
+        partitionStats { numMaterialized numMaterializing numPartitions numFailed }
+        assetMaterializations(limit: 1) { timestamp runId } } }""",
+    "asset, overview": f"""{{ assetOrError(assetKey: {ASSET}) {{ ... on Asset {{
+        assetMaterializations(limit: 100) {{ runId timestamp partition metadataEntries {{ label }} }} }} }} }}""",
+    "asset, partitions": f"""{{ assetNodeOrError(assetKey: {ASSET}) {{ ... on AssetNode {{
+        partitionKeysByDimension {{ name partitionKeys }} assetPartitionStatuses {{
+            ... on TimePartitionStatuses {{ ranges {{ status startKey endKey }} }} }} }} }} }}""",
+    "asset, one partition": f"""{{ assetNodeOrError(assetKey: {ASSET}) {{ ... on AssetNode {{
+        latestMaterializationByPartition(partitions: ["2000-01"]) {{ runId metadataEntries {{ label }} }}
+        staleStatus(partition: "2000-01") }} }} }}""",
+    "asset, checks": f"""{{ assetNodeOrError(assetKey: {ASSET}) {{ ... on AssetNode {{
+        assetChecksOrError {{ ... on AssetChecks {{ checks {{
+            name executionForLatestMaterialization {{ status timestamp }} }} }} }} }} }} }}""",
+    "runs": """{ runsOrError(limit: 26) { ... on Runs { count results {
+        id status jobName startTime endTime tags { key value } assetSelection { path } } } } }""",
+    "automation": """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
+        ... on RepositoryLocation { repositories {
+            schedules { name scheduleState { status ticks(limit: 1) { timestamp } } }
+            sensors { name sensorState { status } } } } } } } } }""",
+    "backfills": "{ partitionBackfillsOrError(limit: 25) { ... on PartitionBackfills { results { id status } } } }",
+}
+"""The largest GraphQL queries of pages in Dagster's UI."""
+
+
+def main() -> None:
+    """Print the times for each place of the history."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--months", type=int, default=500, metavar="N", help="months of each color (500)")
+    parser.add_argument("--loads", type=int, default=3, metavar="N", help="runs of each month (3)")
+    parser.add_argument("--stores", default="sqlite,postgres", help="where the history is: sqlite, postgres, or both")
+    arguments = parser.parse_args()
+    for store in arguments.stores.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(Path(folder), store, arguments.months, arguments.loads)
+
+
+def _measure(folder: Path, store: str, number: int, loads: int) -> None:
+    from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
+    from taxi_assets.tlc.trips import parse_months
+
+    months = parse_months("1985-01..2100-12")[:number]
+    server = EmbeddedPostgres(folder / "server")
+    try:
+        url = server.ensure_running()
+        os.environ.update(
+            TAXI_HOME=str(folder / "home"),
+            TAXI_SOURCE_URL=str(folder / "source"),
+            TAXI_FIRST_MONTH=months[0],
+            TAXI_LAST_MONTH=months[-1],
+            TAXI_POSTGRES_URL=url,
+            DAGSTER_HOME=str(folder / "home" / "dagster"),
+            PYTHONWARNINGS="ignore",
+        )
+        print(f"{store}: generating {number} months of four colors, each loaded {loads} times", flush=True)
+        # The newest months are not loaded, so that a backfill has something to do.
+        history = LongHistory(folder / "home", url if store == "postgres" else "", months[: -max(number // 40, 1)])
+        _taxi("sample", str(folder / "source"), "--months", months[0], "--rows", "100")
+        _taxi("materialize", "--months", months[0])
+        started = time.perf_counter()
+        runs = history.copy_runs(loads)
+        _show(f"{store}: generated in", time.perf_counter() - started)
+        print(
+            f"{store}: {runs:,} runs, {history.size_bytes() / 1e6:,.0f} MB, "
+            f"and {history.run_bytes() / 1e3:.0f} KB in a file for each run, which was not copied",
+            flush=True,
+        )
+        _time_commands(store, f"{months[0]}..{months[-1]}")
+        _time_ticks(store)
+        _time_pages(store)
+    finally:
+        server.stop()
+
+
+def _show(what: str, seconds: float, first: float | None = None) -> None:
+    print(f"{what:45}{seconds:7.2f} s" + (f"  (first time {first:.2f} s)" if first else ""), flush=True)
+
+
+def _taxi(*words: str) -> None:
+    subprocess.run([str(BIN / "taxi"), *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def _timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Call something several times. Return the median of the seconds without the first time, and the first time."""
+    seconds = []
+    for _ in range(REPETITIONS):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:]), seconds[0]
+
+
+def _time_commands(store: str, months: str) -> None:
+    _show(
+        f"{store}: import dagster",
+        *_timed(lambda: subprocess.run([sys.executable, "-c", "import dagster"], check=True)),
+    )
+    _show(f"{store}: taxi status", *_timed(lambda: _taxi("status")))
+    plan = ("backfill", "--months", months, "--missing", "--dry-run")
+    _show(f"{store}: taxi backfill --missing --dry-run", *_timed(lambda: _taxi(*plan)))
+
+
+def _time_ticks(store: str) -> None:
+    """Time one tick of a schedule and of each sensor, in this process."""
+    import dagster as dg
+
+    from taxi_assets.defs.build import build_definitions
+    from taxi_assets.instance.opening import open_instance
+    from taxi_assets.settings import Settings
+
+    settings = Settings.load()
+    definitions = build_definitions(settings)
+    repository = definitions.get_repository_def()
+    schedule = definitions.resolve_schedule_def("load_yellow")
+    resources = {name: (definitions.resources or {})[name] for name in schedule.required_resource_keys}
+    now = datetime.now(UTC)
+    with open_instance(settings.home) as instance:
+
+        def tick(sensor: dg.SensorDefinition) -> object:
+            return sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=repository))
+
+        _show(
+            f"{store}: tick of load_yellow",
+            *_timed(lambda: schedule.evaluate_tick(dg.build_schedule_context(instance, now, resources))),
+        )
+        for sensor in repository.sensor_defs:
+            _show(f"{store}: tick of {sensor.name}", *_timed(partial(tick, sensor)))
+
+
+def _time_pages(store: str) -> None:
+    with _webserver() as url:
+        for page, query in PAGES.items():
+            _show(f"{store}: page of {page}", *_timed(partial(_request, url, query)))
+
+
+@contextmanager
+def _webserver() -> Iterator[str]:
+    """Start Dagster's webserver on a free port of loopback. Yields the address of its GraphQL API."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(BIN / "dagster-webserver"), "-m", "taxi_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/graphql"
+    try:
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                _request(url, "{ version }")
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _request(url: str, query: str) -> None:
+    """Send a GraphQL query. Raises RuntimeError if the answer has errors."""
+    request = urllib.request.Request(  # noqa: S310  # on loopback
+        url, json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=_WAIT_S) as response:
+        answer = json.load(response)
+    if "errors" in answer:
+        raise RuntimeError(f"{query}: {json.dumps(answer['errors'])[:1000]}")
+
+
+if __name__ == "__main__":
+    main()
