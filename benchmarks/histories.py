@@ -1,5 +1,6 @@
 """Histories of runs, generated without loading any trips."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -63,10 +64,10 @@ class LongHistory:
         newest = datetime.now(UTC).replace(tzinfo=None)
         runs = 0
         for url in self._urls:
-            with closing(_Database(url)) as database:
+            with closing(_Database(url, self._months[0])) as database:
                 for number, month in enumerate(loads, start=1):
                     at = newest - timedelta(minutes=10 * (len(loads) - number))
-                    database.copy(number, self._months[0], month, at)
+                    database.copy(number, month, at)
                 runs = max(runs, database.finish())
         return runs
 
@@ -74,8 +75,11 @@ class LongHistory:
         """Return the size of the history: of the files that were copied, or of the database."""
         if self._urls[0].startswith("sqlite"):
             return sum(Path(url.removeprefix("sqlite:///")).stat().st_size for url in self._urls)
-        with closing(_Database(self._urls[0])) as database:
-            return int(database.scalar("SELECT pg_database_size(current_database())"))
+        engine = sa.create_engine(self._urls[0])
+        with engine.connect() as connection:
+            size = connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one()
+        engine.dispose()
+        return int(size)
 
     def run_bytes(self) -> int:
         """Return the size of the file of a single run in SQLite, which was not copied; 0 in PostgreSQL."""
@@ -86,14 +90,8 @@ class LongHistory:
 _FILES = ("runs.db", "runs/index.db")
 """The SQLite files with the runs, and with the events of assets."""
 
-_TABLES: Mapping[str, Sequence[str]] = {
-    "runs": ("run_id", "run_body", "partition"),
-    "run_tags": ("run_id", "value"),
-    "event_logs": ("run_id", "event", "partition"),
-    "asset_event_tags": ("value",),
-    "asset_check_executions": ("run_id", "partition", "evaluation_event"),
-}
-"""The tables to copy, and their columns that contain run IDs and months."""
+_TABLES = ("runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions")
+"""The tables to copy."""
 
 _EVENT_IDS = ("event_id", "evaluation_event_storage_id", "materialization_event_storage_id")
 """Columns with the ID of an event."""
@@ -101,60 +99,63 @@ _EVENT_IDS = ("event_id", "evaluation_event_storage_id", "materialization_event_
 _TIMES = ("create_timestamp", "update_timestamp", "evaluation_event_timestamp", "event_timestamp", "timestamp")
 _SECONDS = ("start_time", "end_time")
 
+_EVENT_POINTER = re.compile(r'("dagster/input_event_pointer/[^"]*": "|"storage_id": )(\d+)')
+"""An ID of an event in the JSON of another event: that of an upstream asset, or of a checked materialization."""
+
 
 class _Database:
-    """One database of a history, with the rows that are copied: those that it has when it is opened."""
+    """One database of a history. It copies the rows that it has when it is opened: those of one month."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, month: str) -> None:
         self._engine = sa.create_engine(url)
         self._connection = self._engine.connect()
-        tables = sa.inspect(self._connection)
-        self._columns = {
-            name: [column["name"] for column in tables.get_columns(name)] for name in _TABLES if tables.has_table(name)
+        self._month = month
+        found = sa.MetaData()
+        found.reflect(self._connection)
+        self._rows: dict[sa.Table, list[dict[str, Any]]] = {
+            found.tables[name]: [dict(row) for row in self._connection.execute(found.tables[name].select()).mappings()]
+            for name in _TABLES
+            if name in found.tables
         }
-        self._last = {name: int(self.scalar(f"SELECT max(id) FROM {name}") or 0) for name in self._columns}
+        self._last = {table.name: max(row["id"] for row in rows) for table, rows in self._rows.items()}
 
     def scalar(self, sql: str) -> Any:
         """Return the only value of a query."""
         return self._connection.execute(sa.text(sql)).scalar()
 
-    def copy(self, number: int, first: str, month: str, at: datetime) -> None:
-        """Copy the rows of the month `first` as those of another month, with run IDs that start with a number."""
-        run_id = f"'{number:08x}' || substr(run_id, 9)"
+    def copy(self, number: int, month: str, at: datetime) -> None:
+        """Copy the rows as those of another month and time, with run IDs that start with a number."""
+        for table, rows in self._rows.items():
+            copies = [self._copied(row, number * self._last[table.name], number, month, at) for row in rows]
+            self._connection.execute(table.insert(), copies)
+
+    def _copied(self, row: Mapping[str, Any], shift: int, number: int, month: str, at: datetime) -> dict[str, Any]:
         events = number * self._last.get("event_logs", 0)
-        for table, columns in self._columns.items():
-            values = []
-            for column in columns:
-                if column == "id":
-                    values.append(f"id + {number * self._last[table]}")
-                elif column in _EVENT_IDS:
-                    values.append(f"{column} + {events}")
-                elif column == "run_id":
-                    values.append(run_id)
-                elif column in _TABLES[table]:
-                    renamed = f"replace({column}, run_id, {run_id})" if "run_id" in columns else column
-                    values.append(f"replace({renamed}, '{first}', '{month}')")
-                elif column in _TIMES:
-                    values.append(f"'{at}'")
-                elif column in _SECONDS:
-                    values.append(str(at.replace(tzinfo=UTC).timestamp()))
-                else:
-                    values.append(column)
-            selected = f"SELECT {', '.join(values)} FROM {table} WHERE id <= {self._last[table]}"
-            self._connection.execute(
-                sa.text(f"INSERT INTO {table} ({', '.join(columns)}) {selected}".replace(":", "\\:"))
-            )
+        run_id = row.get("run_id") or ""
+        copy = dict(row)
+        for name, value in row.items():
+            if name == "id":
+                copy[name] = value + shift
+            elif name in _EVENT_IDS and value is not None:
+                copy[name] = value + events
+            elif name in _TIMES and value is not None:
+                copy[name] = at
+            elif name in _SECONDS and value is not None:
+                copy[name] = at.replace(tzinfo=UTC).timestamp()
+            elif isinstance(value, str):
+                text = value.replace(run_id, f"{number:08x}{run_id[8:]}") if run_id else value
+                text = _EVENT_POINTER.sub(lambda found: f"{found[1]}{int(found[2]) + events}", text)
+                copy[name] = text.replace(self._month, month)
+        return copy
 
     def finish(self) -> int:
         """Commit, let new IDs follow those of the copies, and return the number of runs, if this database has them."""
         if self._engine.dialect.name == "postgresql":
-            for table in self._columns:
-                self.scalar(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
+            for name in self._last:
+                self.scalar(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")
+            self._connection.execute(sa.text("ANALYZE"))  # as the server itself does after a while
         self._connection.commit()
-        if self._engine.dialect.name == "postgresql":
-            self._connection.execute(sa.text("ANALYZE"))
-            self._connection.commit()
-        return int(self.scalar("SELECT count(*) FROM runs")) if "runs" in self._columns else 0
+        return int(self.scalar("SELECT count(*) FROM runs")) if "runs" in self._last else 0
 
     def close(self) -> None:
         """Close the connection."""

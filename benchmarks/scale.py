@@ -1,24 +1,29 @@
 """Time commands, ticks and pages of the UI with a long history of runs, in SQLite and in PostgreSQL.
 
-The history has four colors. Usage: python benchmarks/scale.py [--months N] [--loads N] [--stores sqlite,postgres]
+The history has four colors. CPU time is less affected by what else the machine does than wall time.
+
+Usage: python benchmarks/scale.py [--months N] [--loads N] [--stores sqlite,postgres]
 """
 
 import argparse
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
 
+import psutil
 from histories import LongHistory
 from samples import BIN
 
@@ -87,9 +92,7 @@ def _measure(folder: Path, store: str, number: int, loads: int) -> None:
         history = LongHistory(folder / "home", url if store == "postgres" else "", months[: -max(number // 40, 1)])
         _taxi("sample", str(folder / "source"), "--months", months[0], "--rows", "100")
         _taxi("materialize", "--months", months[0])
-        started = time.perf_counter()
         runs = history.copy_runs(loads)
-        _show(f"{store}: generated in", time.perf_counter() - started)
         print(
             f"{store}: {runs:,} runs, {history.size_bytes() / 1e6:,.0f} MB, "
             f"and {history.run_bytes() / 1e3:.0f} KB in a file for each run, which was not copied",
@@ -102,32 +105,56 @@ def _measure(folder: Path, store: str, number: int, loads: int) -> None:
         server.stop()
 
 
-def _show(what: str, seconds: float, first: float | None = None) -> None:
-    print(f"{what:45}{seconds:7.2f} s" + (f"  (first time {first:.2f} s)" if first else ""), flush=True)
+def _show(what: str, times: "_Times") -> None:
+    print(f"{what:45}{times.cpu:7.2f} s of CPU, {times.wall:.2f} s, first time {times.first:.2f} s", flush=True)
 
 
 def _taxi(*words: str) -> None:
     subprocess.run([str(BIN / "taxi"), *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def _timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Call something several times. Return the median of the seconds without the first time, and the first time."""
-    seconds = []
+@dataclass(frozen=True)
+class _Times:
+    """Seconds of something that was repeated: medians of CPU time and of wall time, and the wall time of the first."""
+
+    cpu: float
+    wall: float
+    first: float
+
+
+def _timed(call: Callable[[], object], cpu_seconds: Callable[[], float]) -> _Times:
+    """Call something several times. `cpu_seconds` returns the CPU time so far of the processes that do it."""
+    walls, cpus = [], []
     for _ in range(REPETITIONS):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), cpu_seconds()
         call()
-        seconds.append(time.perf_counter() - started)
-    return median(seconds[1:]), seconds[0]
+        walls.append(time.perf_counter() - started)
+        cpus.append(cpu_seconds() - before)
+    return _Times(median(cpus[1:]), median(walls[1:]), walls[0])
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu_of_tree(process: psutil.Process) -> float:
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _time_commands(store: str, months: str) -> None:
-    _show(
-        f"{store}: import dagster",
-        *_timed(lambda: subprocess.run([sys.executable, "-c", "import dagster"], check=True)),
-    )
-    _show(f"{store}: taxi status", *_timed(lambda: _taxi("status")))
-    plan = ("backfill", "--months", months, "--missing", "--dry-run")
-    _show(f"{store}: taxi backfill --missing --dry-run", *_timed(lambda: _taxi(*plan)))
+    commands = {
+        "import dagster": [sys.executable, "-c", "import dagster"],
+        "taxi status": [str(BIN / "taxi"), "status"],
+        "taxi backfill --missing --dry-run": [
+            *(str(BIN / "taxi"), "backfill", "--months", months),
+            *("--missing", "--dry-run"),
+        ],
+    }
+    for name, command in commands.items():
+        run = partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+        _show(f"{store}: {name}", _timed(run, _cpu_of_children))
 
 
 def _time_ticks(store: str) -> None:
@@ -142,30 +169,38 @@ def _time_ticks(store: str) -> None:
     definitions = build_definitions(settings)
     repository = definitions.get_repository_def()
     schedule = definitions.resolve_schedule_def("load_yellow")
-    resources = {name: (definitions.resources or {})[name] for name in schedule.required_resource_keys}
     now = datetime.now(UTC)
     with open_instance(settings.home) as instance:
 
+        def resources(keys: Iterable[str]) -> dict[str, object]:
+            return {name: (definitions.resources or {})[name] for name in keys}
+
         def tick(sensor: dg.SensorDefinition) -> object:
-            return sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=repository))
+            needed = resources(sensor.required_resource_keys)
+            return sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=repository, resources=needed))
+
+        needed = resources(schedule.required_resource_keys)
 
         _show(
             f"{store}: tick of load_yellow",
-            *_timed(lambda: schedule.evaluate_tick(dg.build_schedule_context(instance, now, resources))),
+            _timed(lambda: schedule.evaluate_tick(dg.build_schedule_context(instance, now, needed)), time.process_time),
         )
         for sensor in repository.sensor_defs:
-            _show(f"{store}: tick of {sensor.name}", *_timed(partial(tick, sensor)))
+            if not isinstance(sensor, dg.AutomationConditionSensorDefinition):
+                _show(f"{store}: tick of {sensor.name}", _timed(partial(tick, sensor), time.process_time))
+        evaluate = partial(dg.evaluate_automation_conditions, definitions, instance)
+        _show(f"{store}: tick of the conditions of marts", _timed(evaluate, time.process_time))
 
 
 def _time_pages(store: str) -> None:
-    with _webserver() as url:
+    with _webserver() as (url, server):
         for page, query in PAGES.items():
-            _show(f"{store}: page of {page}", *_timed(partial(_request, url, query)))
+            _show(f"{store}: page of {page}", _timed(partial(_request, url, query), partial(_cpu_of_tree, server)))
 
 
 @contextmanager
-def _webserver() -> Iterator[str]:
-    """Start Dagster's webserver on a free port of loopback. Yields the address of its GraphQL API."""
+def _webserver() -> Iterator[tuple[str, psutil.Process]]:
+    """Start Dagster's webserver on a free port of loopback. Yields the address of its GraphQL API and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -182,7 +217,7 @@ def _webserver() -> Iterator[str]:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
-        yield url
+        yield url, psutil.Process(server.pid)
     finally:
         server.terminate()
         server.wait()
