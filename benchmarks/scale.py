@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="runs of each month (3)")
     parser.add_argument("--stores", default="sqlite,postgres", help="where the history is: sqlite, postgres, or both")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # Dagster itself uses functions that are in beta
     for store in arguments.stores.split(","):
         with tempfile.TemporaryDirectory() as folder:
             _measure(Path(folder), store, arguments.months, arguments.loads)
