@@ -290,6 +290,12 @@ class AlreadyRunning(
     """Another `taxi dev` uses the same TAXI_HOME. Two daemons would run every schedule and backfill twice."""
 
 
+class DevStillEnding(
+    AlreadyRunning, slug="dev-still-ending", remedy="Wait a moment, or end them with: kill -9 {processes}"
+):
+    """Processes of a `taxi dev` that was killed are still running, among them perhaps its daemon."""
+
+
 class HistoryError(
     TaxiAssetsError,
     slug="history-unusable",

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from taxi_assets.cli.activity import activity
 from taxi_assets.cli.options import load_settings
-from taxi_assets.errors import AlreadyRunning
+from taxi_assets.errors import AlreadyRunning, DevStillEnding
 from taxi_assets.stores.ports import name_of
 
 
@@ -32,23 +33,25 @@ def dev(host: str, port: int) -> None:
       taxi dev --port 3001
       taxi dev --host 0.0.0.0      also for other machines, without a password
     """
-    settings = load_settings()
+    settings, address = load_settings(), _address(host, port)
     with activity("Starting Dagster"):
         from taxi_assets.connections import open_channels
         from taxi_assets.instance.opening import dagster_home
         from taxi_assets.instance.processes import fail_dead_runs
         from taxi_assets.operations.adoption import open_upgraded
-        from taxi_assets.stores.files.locks import hold_for_life
         from taxi_assets.stores.ports import require_free_port
 
         if settings.alert_urls:
             open_channels(settings)
+        # First, because the other `taxi dev` may use the port. A new TAXI_HOME is not created for a port in use.
+        if is_claimed := settings.home.exists():
+            _claim(settings.home, address)
         require_free_port(host, port)
         with open_upgraded(settings) as instance:
             fail_dead_runs(instance)
-    folder, address = dagster_home(settings.home), _address(host, port)
-    if (other := hold_for_life(folder / ".dev.lock", address)) is not None:
-        raise AlreadyRunning(f"taxi dev is already running for {settings.home}, at {other}.", address=other)
+        if not is_claimed:
+            _claim(settings.home, address)
+    folder = dagster_home(settings.home)
     environment = {**os.environ, **settings.places(), "DAGSTER_HOME": str(folder)}
     if "ui_url" not in settings.model_fields_set:
         environment["TAXI_UI_URL"] = address
@@ -59,6 +62,25 @@ def dev(host: str, port: int) -> None:
     # In another folder, Dagster warns about a dagster.yaml that it does not use.
     os.chdir(folder)
     os.execve(sys.executable, [sys.executable, *quiet, *arguments], environment)  # noqa: S606  # it replaces this process
+
+
+def _claim(home: Path, address: str) -> None:
+    """Make this process the only `taxi dev` of a TAXI_HOME, also after it runs another program.
+
+    Raises AlreadyRunning if there is another one, and DevStillEnding if processes of a killed one do not end.
+    """
+    from taxi_assets.instance.dev_processes import END_TIMEOUT_S, PROCESSES_LOCK, processes_with
+    from taxi_assets.instance.opening import dagster_home
+    from taxi_assets.stores.files.locks import hold_for_life, wait_for_sharers
+
+    folder = dagster_home(home)
+    if (other := hold_for_life(folder / ".dev.lock", f"{address} (process {os.getpid()})")) is not None:
+        raise AlreadyRunning(f"taxi dev is already running for {home}, at {other}.", address=other)
+    if not wait_for_sharers(folder / PROCESSES_LOCK, END_TIMEOUT_S):
+        processes = " ".join(map(str, processes_with(folder / PROCESSES_LOCK)))
+        raise DevStillEnding(
+            f"Processes of an earlier taxi dev for {home} are still running: {processes}.", processes=processes
+        )
 
 
 def _address(host: str, port: int) -> str:

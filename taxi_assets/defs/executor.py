@@ -14,6 +14,7 @@ from taxi_assets.defs.retries import failure
 from taxi_assets.errors import NoPartition
 from taxi_assets.graph import SOURCE_TRIPS
 from taxi_assets.instance._dagster import PARTITION_NAME_TAG, InProcessExecutor
+from taxi_assets.instance.dev_processes import end_with_dev
 from taxi_assets.keys import split_step
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ class PartitionExecutor(InProcessExecutor):
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[dg.DagsterEvent]:
-        """Execute the steps of a run. Raises Failure if they need a partition that the run does not have."""
+        """Execute the steps of a run. Raises Failure if they need a partition that the run does not have.
+
+        A run of `taxi dev` ends with it.
+        """
+        end_with_dev()
         _require_partition(plan_context.instance, plan_context.dagster_run, execution_plan.step_keys_to_execute)
         yield from super().execute(plan_context, execution_plan)
 

@@ -98,12 +98,12 @@ __all__ = [
     "auto_reexecution_should_retry_run",
     "create_execution_plan",
     "create_external_asset_from_source_asset",
-    "dagster_dev",
     "disable_dagster_warnings",
     "execute_run",
     "get_input_data_version_tag",
     "get_input_event_pointer_tag",
     "make_new_backfill_id",
+    "modules_that_start_processes",
     "partition_set_snap_name_for_job_name",
     "without_wiped",
 ]
@@ -140,8 +140,12 @@ def without_wiped(
     return cast("Select[Selected]", storage._add_assets_wipe_filter_to_query(query, details, keys))  # noqa: SLF001
 
 
-def dagster_dev() -> ModuleType:
-    """Return the module of `dagster dev`. It is imported here because only that command needs it: it imports gRPC."""
-    from dagster._cli import dev
+def modules_that_start_processes() -> list[ModuleType]:
+    """Return the modules that start processes with their function `open_ipc_subprocess`: `dagster dev` and its servers.
 
-    return dev
+    They are imported here because only `taxi dev` needs them: they import gRPC.
+    """
+    from dagster._cli import dev
+    from dagster._grpc import server
+
+    return [dev, server]

@@ -19,6 +19,9 @@ The run ID is included because a run that is re-executed from the UI inherits th
 `.dagster/` hides the tag in the UI's list of runs.
 """
 
+Process = Mapping[str, str | int | float]
+"""A process as JSON: its host, PID and start time."""
+
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -32,7 +35,7 @@ _SAME_TIME_S = 5.0
 
 def process_tags(run_id: str) -> dict[str, str]:
     """Return the tag that names this process as the one that executes a run."""
-    return {PROCESS_TAG: json.dumps({**_this_process(), "run": run_id})}
+    return {PROCESS_TAG: json.dumps({**this_process(), "run": run_id})}
 
 
 def describe_exit(exit_code: int | None) -> str:
@@ -52,7 +55,8 @@ def describe_exit(exit_code: int | None) -> str:
 _SIGNAL_BASE = 128
 
 
-def _this_process() -> dict[str, str | int | float]:
+def this_process() -> Process:
+    """Return the host, the PID and the start time of this process."""
     import psutil
 
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": round(psutil.Process().create_time(), 2)}
@@ -78,20 +82,25 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         process = json.loads(run.tags.get(PROCESS_TAG, "{}"))
-        if process.get("run") == run.run_id and process["host"] == socket.gethostname() and not _is_alive(process):
+        if process.get("run") == run.run_id and process["host"] == socket.gethostname() and not is_alive(process):
             instance.report_run_failed(run, f"The process that executed this run ({process['pid']}) no longer exists.")
             dead.append(run)
     return dead
 
 
-def _is_alive(process: Mapping[str, str | int | float]) -> bool:
-    """Return whether a process is alive on this host. The start time rules out a new process with the same PID."""
+def is_alive(process: Process) -> bool:
+    """Return whether a process is alive on this host. The start time rules out a new process with the same PID.
+
+    A zombie has ended, even if its parent never asks how.
+    """
     import psutil
 
     if process["host"] != socket.gethostname():
         return False
     try:
-        started = psutil.Process(int(process["pid"])).create_time()
+        found = psutil.Process(int(process["pid"]))
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(found.create_time() - float(process["started"])) < _SAME_TIME_S
     except psutil.NoSuchProcess:
         return False
-    return abs(started - float(process["started"])) < _SAME_TIME_S

@@ -3,20 +3,27 @@
 URL is the address of the UI. The program prints it when the UI and the daemon have started.
 """
 
+import atexit
+import hashlib
+import os
 import runpy
+import shutil
+import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import dagster as dg
 
-from taxi_assets.instance._dagster import dagster_dev
+from taxi_assets.instance.dev_processes import dev_variables
+from taxi_assets.webserver.child import start_children
 
 _POLL_S = 0.3
 _DAEMON_S = 60.0
@@ -24,20 +31,33 @@ _DAEMON_S = 60.0
 
 
 def main() -> None:
-    """Run `dagster` with the arguments of this process, and let `dagster dev` start the protected webserver.
-
-    Dagster has no option for another webserver.
-    """
+    """Run `dagster` with the arguments of this process, and let `dagster dev` start its processes as `child` does."""
     address = sys.argv.pop(1)
+    # The shell lets a script's background processes ignore SIGINT, with which Dagster stops its processes. It would
+    # then ignore SIGTERM too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(dev_variables())
+    tempfile.tempdir = _temporary_folder()
     Thread(target=announce, args=(address, time.time()), daemon=True).start()
-    dev = dagster_dev()
-    start = dev.open_ipc_subprocess
-
-    def start_protected(command: Sequence[str], **options: Any) -> Any:  # noqa: ANN401  # as Dagster declares it
-        return start(["taxi_assets.webserver" if word == "dagster_webserver" else word for word in command], **options)
-
-    dev.open_ipc_subprocess = start_protected  # type: ignore[attr-defined]
+    start_children()
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)
+
+
+def _temporary_folder() -> str:
+    """Return an empty folder for this process's temporary files, after deleting those of a `taxi dev` that was killed.
+
+    Each DAGSTER_HOME has one, in the system's temporary folder, because a socket's path must be short. If another user
+    has created a folder of this name, the system's folder is used itself.
+    """
+    shared = tempfile.gettempdir()
+    own = Path(shared) / f"taxi-dev-{hashlib.sha256(os.environ['DAGSTER_HOME'].encode()).hexdigest()[:16]}"
+    shutil.rmtree(own, ignore_errors=True)
+    try:
+        own.mkdir(mode=0o700)
+    except FileExistsError:
+        return shared
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return str(own)
 
 
 def announce(address: str, started: float) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from taxi_assets.instance.opening import open_instance
@@ -41,10 +42,11 @@ mutation ($run: String!) { launchRunReexecution(reexecutionParams: {parentRunId:
 
 
 class Dev(NamedTuple):
-    """A running `taxi dev`: the folder that contains its TAXI_HOME, and its port."""
+    """A running `taxi dev`: the folder that contains its TAXI_HOME, its port, and its process."""
 
     folder: Path
     port: int
+    process: "subprocess.Popen[bytes]"
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +58,22 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     words = ("materialize", "--color", MONTH.color, "--months", MONTH.month, "--select", "raw_trips,clean_trips")
     run_well("taxi", *words, settings=settings, folder=folder)
     port = _free_port()
+    process = _start(folder, port)
+    yield Dev(folder, port, process)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+
+
+def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    """Start `taxi dev` as a shell starts the background processes of a script: they ignore SIGINT."""
     with (folder / "dev.log").open("w") as log:
-        process = subprocess.Popen(
-            [str(BIN / "taxi"), "dev", "--port", str(port)],
+        return subprocess.Popen(
+            ["sh", "-c", f"trap '' INT; exec {BIN / 'taxi'} dev --port {port}"],
             cwd=folder,
-            env={**os.environ, **settings},
+            env={**os.environ, "TAXI_HOME": "home", "TAXI_SOURCE_URL": "source", "TMPDIR": str(folder)},
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
-    yield Dev(folder, port)
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +165,27 @@ def test_the_ui_can_reexecute_a_run_of_the_command(dev: Dev, query: Query) -> No
         newest_first = [json.loads(run.tags[PROCESS_TAG]) for run in instance.get_runs()]
     assert [process["run"] for process in newest_first] == [second["runId"], first["runId"]]
     assert newest_first[0]["pid"] != newest_first[1]["pid"]
+
+
+@pytest.mark.usefixtures("query")
+def test_dev_that_was_killed(dev: Dev) -> None:
+    """What a killed `taxi dev` started ends before a new one starts, which ends on SIGTERM. They leave no files."""
+    started = psutil.Process(dev.process.pid).children(recursive=True)
+    assert len(started) >= 4  # the webserver, the daemon, the code server and its proxy
+    dev.process.kill()
+    dev.process.wait()
+    again = _start(dev.folder, dev.port)
+    _until(lambda: "Launching" in (dev.folder / "dev.log").read_text(), "the start of the new processes")
+    assert not [process.pid for process in started if _is_alive(process)]
+    started = psutil.Process(again.pid).children(recursive=True)
+    again.terminate()
+    again.wait(timeout=30)
+    _until(lambda: not any(_is_alive(process) for process in started), "the end of the new processes")
+    assert not [path.name for path in dev.folder.iterdir() if path.name not in ("home", "source", "dev.log")]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,3 +53,35 @@ def hold_for_life(path: Path, note: str) -> str | None:
         os.write(lock, note.encode())
         os.set_inheritable(lock, True)  # noqa: FBT003  # positional only
     return None
+
+
+def share_for_life(path: Path) -> None:
+    """Hold a shared lock of the file `path` until this process ends. Other processes can hold it at the same time."""
+    with translate_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fcntl.flock(os.open(path, os.O_CREAT | os.O_RDWR, 0o644), fcntl.LOCK_SH)
+
+
+def wait_for_sharers(path: Path, timeout_s: float) -> bool:
+    """Wait until no process shares the lock of the file `path`. Returns False after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while _is_shared(path):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _is_shared(path: Path) -> bool:
+    with translate_os_errors(path):
+        try:
+            lock = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+    return False
