@@ -35,12 +35,14 @@ from taxi_assets.errors import (
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, free_bytes, translate_os_errors
 from taxi_assets.stores.ports import require_free_port
+from taxi_assets.stores.postgres.orphans import delete_orphans, relation_files
 
 DATABASE = "ny_taxi"
 
 # Owns the database and is not a superuser, so clients that reach the port cannot make the server read files or
 # run programs.
 _ROLE = "taxi"
+_SUPERUSER = "postgres"
 
 # PostgreSQL refuses to run as root, so a server started by root runs as this system user.
 _SYSTEM_USER = "embedded_postgres"
@@ -73,7 +75,14 @@ class _Server:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{_ROLE}@/{DATABASE}?host={quote(str(self.socket_folder))}&port={self.port}"
+        return self._url(_ROLE)
+
+    @property
+    def url_of_superuser(self) -> str:
+        return self._url(_SUPERUSER)
+
+    def _url(self, role: str) -> str:
+        return f"postgresql://{role}@/{DATABASE}?host={quote(str(self.socket_folder))}&port={self.port}"
 
     @property
     def socket(self) -> Path:
@@ -172,42 +181,80 @@ class EmbeddedPostgres:
         return None
 
     def _read_pid_file(self) -> _Server | None:
-        """Return the server in `postmaster.pid`, which may have been killed; None if the file is missing or partial."""
+        """Return the server in `postmaster.pid`, which may have been killed; None if the file is missing or invalid."""
         try:
             with translate_os_errors(self._data):
                 lines = (self._data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
+            pid, _data, _start_time, port, socket_folder, addresses, _memory, status = lines[:_PID_FILE_LINES]
+            return _Server(int(pid), int(port), Path(socket_folder), bool(addresses.strip()), status.strip() == "ready")
+        except (FileNotFoundError, ValueError):  # the server may still be writing it
             return None
-        if len(lines) < _PID_FILE_LINES:  # the server is still writing it
-            return None
-        pid, _data, _start_time, port, socket_folder, addresses, _memory, status = lines
-        return _Server(int(pid), int(port), Path(socket_folder), bool(addresses.strip()), status.strip() == "ready")
 
     def _start(self) -> _Server:
         is_new = not self._data.exists()
         if is_new:
             self._create()
-        self._delete_reused_pid()
+        elif server := self._wait_for_previous():
+            return server
         if self.port:
             require_free_port("127.0.0.1", self.port)
         port = self.port or 5432
+        socket_folder = self._socket_folder(port)
         settings = {
             **_SETTINGS,
             "port": str(port),
             "listen_addresses": "127.0.0.1" if self.port else "",
-            "unix_socket_directories": str(self._socket_folder(port)),
+            "unix_socket_directories": str(socket_folder),
         }
         if is_new:
             _stop_orphans(settings["unix_socket_directories"])
+        self._delete_stale_pids(_socket(socket_folder, port))
+        files = relation_files(self._data)
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         start = ("-w", "-t", str(_START_TIMEOUT_S), "-o", options, "start")
-        # This fails if a server that a killed process started is ready first. That server can be used as well.
-        with suppress(EmbeddedPostgresError):
+        try:
             self._run("pg_ctl", "-D", self._data.name, *start, owner=self._data)
-        server = self._running_server()
+        except EmbeddedPostgresError:
+            # A server that a killed process started may be the first. That server can be used as well.
+            server = self._wait_for_previous()
+        else:
+            server = self._running_server()
+            if server:
+                delete_orphans(server.url_of_superuser, files)
         if server is None:
             raise self._error(f"The embedded PostgreSQL server in {self.folder} did not start.")
         return server
+
+    def _wait_for_previous(self) -> _Server | None:
+        """Wait until another server in the data folder is ready, or all its processes have ended.
+
+        A process that was killed may have started it, or it was killed itself, and its processes end one by one.
+        Raises StoreBusy if that takes too long.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while processes := _servers_in(self._data):
+            if server := self._running_server():
+                return server
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresStarting(
+                    f"Processes of a previous embedded PostgreSQL server in {self.folder} have not ended within "
+                    f"{_START_TIMEOUT_S} s: {', '.join(map(str, processes))}. Its log is {self._log}.",
+                    path=str(self.folder),
+                    log=str(self._log),
+                )
+            time.sleep(0.05)
+        return None
+
+    def _delete_stale_pids(self, socket_path: Path) -> None:
+        """Delete the PID file and socket lock of a server that has ended, if PostgreSQL would refuse to start.
+
+        It refuses if a process has the PID, which here is a zombie or another program, and if there is no PID in the
+        file. It handles all other leftovers itself, with checks that are not possible here.
+        """
+        for path in (self._data / "postmaster.pid", socket_path.with_name(f"{socket_path.name}.lock")):
+            with suppress(FileNotFoundError):
+                if _is_pid_taken(path):
+                    path.unlink()
 
     def _create(self) -> None:
         """Create the data folder, with role and database, under a temporary name, then rename it when complete."""
@@ -218,7 +265,7 @@ class EmbeddedPostgres:
         if os.geteuid() == 0:
             user = _system_user()
             os.chown(staged, user.pw_uid, user.pw_gid)
-        options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
+        options = (f"--username={_SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--no-locale")
         try:
             self._run("initdb", "-D", staged.name, *options, owner=staged)
             (staged / "pg_hba.conf").write_text(_ACCESS_RULES)
@@ -230,20 +277,6 @@ class EmbeddedPostgres:
             # The staged data may be what filled the disk.
             shutil.rmtree(staged, ignore_errors=True)
             raise
-
-    def _delete_reused_pid(self) -> None:
-        """Delete the PID file and socket lock of a killed server if another program now has its PID.
-
-        PostgreSQL would assume that this program is a running server. It handles all other leftovers itself, with
-        checks that are not possible here.
-        """
-        import psutil
-
-        server = self._read_pid_file()
-        with suppress(psutil.NoSuchProcess):
-            if server and psutil.Process(server.pid).name() != "postgres":
-                (self._data / "postmaster.pid").unlink()
-                server.socket.with_name(f"{server.socket.name}.lock").unlink(missing_ok=True)
 
     def _socket_folder(self, port: int) -> Path:
         """Return the folder for the socket: the data folder, or a private one in the system's temporary folder.
@@ -312,6 +345,30 @@ class EmbeddedPostgres:
         space = f"Only {describe_free_space(self.folder)}. " if is_full else ""
         heading = f"{failure} {space}The end of its log, {self._log}:"
         return EmbeddedPostgresError("\n".join([heading, *lines]), path=str(self.folder), log=str(self._log))
+
+
+def _servers_in(data: Path) -> list[int]:
+    """Return the PIDs of the PostgreSQL processes whose data folder this is. Zombies have ended."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["name"]):
+        # Programs of other users, which root's server is not, do not tell their folder.
+        with suppress(psutil.Error):
+            if process.info["name"] == "postgres" and process.cwd() == os.path.realpath(data):
+                found.append(process.pid)
+    return found
+
+
+def _is_pid_taken(path: Path) -> bool:
+    """Whether a process has the PID in the first line of a lock file, or that line is no PID."""
+    import psutil
+
+    lines = path.read_text(errors="replace").splitlines()
+    try:
+        return psutil.pid_exists(int(lines[0]))
+    except (IndexError, ValueError):
+        return True
 
 
 def psql_line(url: str) -> str:

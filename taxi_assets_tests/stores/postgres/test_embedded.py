@@ -87,9 +87,11 @@ def _pid(server: EmbeddedPostgres) -> int:
 def _kill(server: EmbeddedPostgres) -> None:
     """Kill the server. Its files stay, as after a power failure."""
     processes = [psutil.Process(_pid(server)), *psutil.Process(_pid(server)).children()]
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):  # a child may exit as soon as the server is killed
-            process.kill()
+    # Suspended first, so that none of them notices the end of another and cleans up.
+    for action in (psutil.Process.suspend, psutil.Process.kill):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # a child may have just exited
+                action(process)
     psutil.wait_procs(processes)
 
 
@@ -154,21 +156,57 @@ def test_stop(server: EmbeddedPostgres, tmp_path: Path) -> None:
     assert not never.folder.exists()
 
 
-def test_start_after_a_kill(server: EmbeddedPostgres) -> None:
-    """A killed server counts as not running, and starts again even if another program now has its PID."""
-    _execute(server.ensure_running(), "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT 8 AS x")
-    pid = _pid(server)
+def test_start_after_a_kill_during_a_load(server: EmbeddedPostgres) -> None:
+    """A killed server counts as not running. The next start deletes the files of the unfinished load, and no others."""
+    import psycopg2
+
+    url = server.ensure_running()
+    sizes = "SELECT count(*), sum(pg_relation_size(oid)) FROM pg_class WHERE oid >= 16384"
+    _execute(url, "DROP TABLE IF EXISTS kept; CREATE TABLE kept (x int PRIMARY KEY, long text)")
+    _execute(url, "INSERT INTO kept SELECT x, repeat(md5(x::text), 200) FROM generate_series(1, 5000) x")
+    _execute(url, "UPDATE kept SET x = -x; CREATE INDEX ON kept (long text_pattern_ops) WHERE x < -4990")
+    _execute(url, "TRUNCATE kept; INSERT INTO kept SELECT x, repeat(md5(x::text), 200) FROM generate_series(1, 5000) x")
+    content = "SELECT count(*), sum(x), md5(string_agg(long, '' ORDER BY x)) FROM kept"
+    before, rows = _execute(url, sizes), _execute(url, content)
+    connection = psycopg2.connect(url)
+    connection.cursor().execute(
+        "CREATE TABLE unfinished AS SELECT x, repeat(md5(x::text), 200) FROM generate_series(1, 99999) x"
+    )
     _kill(server)
+    with suppress(psycopg2.OperationalError):
+        connection.close()
     assert _pid_file(server).exists()
     assert server.url_if_running() is None
+    orphaned = _megabytes(server)
+    url = server.ensure_running()
+    assert _megabytes(server) < orphaned - 10
+    assert _execute(url, content) == rows
+    assert _execute(url, sizes) == before
+    files = "SELECT pg_relation_filepath(oid) FROM pg_class WHERE pg_relation_filepath(oid) IS NOT NULL"
+    assert all((server.folder / "data" / path).exists() for (path,) in _execute(url, files))
+
+
+def _megabytes(server: EmbeddedPostgres) -> float:
+    return sum(file.stat().st_size for file in server.folder.glob("data/base/*/*")) / 1e6
+
+
+def test_start_with_a_pid_that_is_taken(server: EmbeddedPostgres) -> None:
+    """A killed server starts again if its PID file has the PID of another program, or of a zombie, or no PID."""
+    pid = str(_pid(server))
     owner = (server.folder / "data").stat()
+    version = [psql_line("").split()[0].replace("psql", "postgres"), "--version"]
     with subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid) as program:
-        for file in (_pid_file(server), server.folder / "data" / ".s.PGSQL.5432.lock"):
-            file.write_text(file.read_text().replace(str(pid), str(program.pid), 1))
-        try:
-            assert _execute(server.ensure_running(), "SELECT x FROM kept") == [(8,)]
-        finally:
-            program.kill()
+        for taken in (program, subprocess.Popen(version, stdout=subprocess.DEVNULL), None):
+            _kill(server)
+            for file in (_pid_file(server), server.folder / "data" / ".s.PGSQL.5432.lock"):
+                file.write_text(file.read_text().replace(pid, str(taken.pid) if taken else "no PID", 1))
+            if taken and taken is not program:
+                os.waitid(os.P_PID, taken.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+            assert _execute(server.ensure_running(), "SELECT 1") == [(1,)]
+            pid = str(_pid(server))
+            if taken:
+                taken.kill()
+                taken.wait()
 
 
 def test_start_after_the_folder_was_deleted(tmp_path: Path) -> None:
