@@ -1104,7 +1104,7 @@ class EmbeddedPostgresStarting(
     StoreBusy,
     slug="embedded-postgres-starting",
     group="PostgreSQL",
-    remedy="Check the server's log, then run the command again.",
+    remedy="Check the server's log, run taxi stop, then run the command again.",
 ):
     """The embedded PostgreSQL server was still starting or stopping after the time limit."""
 

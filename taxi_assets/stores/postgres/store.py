@@ -293,6 +293,8 @@ class PostgresStore:
         except psycopg2.Error as error:
             raise self._translate(error, connection, failure, facts) from error
         finally:
+            if connection.dbapi_connection and connection.dbapi_connection.closed:
+                connection.invalidate()  # the pool would log that it cannot roll back
             connection.close()  # returns it to the pool, which rolls back
 
     def _connect(self, facts: dict[str, str]) -> "sa.PoolProxiedConnection":
