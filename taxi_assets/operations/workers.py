@@ -24,6 +24,9 @@ from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import TripMonth
 
+_NEW_PROCESS = multiprocessing.get_context("spawn")
+"""How to start a worker that cannot be a copy. A fork server would leave its socket if the command is killed."""
+
 _LONG_LOG = 10 << 20
 """Maximum bytes of a worker log. A new worker deletes a larger log from earlier commands."""
 
@@ -73,7 +76,6 @@ class _Worker:
     def __init__(self, number: int, settings: Settings, spec: RunSpec, others: Sequence[Connection]) -> None:
         self._log = dagster_home(settings.home) / f"worker-{number}.log"
         self._spec = spec
-        # The fork server may have been started with a different environment.
         self._environment = {**os.environ, **settings.places()}
         if self._log.exists() and self._log.stat().st_size > _LONG_LOG:
             self._log.unlink()
@@ -85,16 +87,17 @@ class _Worker:
         """Start the process: as a copy of this one if possible, so that both share the memory of what is imported."""
         # A copy of a process with threads may wait forever for a lock that one of them held.
         is_copy = sys.platform == "linux" and psutil.Process().num_threads() == 1
-        context = multiprocessing.get_context("fork") if is_copy else multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context("fork") if is_copy else _NEW_PROCESS
         self.connection, theirs = context.Pipe()
         # Otherwise a collection of garbage in either process would copy all shared pages.
         gc.freeze()
         # With a copy of a parent's end, a worker would not notice that the parent is gone.
         inherited = (*others, self.connection) if is_copy else ()
-        self._process = context.Process(
+        process = context.Process(
             target=_run_worker, args=(theirs, inherited, self._log, self._spec, self._environment), daemon=True
         )
-        self._process.start()
+        process.start()
+        self._process = process  # only now, because `stop` cannot join a process that could not be started
         theirs.close()
 
     def assign(self, month: TripMonth) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pty
 import re
 import signal
 import sqlite3
@@ -37,8 +38,14 @@ MONTHS = [TripMonth("fhv", f"2021-0{number}") for number in range(1, 5)]
 ASSETS = ("raw_trips", "clean_trips")
 
 
-# Workers then do not import Dagster again. `taxi materialize` does the same.
+# Workers then do not import Dagster again.
 multiprocessing.set_forkserver_preload(["taxi_assets.operations.workers", "taxi_assets.defs.build"])
+
+
+@pytest.fixture(autouse=True)
+def fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process, which has threads, start faster than those of `taxi materialize`."""
+    monkeypatch.setattr("taxi_assets.operations.workers._NEW_PROCESS", multiprocessing.get_context("forkserver"))
 
 
 def run_months(
@@ -110,19 +117,41 @@ def test_a_killed_worker_fails_only_its_month(instance: dg.DagsterInstance) -> N
 
 
 @pytest.mark.usefixtures("home")
-def test_workers_end_when_their_command_is_killed() -> None:
-    """Workers are copies of the command's process. When it is killed, none of them waits for months any longer."""
+def test_workers_end_when_their_command_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Workers end when their command is killed, whether they are copies of it or replaced one. They leave no files."""
+    temporary = tmp_path_factory.mktemp("t")  # short, because the path of a socket is limited
+    terminal, other_end = pty.openpty()  # on a terminal, the command has a thread, so it cannot copy itself again
     command = subprocess.Popen(
-        [BIN / "taxi", "materialize", "--color", "fhv", "--months", "2021-01,2021-02", "--workers", "2"]
+        [BIN / "taxi", "materialize", "--color", "fhv", "--months", "2021-01..2021-03", "--workers", "2"],
+        env={**os.environ, "TMPDIR": str(temporary), "TERM": "xterm"},
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
     )
-    workers: list[psutil.Process] = []
-    while len(workers) < 2:
-        assert command.poll() is None
-        workers = psutil.Process(command.pid).children()
-        time.sleep(0.05)
+    os.close(other_end)
+
+    def workers_after(*known: psutil.Process) -> list[psutil.Process]:
+        while not (found := [child for child in psutil.Process(command.pid).children() if _is_worker(child, known)]):
+            assert command.poll() is None
+            time.sleep(0.05)
+        return found
+
+    first = workers_after()
+    second = workers_after(*first) if len(first) == 1 else []
+    first[0].kill()
+    replacement = workers_after(*first, *second)
     command.kill()
     command.wait()
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert psutil.wait_procs([*first, *second, *replacement], timeout=30)[1] == []
+    assert not list(temporary.iterdir())
+    os.close(terminal)
+
+
+def _is_worker(child: psutil.Process, known: Sequence[psutil.Process]) -> bool:
+    try:
+        return child not in known and "resource_tracker" not in " ".join(child.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def test_a_damaged_history_fails_the_months(home: Path) -> None:
