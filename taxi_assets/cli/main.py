@@ -62,12 +62,23 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
-        except Exception as error:  # noqa: BLE001  # the last handler before the process exits
+        except Exception as raised:  # noqa: BLE001  # the last handler before the process exits
+            error = _translated(raised)
             if ctx.params["debug"]:
-                traceback.print_exception(error)
+                traceback.print_exception(raised)
                 _print_facts(error)
             click.secho(f"error: {_describe(error)}", err=True, fg="red")
             ctx.exit(2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+
+
+def _translated(error: Exception) -> Exception:
+    """Return the error of a damaged history of runs for an error of its databases, and any other error as it is."""
+    if isinstance(error, TaxiAssetsError) or "dagster" not in sys.modules:
+        return error
+    from taxi_assets.instance.opening import history_error
+    from taxi_assets.settings import Settings
+
+    return history_error(Settings.load().home, error)
 
 
 def _with_suggestion(error: click.ClickException) -> click.ClickException:

@@ -42,6 +42,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_backfill_id
 from dagster._utils.warnings import disable_dagster_warnings
 from dagster_shared.error import SerializableErrorInfo
+from dagster_shared.serdes.errors import DeserializationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ __all__ = [
     "BackfillDaemon",
     "BulkActionStatus",
     "BulkActionsFilter",
+    "DeserializationError",
     "ExecutionPlan",
     "InMemoryJob",
     "InProcessExecutor",

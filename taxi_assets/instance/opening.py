@@ -3,7 +3,9 @@
 Not here: running months (`operations.runs`), and runs whose process no longer exists (`processes`).
 """
 
+import json
 import sqlite3
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -14,6 +16,7 @@ import sqlalchemy as sa
 import yaml
 
 from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError, InvalidInstanceConfig, RunsElsewhere
+from taxi_assets.instance._dagster import DeserializationError
 from taxi_assets.stores.files.locks import locked
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_errors
 from taxi_assets.stores.files.staging import StagedFile
@@ -118,8 +121,20 @@ def translate_history_errors(home: Path) -> Iterator[None]:
     """Raise HistoryError if the history of runs cannot be read or written."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, _postgres_exception()) as error:
+    except _history_errors() as error:
         raise _unusable(dagster_home(home), error) from error
+
+
+def history_error(home: Path, error: Exception) -> Exception:
+    """Return the HistoryError for an error of a database of Dagster, and any other error as it is.
+
+    Dagster reads its databases wherever it needs them, and any of them can be damaged in any place.
+    """
+    return _unusable(dagster_home(home), error) if isinstance(error, _history_errors()) else error
+
+
+def _history_errors() -> tuple[type[Exception], ...]:
+    return (sa.exc.SQLAlchemyError, sqlite3.Error, *_DAMAGED_TEXT, _postgres_exception())
 
 
 def _postgres_exception() -> type[Exception]:
@@ -131,6 +146,9 @@ def _postgres_exception() -> type[Exception]:
 
     return DagsterPostgresException
 
+
+_DAMAGED_TEXT = (DeserializationError, json.JSONDecodeError)
+"""The errors of a run or an event that Dagster cannot parse any more."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -150,8 +168,20 @@ def _unusable(folder: Path, error: Exception) -> HistoryError:
             f"The history of runs in Postgres is not available: {str(reason).partition(chr(10))[0]}",
             config=str(folder / "dagster.yaml"),
         )
-    code = getattr(reason, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    kind = DamagedHistory if code in _DAMAGED else HistoryError
+    kind = DamagedHistory if _is_damage(reason) else HistoryError
     return kind(
-        f"The history of runs in {folder} cannot be used: {reason}; {describe_free_space(folder)}.", path=str(folder)
+        f"The history of runs in {folder} cannot be used: {_first_line(reason)}; {describe_free_space(folder)}.",
+        path=str(folder),
     )
+
+
+def _is_damage(reason: BaseException | None) -> bool:
+    """Return whether an error means that a database is damaged, or a text in it."""
+    if isinstance(reason, sqlite3.OperationalError) and not hasattr(reason, "sqlite_errorcode"):
+        return True  # Python's own error for a text that is not UTF-8
+    return isinstance(reason, _DAMAGED_TEXT) or getattr(reason, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED
+
+
+def _first_line(reason: BaseException | None) -> str:
+    """Return the start of a message, which can contain the whole text of an event."""
+    return textwrap.shorten(str(reason).partition("\n")[0], 200, placeholder=" ...")

@@ -5,15 +5,18 @@ import json
 import re
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
+import dagster as dg
 import pytest
 
 from taxi_assets import errors
 from taxi_assets.cli.main import taxi
+from taxi_assets.instance.opening import open_instance
 from taxi_assets.operations.progress import ProgressEvent
 from taxi_assets.operations.runs import RunSpec
 from taxi_assets.stores.source.download import Version
@@ -348,6 +351,28 @@ def test_an_unexpected_error_is_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "bug" in message
     assert message.endswith("taxi --debug status [unexpected-error]\n")
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("damage", ["text", "page"])
+def test_damage_inside_the_history(
+    damage: str, command_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Damage that Dagster finds only after it has opened its databases has the error of a damaged history."""
+    with open_instance(command_home) as opened:
+        opened.add_run(dg.DagsterRun("load_fhv", status=dg.DagsterRunStatus.STARTED))
+    path = command_home / "dagster/history/runs.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        if damage == "text":
+            database.execute("UPDATE runs SET run_body = '{'")
+        [[page]] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'kvs'")
+    if damage == "page":
+        with path.open("r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(b"damage" * 500)
+    assert run(monkeypatch, "status") == 1
+    message = capsys.readouterr().err
+    assert str(command_home / "dagster") in message
+    assert message.endswith("[damaged-history]\n")
 
 
 def test_debug_shows_the_traceback_of_a_bug(
