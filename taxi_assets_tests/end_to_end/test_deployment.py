@@ -262,12 +262,21 @@ def deployment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
     )
     deployment = Deployment([CHECKOUT / "docker-compose.yml", override], _environment("/source"))
+    # Tests that were killed left these, with another password of Postgres.
+    for left in (deployment, _second(deployment)):
+        _delete(left)
     try:
         deployment.compose("build")
         deployment.compose("up", "--detach", "--wait")
         yield deployment
     finally:
         _delete(deployment)
+
+
+def _second(deployment: Deployment) -> Deployment:
+    """Another deployment on the same host, with the files of this repository as they are."""
+    environment = {**_environment("/taxi_home/months"), "COMPOSE_PROJECT_NAME": SECOND}
+    return Deployment([deployment.files[0]], environment, SECOND)
 
 
 def _environment(source: str) -> dict[str, str]:
@@ -285,6 +294,7 @@ def _environment(source: str) -> dict[str, str]:
 
 
 def _delete(deployment: Deployment) -> None:
+    """Delete the containers, networks and volumes of a deployment, if there are any."""
     deployment.compose("stop", "daemon")
     if runs := _existing("run", deployment.project):
         _run(["docker", "rm", "--force", *runs])
@@ -460,8 +470,7 @@ def _clean_up(deployment: Deployment, call: str) -> None:
 @pytest.fixture
 def second(deployment: Deployment) -> Iterator[Deployment]:
     """Another deployment on the same host, with the files of this repository as they are."""
-    environment = {**_environment("/taxi_home/months"), "COMPOSE_PROJECT_NAME": SECOND}
-    opened = Deployment([deployment.files[0]], environment, SECOND)
+    opened = _second(deployment)
     try:
         opened.compose("up", "--detach", "--wait", "--no-build")
         yield opened
