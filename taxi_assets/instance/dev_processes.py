@@ -62,7 +62,7 @@ def processes_with(lock: Path) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            if any(file.path == str(lock) for file in process.open_files()):
+            if any(file.path == os.path.realpath(lock) for file in process.open_files()):
                 found.append(process.pid)
         except psutil.Error:  # it ended, or belongs to another user
             continue

@@ -261,7 +261,7 @@ def _run(instance: dg.DagsterInstance, **process: str | float) -> str:
 
 
 def test_only_runs_of_dead_processes_are_failed(instance: dg.DagsterInstance) -> None:
-    """A run is dead if its process has ended, or if another process has its PID now.
+    """A run is dead if its process has ended, also as a zombie, or if another process has its PID now.
 
     A run on another host, or re-executed from the UI, is not.
     """
@@ -270,7 +270,10 @@ def test_only_runs_of_dead_processes_are_failed(instance: dg.DagsterInstance) ->
     reexecuted = _run(instance, started=1.0, run="parent")
     ended = _run(instance, pid=_unused_pid())
     reused = _run(instance, started=1.0)
-    assert {run.run_id for run in fail_dead_runs(instance)} == {ended, reused}
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        zombie = _run(instance, pid=process.pid)
+        assert {run.run_id for run in fail_dead_runs(instance)} == {ended, reused, zombie}
     left = {run.run_id: run.status for run in instance.get_runs()}
     assert {left[run_id] for run_id in (alive, other_host, reexecuted)} == {dg.DagsterRunStatus.STARTED}
     assert {left[run_id] for run_id in (ended, reused)} == {dg.DagsterRunStatus.FAILURE}
