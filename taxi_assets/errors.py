@@ -791,7 +791,7 @@ class SourceUnreachable(
     group="The source and its files",
     remedy="Check the network and the proxy, and whether the address opens in a browser. Then run the command again.",
 ):
-    """The source's server did not respond, reported a temporary error, or closed the connection early."""
+    """The source's server did not respond, or its response was incomplete, invalid or a temporary error."""
 
 
 class SourceHostNotFound(

@@ -4,7 +4,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
@@ -26,6 +26,8 @@ class Reply:
     """The byte of the file before which the server closes the connection."""
     stall_at: int | None = None
     """The byte of the file before which the server stops sending, with the connection open until it is stopped."""
+    before: Iterable[bytes] = ()
+    """What is sent before the response, with a pause after each part. It may be endless."""
 
 
 @dataclass
@@ -104,6 +106,9 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
             self._send_reply(server.next_reply(self.path), 0)
 
         def _send_reply(self, reply: Reply, start: int) -> None:
+            for sent in reply.before:
+                self.wfile.write(sent)
+                server.closing.wait(0.001)
             total = len(reply.body) * reply.repeat
             self.send_response(206 if start else reply.status)
             part = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}

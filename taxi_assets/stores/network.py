@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 RESOLVE_TIMEOUT_S = 2.5
 """How long to wait for the address of a host, in seconds. Without it, a resolver can take half a minute to give up."""
 
+_LONGEST_REASON = 300
+"""Maximum length of a text from a server in a message, in characters."""
+
 _NO_ADDRESS = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 """The answers of name servers that a host has no address. Other errors are failures to get an answer."""
 
@@ -26,8 +29,13 @@ def describe_network_error(error: BaseException) -> str:
     while isinstance(cause := _inner(inner), BaseException):
         inner = cause
     text = re.sub(r"\?[^\s'\")]*", "", str(inner))
-    text = (text.partition("): ")[2] or text).rstrip(".")
+    text = shorten_reason((text.partition("): ")[2] or text).rstrip("."))
     return f"proxy error: {text}" if isinstance(error, ProxyError) else text
+
+
+def shorten_reason(text: str) -> str:
+    """Return the start of a text from a server, which can be as long as the server likes."""
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def find_resolution_error(error: BaseException | None) -> socket.gaierror | None:

@@ -23,7 +23,12 @@ from taxi_assets.errors import (
     SourceTlsError,
     SourceUnreachable,
 )
-from taxi_assets.stores.network import describe_network_error, find_resolution_error, has_no_address
+from taxi_assets.stores.network import (
+    describe_network_error,
+    find_resolution_error,
+    has_no_address,
+    shorten_reason,
+)
 from taxi_assets.stores.sizes import format_size
 
 if TYPE_CHECKING:
@@ -32,7 +37,10 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = (10.0, 60.0)
-"""Connect timeout and read timeout between bytes, in seconds. The total time of a download is unlimited."""
+"""Connect timeout, and maximum time for the headers and between bytes of the body, in seconds.
+
+The total time of a download is unlimited.
+"""
 
 VERSION_TIMEOUT_S = (10.0, 30.0)
 """The same for `request_version`, which reads only the start of a file, often while a user waits."""
@@ -56,6 +64,9 @@ _PROGRESS_BYTES = 1 << 16
 """Minimum number of bytes that TRIES attempts must add to count as progress."""
 
 _START_BYTES = 64
+
+_LONGEST_NUMBER = 18
+"""Maximum number of digits in a header's number. Longer ones are invalid: no file has so many bytes."""
 
 _TRANSIENT_STATUSES = frozenset(
     {
@@ -160,10 +171,12 @@ class Download:
         import requests
         from urllib3.exceptions import HTTPError
 
+        from taxi_assets.stores.source.session import get
+
         self.tries += 1
         headers = {**_IDENTITY, **(self._range_headers() if self.bytes else _condition_headers(known))}
         try:
-            with requests.get(self.address, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
+            with get(self.address, TIMEOUT_S, headers) as response:
                 if _is_unchanged(response, known) and not self.bytes:
                     return False
                 self._handle_headers(response)
@@ -201,7 +214,7 @@ class Download:
     def _continues(self, headers: Mapping[str, str]) -> bool:
         """Whether a partial response starts where the stored bytes end and belongs to the same version of the file."""
         content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""), re.ASCII)
-        if content_range is None or int(content_range[1]) != self.bytes:
+        if content_range is None or _number(content_range[1]) != self.bytes:
             return False
         same_etag = headers.get("ETag", self.version.etag) == self.version.etag
         same_date = headers.get("Last-Modified", self.version.last_modified) == self.version.last_modified
@@ -254,9 +267,11 @@ def _request_start(address: str) -> FileInfo:
     import requests
     from urllib3.exceptions import HTTPError
 
+    from taxi_assets.stores.source.session import get
+
     try:
         # Not HEAD, which some servers reject even for files that they serve.
-        with requests.get(address, stream=True, timeout=VERSION_TIMEOUT_S, headers=_IDENTITY) as response:
+        with get(address, VERSION_TIMEOUT_S, _IDENTITY) as response:
             size = _require_ok(address, response)
             return FileInfo(size, _version(response.headers), response.raw.read(_START_BYTES, decode_content=False))
     except (requests.RequestException, HTTPError) as error:
@@ -290,7 +305,12 @@ def _retrying(
 
 
 def _version(headers: Mapping[str, str]) -> Version:
-    return Version(headers.get("ETag"), headers.get("Last-Modified"))
+    return Version(_printable(headers.get("ETag")), _printable(headers.get("Last-Modified")))
+
+
+def _printable(header: str | None) -> str | None:
+    """Return a header, or None if it cannot be sent back to the server, because it has control characters."""
+    return header if header and header.isprintable() else None
 
 
 def _condition_headers(known: Version | None) -> dict[str, str]:
@@ -320,10 +340,10 @@ def _require_ok(address: str, response: "requests.Response") -> int | None:
     """
     code = response.status_code
     if code == HTTPStatus.OK:
-        return _number(response.headers.get("Content-Length", ""))
+        return _length(response.headers.get("Content-Length"))
     if code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotFound(address)
-    status = f"{code} {response.reason}".rstrip()
+    status = shorten_reason(f"{code} {response.reason}".rstrip())
     if code not in _TRANSIENT_STATUSES:
         raise SourceRejected(
             f"The server responded to a request for {address} with {status}. Expected 200 OK.",
@@ -350,7 +370,9 @@ def _raise_if_permanent(address: str, error: Exception) -> None:
     reason = describe_network_error(error)
     if isinstance(error, exceptions.SSLError):
         raise SourceTlsError(f"No secure connection to {address} is possible: {reason}.", address=address) from error
-    if isinstance(error, (ValueError, exceptions.TooManyRedirects)):  # requests raises ValueErrors for invalid URLs
+    # requests raises ValueErrors for invalid URLs. The headers that are invalid are those of the server.
+    invalid = isinstance(error, ValueError) and not isinstance(error, exceptions.InvalidHeader)
+    if invalid or isinstance(error, exceptions.TooManyRedirects):
         raise SourceAddressInvalid(f"{address} cannot be requested: {reason}.", address=address) from error
 
 
@@ -365,8 +387,19 @@ def _raise_if_not_resolved(address: str, error: Exception) -> None:
         raise kind(f"{address} cannot be read: {describe_network_error(error)}.", address=address) from error
 
 
+def _length(header: str | None) -> int | None:
+    """Parse a Content-Length header. Raises _TransientError if it is invalid."""
+    if not header:
+        return None
+    values = {value.strip() for value in header.split(",")}  # some proxies repeat it
+    length = _number(values.pop()) if len(values) == 1 else None
+    if length is None:
+        raise _TransientError(f'the server sent an invalid Content-Length, "{shorten_reason(header)}"')
+    return length
+
+
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
 
 
 def _retry_after(value: str) -> float:
@@ -376,5 +409,5 @@ def _retry_after(value: str) -> float:
         return float(seconds)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,8 @@ BODY = bytes(range(256)) * 40
 OTHER = BODY[::-1]
 TAG, OTHER_TAG = {"ETag": '"v1"'}, {"ETag": '"v2"'}
 DATE = {"Last-Modified": "Fri, 20 May 2022 10:00:00 GMT"}
+DIGITS = "9" * 5000
+"""A number that Python refuses to parse."""
 OTHER_DATE = {"Last-Modified": "Sat, 21 May 2022 10:00:00 GMT"}
 
 
@@ -106,10 +109,11 @@ def test_start_over(first: Reply, second: Reply, web: WebServer, file: BinaryIO)
         Reply(BODY[4000:], 206, {**OTHER_TAG, "Content-Range": f"bytes 4000-{len(BODY) - 1}/{len(BODY)}"}),
         Reply(BODY[4000:], 206, {**TAG, "Content-Range": "bytes 4000-9999/10000"}),
         Reply(BODY[4000:], 206, {**TAG, **OTHER_DATE, "Content-Range": f"bytes 4000-{len(BODY) - 1}/{len(BODY)}"}),
+        Reply(BODY[4000:], 206, {**TAG, "Content-Range": f"bytes {DIGITS}-{DIGITS}/{len(BODY)}"}),
         Reply(b"", 206, TAG),
         Reply(b"", 416, TAG),
     ],
-    ids=["other range", "other version", "other length", "other date", "no Content-Range", "range rejected"],
+    ids=["range", "version", "length", "date", "digits", "no Content-Range", "range rejected"],
 )
 def test_discard_wrong_part(part: Reply, web: WebServer, file: BinaryIO) -> None:
     """A partial response that does not continue the stored bytes is discarded, and the whole file is fetched."""
@@ -189,8 +193,22 @@ def _date(seconds: float) -> str:
 
 @pytest.mark.parametrize(
     ("value", "limits"),
-    [("77", (77, 77)), ("in 77", (70, 78)), ("in -77", (1, 2)), ("soon", (1, 2)), ("²", (1, 2)), ("", (1, 2))],
-    ids=["seconds", "date", "past date", "invalid", "not an ASCII digit", "empty"],
+    [
+        ("77", (77, 77)),
+        ("in 77", (70, 78)),
+        ("in -77", (1, 2)),
+        ("soon", (1, 2)),
+        ("²", (1, 2)),
+        ("", (1, 2)),
+        (DIGITS, (1, 2)),
+        (DIGITS[:400], (1, 2)),
+        (f"Fri, 31 Dec {DIGITS[:30]} 23:59:59 GMT", (1, 2)),
+        (f"Fri, 31 Dec 2022 23:59:59 +{DIGITS[:30]}", (1, 2)),
+    ],
+    ids=[
+        *("seconds", "date", "past date", "invalid", "not an ASCII digit", "empty"),
+        *("too many digits", "not a float", "year", "time zone"),
+    ],
 )
 def test_retry_after(
     value: str, limits: tuple[float, float], web: WebServer, file: BinaryIO, delays: list[float]
@@ -269,6 +287,53 @@ def test_redirect_loop(web: WebServer, file: BinaryIO, delays: list[float]) -> N
         Download(f"{web.url}/file", file).fetch()
     assert caught.value.facts == {"address": f"{web.url}/file"}
     assert delays == []
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "/\xff", "http://h\xe9/"], ids=["host", "path", "not UTF-8"])
+def test_redirect_to_an_invalid_url(location: str, web: WebServer, file: BinaryIO, delays: list[float]) -> None:
+    """A redirect to a URL that cannot be parsed is a permanent error."""
+    web.replies["/file"] = [Reply(status=302, headers={"Location": location})]
+    for request in (Download(f"{web.url}/file", file).fetch, lambda: request_version(f"{web.url}/file")):
+        with pytest.raises(SourceAddressInvalid) as caught:
+            request()
+        assert "redirects" in str(caught.value)
+    assert delays == []
+
+
+def test_skip_interim_responses(web: WebServer, file: BinaryIO) -> None:
+    """Interim responses are not mistaken for the final one, and the body of a redirect is not waited for."""
+    interim = [b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+    web.replies["/elsewhere"] = [Reply(BODY, before=interim)]
+    download = _fetch(web, file, Reply(bytes(9), 302, {"Location": "/elsewhere"}, stall_at=0, before=interim))
+    assert _content(file) == BODY
+    assert download.tries == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(before=repeat(b"HTTP/1.1 100 Continue\r\n\r\n")),
+        Reply(before=repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n")),
+        Reply(before=chain([b"HTTP/1.1 200 OK\r\nX: "], repeat(b"x"))),
+        Reply(BODY, headers={"Content-Length": DIGITS}),
+        Reply(BODY, headers={"Content-Length": DIGITS[:400]}),
+        Reply(BODY, headers={"Content-Length": "-1"}),
+        Reply(before=[b"SSH-2.0\r\n"]),
+    ],
+    ids=["continue", "early hints", "slow headers", "digits", "not a float", "negative length", "not HTTP"],
+)
+def test_invalid_response(
+    reply: Reply, web: WebServer, file: BinaryIO, delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers that do not end in time, and invalid ones, are a transient error with a short message."""
+    monkeypatch.setattr(download_module, "TIMEOUT_S", (1, 0.1))
+    monkeypatch.setattr(download_module, "VERSION_TIMEOUT_S", (1, 0.1))
+    web.replies["/file"] = [reply]
+    for request in (Download(f"{web.url}/file", file).fetch, lambda: request_version(f"{web.url}/file", tries=TRIES)):
+        with pytest.raises(SourceUnreachable, match="server") as caught:
+            request()
+        assert len(caught.value.explain()) < 700
+    assert len(delays) == 2 * (TRIES - 1)
 
 
 def test_store_bytes_as_sent(web: WebServer, file: BinaryIO) -> None:
