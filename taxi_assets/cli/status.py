@@ -52,7 +52,7 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
 
         settings = load_settings()
         is_selected = select_statuses(colors, months, settings)
-        with open_upgraded(settings) as instance:
+        with open_upgraded(settings, reading=True) as instance:
             fail_dead_runs(instance)
             history = read_history(instance, settings)
             here = may_run_here(instance)

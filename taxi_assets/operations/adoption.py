@@ -26,6 +26,7 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.opening import dagster_home, open_instance
 from taxi_assets.instance.partition_status import observed_versions, read_history
+from taxi_assets.instance.read_only import open_readable
 from taxi_assets.keys import asset_key
 from taxi_assets.partitions import partition_keys
 from taxi_assets.settings import Settings
@@ -76,12 +77,13 @@ class Adopted:
 
 
 @contextmanager
-def open_upgraded(settings: Settings) -> Iterator[dg.DagsterInstance]:
+def open_upgraded(settings: Settings, *, reading: bool = False) -> Iterator[dg.DagsterInstance]:
     """Open the Dagster instance in TAXI_HOME and adopt the months that the previous release loaded.
 
-    If adoption fails, it prints a warning, and the next command tries again.
+    If adoption fails, it prints a warning, and the next command tries again. With `reading`, this user need not be able
+    to write to TAXI_HOME: what would be written to the history is lost then.
     """
-    with open_instance(settings.home) as instance:
+    with (open_readable if reading else open_instance)(settings.home) as instance:
         months: list[TripMonth] = []
         try:
             for found in adopt_previous_release(settings, instance):

@@ -37,7 +37,7 @@ from taxi_assets.stores.duckdb_marts import (
     replace_mart,
     replace_zones,
 )
-from taxi_assets.stores.files.locks import locked
+from taxi_assets.stores.files.locks import locked, locked_for_reading
 from taxi_assets.stores.files.os_errors import describe_free_space, translate_os_error, translate_os_errors
 from taxi_assets.stores.files.staging import probe_folder, require_writable
 from taxi_assets.stores.inventory import StoredItem, row_items
@@ -355,7 +355,8 @@ class DuckDBWarehouse:
         """Hold the lock and open the database. DuckDB's errors are raised with `task` and the month in them."""
         import duckdb
 
-        with locked(self.path.with_name(f"{self.path.name}.lock"), f"the warehouse {self.path}", self.wait_s):
+        lock = locked_for_reading if read_only else locked
+        with lock(self.path.with_name(f"{self.path.name}.lock"), f"the warehouse {self.path}", self.wait_s):
             if not read_only and not self.path.exists():
                 _create_database(self.path)
             try:

@@ -11,7 +11,7 @@ import pytest
 
 from taxi_assets.errors import BUG
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests.machine import small_disk
+from taxi_assets_tests.machine import read_only, small_disk
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.program import BIN
 
@@ -51,7 +51,10 @@ class Setup:
 
 
 def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
-    """On a full disk, a month fails with the free space in the message, and no unfinished file stays."""
+    """On a full disk, a month fails with the free space in the message, and no unfinished file stays.
+
+    The status can be shown even if the disk cannot be written.
+    """
     with small_disk(tmp_path / "disk", 5) as disk:
         setup = Setup(tmp_path, disk / "home", postgres_url, rows=200_000)
         output = setup.taxi(*LOAD, status=1)
@@ -59,7 +62,8 @@ def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
         assert "[disk-full]" in output
         assert "0.0 MB" in output
         assert not list((disk / "home").glob("clean/**/*.parquet")) + list((disk / "home").rglob("*.staged"))
-        assert "failed" in setup.taxi("status", status=0)
+        with read_only(disk):
+            assert "failed" in setup.taxi("status", status=0)
 
 
 def test_doctor(tmp_path: Path, postgres_url: str) -> None:

@@ -23,11 +23,13 @@ from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError,
 from taxi_assets.graph import MART_ASSETS, TRIP_ASSETS, job_name
 from taxi_assets.instance.opening import dagster_home, history_place, open_instance, translate_history_errors
 from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_tags
+from taxi_assets.instance.read_only import open_readable
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
 from taxi_assets.tlc.trips import COLORS, TripMonth
 from taxi_assets_tests.defs.dagster_internals import PoolGranularity
+from taxi_assets_tests.machine import closed
 from taxi_assets_tests.months import publish
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -166,6 +168,23 @@ def test_the_place_of_a_history_on_a_server(home: Path, postgres_url: str) -> No
 def test_the_place_of_a_history_in_a_folder(home: Path, instance: dg.DagsterInstance) -> None:
     """The place of a history on this machine is its folder."""
     assert history_place(instance, home) == str(home / "dagster")
+
+
+def test_a_history_that_this_user_cannot_write(home: Path) -> None:
+    """Its copy has what is not in the database itself yet, can be written, and is deleted afterwards."""
+    with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM runs")  # keeps what is written now in the write-ahead log
+        with open_instance(home) as instance:
+            instance.daemon_cursor_storage.set_cursor_values({"mine": "1"})
+        with closed(home / "dagster"), open_readable(home) as copy:
+            folder = Path(copy.root_directory)
+            assert copy.daemon_cursor_storage.get_cursor_values({"mine"}) == {"mine": "1"}
+            copy.daemon_cursor_storage.set_cursor_values({"mine": "2"})
+    assert not folder.exists()
+    with open_readable(home) as instance:
+        assert instance.root_directory == str(home / "dagster")
+        assert instance.daemon_cursor_storage.get_cursor_values({"mine"}) == {"mine": "1"}
 
 
 def _flip(path: Path, *positions: int) -> None:

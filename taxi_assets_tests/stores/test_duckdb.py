@@ -944,6 +944,20 @@ def test_database_of_another_user(warehouse: DuckDBWarehouse, tmp_path: Path) ->
             assert str(warehouse.path) in str(error.value)
 
 
+def test_read_without_permission_to_write(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A user who may not write can query the database, and waits for a load like any other reader."""
+    warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 10), 10)
+    warehouse.wait_s = 0.1
+    with closed(warehouse.path.parent):
+        assert warehouse.query("SELECT count(*) FROM yellow_taxi_trips").rows == [(10,)]
+    with locked(warehouse.path.with_name("warehouse.duckdb.lock"), "a load"), closed(warehouse.path.parent):
+        with pytest.raises(StoreBusy):
+            warehouse.count(JANUARY)
+    warehouse.path.with_name("warehouse.duckdb.lock").unlink()
+    with closed(warehouse.path.parent):
+        assert warehouse.count(JANUARY) == 10
+
+
 def test_probe(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     """A probe counts the tables, and neither creates nor changes the database."""
     assert "tables:" not in warehouse.probe()

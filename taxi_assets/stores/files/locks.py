@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 from taxi_assets.errors import StoreBusy
-from taxi_assets.stores.files.os_errors import translate_os_errors
+from taxi_assets.stores.files.os_errors import is_writable, nearest_existing, translate_os_errors
 
 
 @contextmanager
@@ -25,14 +26,55 @@ def locked(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[Non
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except filelock.Timeout as error:
-        raise StoreBusy(
-            f"Waited {timeout_s:g} s for {waiting_for}. Another process holds the lock file {path}.",
-            path=str(path),
-        ) from error
+        raise _busy(path, waiting_for, timeout_s) from error
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_for_reading(path: Path, waiting_for: str, timeout_s: float = 600) -> Iterator[None]:
+    """Do what `locked` does, also if this user may not write the lock file.
+
+    Such users share the lock with each other. If they could not create it either, nothing is locked.
+    """
+    if is_writable(nearest_existing(path)):
+        with locked(path, waiting_for, timeout_s):
+            yield
+        return
+    if not path.exists():
+        yield
+        return
+    with translate_os_errors(path):
+        lock = path.open("rb")
+    with lock:
+        if not _share(lock.fileno(), timeout_s):
+            raise _busy(path, waiting_for, timeout_s)
+        yield
+
+
+def _share(lock: int, timeout_s: float) -> bool:
+    """Lock a file descriptor together with others that share it. Returns False after the timeout."""
+    ends_at = monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() >= ends_at:
+                return False
+            sleep(_POLL_S)
+        else:
+            return True
+
+
+_POLL_S = 0.05
+
+
+def _busy(path: Path, waiting_for: str, timeout_s: float) -> StoreBusy:
+    return StoreBusy(
+        f"Waited {timeout_s:g} s for {waiting_for}. Another process holds the lock file {path}.", path=str(path)
+    )
 
 
 def hold_for_life(path: Path, note: str) -> str | None:

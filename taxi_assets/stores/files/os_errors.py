@@ -69,6 +69,11 @@ def translate_os_error(error: OSError, path: Path) -> StoreError | None:
     return kind(f'User "{user}" cannot use "{failed}": {reason}. {_describe(existing)}.', path=str(existing), user=user)
 
 
+def is_writable(path: Path) -> bool:
+    """Return whether this user may write to an existing file or folder."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free disk space for this user in `folder` or its nearest existing parent, in bytes."""
     return shutil.disk_usage(nearest_existing(folder)).free

@@ -17,7 +17,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from taxi_assets.errors import InvalidFileUrl
-from taxi_assets.stores.files.os_errors import nearest_existing, translate_os_error, translate_os_errors
+from taxi_assets.stores.files.os_errors import is_writable, nearest_existing, translate_os_error, translate_os_errors
 
 
 def local_path(url: str) -> Path | None:
@@ -62,7 +62,7 @@ def require_writable(path: Path) -> None:
 
     Raises StoreError.
     """
-    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not is_writable(path):
         code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
         with translate_os_errors(path):
             raise OSError(code, os.strerror(code), str(path))
