@@ -28,6 +28,12 @@ DOTENV = Path(__file__).parent.parent / ".env"
 _OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 """An owner that Dagster accepts."""
 
+_UNUSABLE = re.compile(r"[?\\\n\r\udc80-\udcff]")
+"""Characters that do not work in the path of TAXI_HOME, in this order: for SQLite, DuckDB, PostgreSQL and Dagster."""
+
+_LONGEST_HOME = 440
+"""Maximum length of the path of TAXI_HOME, in bytes. SQLite needs the rest of its 512 for the files in it."""
+
 
 def _names(listed: str) -> list[str]:
     """Split a list with commas."""
@@ -193,6 +199,20 @@ class Settings(BaseSettings):
         """Return the environment variables of the locations, with absolute paths, for a process in another folder."""
         names = ("home", "source_url", "lake_url", "warehouse_url")
         return {_variable(name): str(getattr(self, name)) for name in names}
+
+    @field_validator("home")
+    @classmethod
+    def _is_usable(cls, value: Path) -> Path:
+        text = str(_expand(value))
+        if unusable := _UNUSABLE.search(text):
+            name = {"\n": "a line break", "\r": "a carriage return"}.get(unusable[0], f'"{unusable[0]}"')
+            name = "a byte that is not UTF-8" if unusable[0] > "\x7f" else name
+            raise ValueError(f"the path has {name}, which databases in it cannot use. Expected a folder without it")
+        if (length := len(os.fsencode(text))) > _LONGEST_HOME:
+            raise ValueError(
+                f"the path has {length:,} bytes, which is too long for databases in it. Maximum: {_LONGEST_HOME}"
+            )
+        return value
 
     @field_validator("first_month", "last_month")
     @classmethod

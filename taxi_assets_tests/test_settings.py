@@ -76,6 +76,23 @@ def test_home_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.lake_url == f"{tmp_path}/~nobody-has-this-name/lake"
 
 
+@pytest.mark.parametrize("name", ["a?b", "a\\b", "a\nb", "a\rb", "a\udcffb", "a" * 441])
+def test_home_that_databases_cannot_use(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that SQLite, DuckDB or PostgreSQL could not use later is rejected, also if only the whole path has it."""
+    monkeypatch.setenv("TAXI_HOME", f"/{name}")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert caught.value.facts == {"setting": "TAXI_HOME"}
+    assert "databases" in str(caught.value)
+    assert Settings(home=Path("/a#b c%41\t*[é]'\",:")).home.is_absolute()
+    if len(name) < 10:
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.delenv("TAXI_HOME")
+        with pytest.raises(SettingsError):
+            Settings.load()
+
+
 def test_environment_takes_precedence_over_dotenv(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value in `.env` is used only if the environment has none."""
     dotenv.write_text("TAXI_FIRST_MONTH=2020-01\nTAXI_REJECT_LIMIT=0.5\n")

@@ -950,10 +950,10 @@ def test_read_without_permission_to_write(warehouse: DuckDBWarehouse, tmp_path: 
     warehouse.wait_s = 0.1
     with closed(warehouse.path.parent):
         assert warehouse.query("SELECT count(*) FROM yellow_taxi_trips").rows == [(10,)]
-    with locked(warehouse.path.with_name("warehouse.duckdb.lock"), "a load"), closed(warehouse.path.parent):
-        with pytest.raises(StoreBusy):
-            warehouse.count(JANUARY)
-    warehouse.path.with_name("warehouse.duckdb.lock").unlink()
+    lock = warehouse.path.with_name("warehouse.duckdb.lock")
+    with locked(lock, "a load"), closed(warehouse.path.parent), pytest.raises(StoreBusy):
+        warehouse.count(JANUARY)
+    lock.unlink()
     with closed(warehouse.path.parent):
         assert warehouse.count(JANUARY) == 10
 
