@@ -909,6 +909,19 @@ class DiskFull(
     """The disk is full, or a disk quota has been reached."""
 
 
+class OutOfMemory(
+    StoreError,
+    slug="out-of-memory",
+    group="The machine",
+    remedy="Use fewer workers (--workers 1), close other programs, or raise the limit: ulimit -v unlimited in a shell, "
+    "or the memory of the container. Then run the command again. Existing data did not change.",
+):
+    """The process could not allocate memory, start a thread or load a library, or the system killed it.
+
+    The memory of the machine is used up, or that of the container, or the process has a limit (`ulimit -v`).
+    """
+
+
 class NoPermission(
     StoreError,
     slug="no-permission",

@@ -26,6 +26,10 @@ from taxi_assets.cli.stop import stop
 from taxi_assets.cli.suggestions import suggest_command, suggest_for_words, suggest_option
 from taxi_assets.cli.wipe import wipe
 from taxi_assets.errors import BUG, BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
+from taxi_assets.stores.memory import find_memory_error
+
+_spare_memory = [bytes(1 << 20)]
+"""Memory that is freed when a command fails, so that the lack of it can be reported."""
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 
@@ -63,7 +67,8 @@ class _Commands(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as raised:  # noqa: BLE001  # the last handler before the process exits
-            error = _translated(raised)
+            _spare_memory.clear()
+            error = find_memory_error(raised) or _translated(raised)
             if ctx.params["debug"]:
                 traceback.print_exception(raised)
                 _print_facts(error)

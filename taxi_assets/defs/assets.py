@@ -44,6 +44,7 @@ from taxi_assets.settings import Settings
 from taxi_assets.stores.files.home import Home, StagedClean
 from taxi_assets.stores.files.staging import StagedFile
 from taxi_assets.stores.lake import Lake, LakeObject, damage_reported
+from taxi_assets.stores.memory import translate_memory_errors
 from taxi_assets.stores.profile import profile_month
 from taxi_assets.stores.source.months import Source
 from taxi_assets.stores.warehouse import Warehouse
@@ -375,7 +376,7 @@ def _as_step(compute: Callable[..., Results]) -> Callable[..., Results]:
     def step(context: dg.AssetExecutionContext, **given: Any) -> Results:  # noqa: ANN401  # differs by asset
         claim_run(context.instance, context.run)
         try:
-            with retry_transient(context.get_step_execution_context()):
+            with retry_transient(context.get_step_execution_context()), translate_memory_errors():
                 for result in compute(context, **given):
                     yield result
                     if isinstance(result, dg.AssetCheckResult):

@@ -21,6 +21,7 @@ from taxi_assets.instance._dagster import (
     auto_reexecution_should_retry_run,
 )
 from taxi_assets.settings import Settings
+from taxi_assets.stores.memory import translate_memory_errors
 
 _TIMES_TAG, _DELAY_TAG = "taxi/retries", "taxi/retry_delay_s"
 
@@ -75,7 +76,7 @@ def translate_errors(step: dg.StepExecutionContext | None) -> Iterator[None]:
     Outside of a run (`step` is None), errors are raised unchanged. Raises RetryRequested and Failure.
     """
     try:
-        with retry_transient(step):
+        with retry_transient(step), translate_memory_errors():
             yield
     except TaxiAssetsError as error:
         if step is None:

@@ -14,6 +14,7 @@ from taxi_assets.instance._dagster import JobFailureData, SerializableErrorInfo
 from taxi_assets.instance.events import events_table, stored_events
 from taxi_assets.instance.processes import describe_exit
 from taxi_assets.keys import asset_of_step, split_step
+from taxi_assets.stores.memory import is_memory_error, out_of_memory
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def explain(error: SerializableErrorInfo | None) -> str:
         error = error.cause
     if error is None:
         return ""
+    if is_memory_error(error.cls_name or "", error.message):
+        return out_of_memory(error.message.partition(": ")[2].strip()).explain()
     text = error.message.partition(": ")[2].strip()
     if error.cls_name == "DagsterExecutionInterruptedError":
         return "The run was stopped."

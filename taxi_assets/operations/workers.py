@@ -7,6 +7,7 @@ writes to the terminal. Not here: what a run does (`runs`).
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import psutil
 
-from taxi_assets.errors import TaxiAssetsError
+from taxi_assets.errors import OutOfMemory, TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, open_instance, translate_history_errors
 from taxi_assets.instance.processes import describe_exit, fail_dead_runs
 from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
 from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
+from taxi_assets.stores.memory import mentions_memory
 from taxi_assets.tlc.trips import TripMonth
 
 _NEW_PROCESS = multiprocessing.get_context("spawn")
@@ -29,6 +31,9 @@ _NEW_PROCESS = multiprocessing.get_context("spawn")
 
 _LONG_LOG = 10 << 20
 """Maximum bytes of a worker log. A new worker deletes a larger log from earlier commands."""
+
+_END_OF_LOG = 1 << 16
+"""Maximum bytes to search for the reason why a worker died."""
 
 EXIT_TIMEOUT_S = 10.0
 """Seconds to wait for a worker to exit before killing it."""
@@ -96,6 +101,7 @@ class _Worker:
         process = context.Process(
             target=_run_worker, args=(theirs, inherited, self._log, self._spec, self._environment), daemon=True
         )
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
         process.start()
         self._process = process  # only now, because `stop` cannot join a process that could not be started
         theirs.close()
@@ -124,7 +130,18 @@ class _Worker:
         self._process.join()
         assert self.month  # noqa: S101  # called only for a worker with a month
         error = f"The process of the run {describe_exit(self._process.exitcode)}. Its output is in {self._log}."
+        said = next((line for line in self._output() if mentions_memory(line)), None)
+        if said is not None or self._process.exitcode == -signal.SIGKILL:
+            error = OutOfMemory(f"{error} {said or ''}".strip()).explain()
         return ProgressEvent(self.month, Progress.failed, error=error)
+
+    def _output(self) -> list[str]:
+        """Return the last lines that the process has printed."""
+        if not self._log.exists():
+            return []
+        with self._log.open("rb") as log:
+            log.seek(max(self._log_start, self._log.stat().st_size - _END_OF_LOG))
+            return log.read().decode(errors="replace").splitlines()
 
     def stop(self) -> None:
         """Close the connection so that an idle worker exits. Stop a worker that has a month or does not exit."""

@@ -28,10 +28,14 @@ class Setup:
         self.environment = {**os.environ, "TAXI_HOME": str(home), "TAXI_SOURCE_URL": str(folder / "source")}
         self.environment["TAXI_POSTGRES_URL"] = postgres_url
 
-    def taxi(self, *words: str, status: int) -> str:
-        """Run `taxi`, check its exit code and that its output has no traceback, and return the output."""
+    def taxi(self, *words: str, status: int, megabytes: int | None = None) -> str:
+        """Run `taxi`, check its exit code and that its output has no traceback, and return the output.
+
+        `megabytes` limits the address space of each process.
+        """
+        limit = ["prlimit", f"--as={megabytes << 20}"] if megabytes else []
         with subprocess.Popen(
-            [str(BIN / "taxi"), *words],
+            [*limit, str(BIN / "taxi"), *words],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -64,6 +68,13 @@ def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
         assert not list((disk / "home").glob("clean/**/*.parquet")) + list((disk / "home").rglob("*.staged"))
         with read_only(disk):
             assert "failed" in setup.taxi("status", status=0)
+
+
+@pytest.mark.parametrize("megabytes", [60, 300])
+def test_little_memory(megabytes: int, tmp_path: Path, postgres_url: str) -> None:
+    """Wherever memory runs out in the command or in its worker, the message says so."""
+    setup = Setup(tmp_path, tmp_path / "home", postgres_url)
+    assert "[out-of-memory]" in setup.taxi(*LOAD, status=1, megabytes=megabytes)
 
 
 def test_doctor(tmp_path: Path, postgres_url: str) -> None:

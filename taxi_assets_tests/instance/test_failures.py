@@ -13,7 +13,8 @@ import pytest
 from dagster_docker import DockerRunLauncher
 from docker.models.containers import Container
 
-from taxi_assets.instance.failures import read_failures
+from taxi_assets.instance._dagster import SerializableErrorInfo
+from taxi_assets.instance.failures import explain, read_failures
 from taxi_assets.instance.opening import open_instance
 from taxi_assets_tests.defs.dagster_internals import DagsterApiServer, get_run_crash_explanation
 
@@ -68,6 +69,16 @@ def test_a_process_that_ended(exit_code: int, facts: list[str], instance: dg.Dag
     error = _error(instance, run)
     assert [fact for fact in ("process", *facts) if fact not in error] == []
     assert "outside the execution context" not in error
+
+
+def test_a_run_without_memory() -> None:
+    """An error outside of a step is also explained if the cause is that memory ran out."""
+    for kind, text in (("MemoryError", ""), ("RuntimeError", "can't start new thread")):
+        inner = SerializableErrorInfo(f"{kind}: {text}\n", [], kind)
+        explained = explain(SerializableErrorInfo("Error", [], "DagsterResourceFunctionError", inner))
+        assert text in explained
+        assert "[out-of-memory]" in explained
+    assert explain(SerializableErrorInfo("RuntimeError: no\n", [], "RuntimeError")) == "RuntimeError: no"
 
 
 def test_a_run_that_was_marked_as_failed(instance: dg.DagsterInstance) -> None:

@@ -110,6 +110,7 @@ def test_a_killed_worker_fails_only_its_month(instance: dg.DagsterInstance) -> N
     ends = {event.month: event for event in events if event.what in ENDS}
     assert ends[MONTHS[0]].what is Progress.failed
     assert "signal 9" in ends[MONTHS[0]].error
+    assert "[out-of-memory]" in ends[MONTHS[0]].error
     assert ends[MONTHS[1]].what is Progress.done
     statuses = {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
     assert statuses["2021-01"] is dg.DagsterRunStatus.FAILURE
