@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import dagster as dg
 
-from taxi_assets.errors import StoreBusy
+from taxi_assets.errors import HistoryError, StoreBusy
 from taxi_assets.instance.opening import open_instance
 from taxi_assets.stores.files.os_errors import is_writable, translate_os_errors
 
@@ -34,8 +34,12 @@ def open_readable(home: Path) -> Iterator[dg.DagsterInstance]:
         return
     with TemporaryDirectory(prefix="taxi-history-") as copy:
         _copy(folder, Path(copy) / folder.name)
-        with open_instance(Path(copy)) as instance:
-            yield instance
+        try:
+            with open_instance(Path(copy)) as instance:
+                yield instance
+        except HistoryError as error:
+            facts = {name: str(fact).replace(copy, str(home)) for name, fact in error.facts.items()}
+            raise type(error)(str(error).replace(copy, str(home)), **facts) from error
 
 
 def _is_writable(folder: Path) -> bool:

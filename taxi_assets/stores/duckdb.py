@@ -707,4 +707,12 @@ def open_duckdb(url: str) -> DuckDBWarehouse:
         raise InvalidWarehouseUrl(
             f'The URL of the warehouse starts with "{scheme}". Expected "duckdb:///" or "bigquery://".', seen=scheme
         )
+    if unusable := next((letter for letter in _UNUSABLE if letter in path), None):
+        raise InvalidWarehouseUrl(
+            f'The path of the warehouse contains "{unusable}", which DuckDB cannot use in a path.', seen=unusable
+        )
     return DuckDBWarehouse(Path(path))
+
+
+_UNUSABLE = ("?", "\\")
+"""DuckDB takes what follows a question mark for the query of a URL, and a backslash for a slash."""

@@ -182,9 +182,15 @@ def test_a_history_that_this_user_cannot_write(home: Path) -> None:
             assert copy.daemon_cursor_storage.get_cursor_values({"mine"}) == {"mine": "1"}
             copy.daemon_cursor_storage.set_cursor_values({"mine": "2"})
     assert not folder.exists()
+    (home / "dagster" / "history" / "runs.db").write_text("not a database, but long enough to be taken for one" * 99)
+    with closed(home / "dagster"), pytest.raises(DamagedHistory, match=str(home)), open_readable(home):
+        pass
+
+
+def test_a_history_that_this_user_can_write(home: Path) -> None:
+    """It is not copied."""
     with open_readable(home) as instance:
         assert instance.root_directory == str(home / "dagster")
-        assert instance.daemon_cursor_storage.get_cursor_values({"mine"}) == {"mine": "1"}
 
 
 def _flip(path: Path, *positions: int) -> None:

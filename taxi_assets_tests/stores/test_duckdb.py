@@ -1106,10 +1106,12 @@ def test_open_duckdb(tmp_path: Path) -> None:
         ("bigquery://project/dataset", "bigquery://"),
         ("postgresql://me:s3cret@host/db", "postgresql://"),
         ("duckdb://host/path", "duckdb://"),
+        ("duckdb:////s3cret?/trips.duckdb", "?"),
+        ("duckdb:////s3cret\\trips.duckdb", "\\"),
     ],
 )
 def test_invalid_url(url: str, seen: str) -> None:
-    """The error for an invalid URL contains only its scheme, because the rest may be secret."""
+    """The error for an invalid URL contains only what is wrong, because the rest may be secret."""
     with pytest.raises(InvalidWarehouseUrl) as error:
         open_duckdb(url)
     assert error.value.facts == {"seen": seen}
