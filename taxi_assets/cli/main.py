@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 at least one failure, 2 invalid arguments or settings, 
 
 import atexit
 import gc
+import os
 import shlex
 import sys
 import traceback
@@ -25,11 +26,21 @@ from taxi_assets.cli.status import status
 from taxi_assets.cli.stop import stop
 from taxi_assets.cli.suggestions import suggest_command, suggest_for_words, suggest_option
 from taxi_assets.cli.wipe import wipe
-from taxi_assets.errors import BUG, BadSelection, SettingsError, TaxiAssetsError, UnknownBackfill, UnknownMonth
+from taxi_assets.errors import (
+    BUG,
+    BadSelection,
+    OutOfMemory,
+    SettingsError,
+    TaxiAssetsError,
+    UnknownBackfill,
+    UnknownMonth,
+)
 from taxi_assets.stores.memory import find_memory_error
 
 _spare_memory = [bytes(1 << 20)]
 """Memory that is freed when a command fails, so that the lack of it can be reported."""
+
+_NO_MEMORY = f"error: {OutOfMemory('The process ran out of memory.').explain()}\n".encode()
 
 _WRONG_ARGUMENTS = (BadSelection, SettingsError, UnknownBackfill, UnknownMonth)
 
@@ -46,6 +57,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except MemoryError:  # there is not even enough for a message with the cause
+        os.write(sys.stderr.fileno(), _NO_MEMORY)
+        sys.exit(1)
 
 
 class _Commands(click.Group):
