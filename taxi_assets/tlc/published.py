@@ -31,6 +31,10 @@ BATCH_ROWS = 1 << 16
 """Rows to read, convert and write at a time. Limits memory, because the TLC writes a month as one row group."""
 
 
+PART_ROWS = 1 << 20
+"""Rows of the row groups to read together. Many programs write row groups of this size; small ones are slow alone."""
+
+
 class PublishedFile:
     """The rows of a raw Parquet file of one color.
 
@@ -88,10 +92,11 @@ class PublishedFile:
 
     def _read(self) -> "Iterator[pa.RecordBatch]":
         with self._open() as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(self._fields.values())):
-                # pyarrow reads text that is not UTF-8, but other programs cannot.
-                batch.validate(full=True)
-                yield batch
+            for part in _parts(file):
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=part, columns=list(self._fields.values())):
+                    # pyarrow reads text that is not UTF-8, but other programs cannot.
+                    batch.validate(full=True)
+                    yield batch
 
     def _convert(self, batch: "pa.RecordBatch", number: int) -> "tuple[pa.Table, list[Reject]]":
         """Convert a batch. `number` is that of its first row in the file, from 1."""
@@ -166,6 +171,22 @@ class PublishedFile:
                 f"The file {self._name} is truncated or damaged: {' '.join(str(error).split()).rstrip('.')}.",
                 address=self._name,
             ) from error
+
+
+def _parts(file: "ParquetFile") -> Iterator[list[int]]:
+    """Yield the numbers of the row groups to read together: about a million rows.
+
+    The memory that pyarrow uses to read row groups together grows with each of them.
+    """
+    part, rows = [], 0
+    for number in range(file.num_row_groups):
+        part.append(number)
+        rows += file.metadata.row_group(number).num_rows
+        if rows >= PART_ROWS:
+            yield part
+            part, rows = [], 0
+    if part:
+        yield part
 
 
 def _to_json(batch: "pa.RecordBatch") -> list[str]:

@@ -549,6 +549,25 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_memory_does_not_grow_with_the_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row groups of a long file are read in parts, because pyarrow keeps buffers of all that it reads together."""
+    monkeypatch.setattr(published, "PART_ROWS", 50_000)
+    monkeypatch.setattr(published, "BATCH_ROWS", 5_000)
+    values = [number * 7_919_777_777 % 2**40 for number in range(1_000_000)]  # that hardly compress
+    long = _table(tmp_path).take(pa.array([0] * len(values)))
+    name = LAYOUTS[MONTH.color].pickup
+    long = long.set_column(long.column_names.index(name), name, [pa.array(values, pa.int64()).cast(US)])
+    raw = tmp_path / "raw.parquet"
+    pq.write_table(long, raw, row_group_size=20_000)
+    del long
+    before, rows, used = pa.total_allocated_bytes(), 0, 0
+    for table, _ in published.PublishedFile(LAYOUTS[MONTH.color], raw).batches():
+        rows += table.num_rows
+        used = max(used, pa.total_allocated_bytes() - before)
+    assert rows == len(values)
+    assert used < raw.stat().st_size / 2
+
+
 @settings(deadline=None, max_examples=150)
 @given(damage=st.sampled_from(["flipped", "cut", "zeros", "swapped"]), at=st.floats(0, 1), bit=st.integers(0, 7))
 def test_clean_or_reject_any_damaged_file(small_file: Path, damage: str, at: float, bit: int) -> None:
