@@ -33,8 +33,12 @@ class PeakMemory:
         self._thread.join()
 
     def _sample(self) -> None:
+        before = {self._pid}
         while not self._ended.wait(_INTERVAL_S):
-            self.bytes = max(self.bytes, sum(_pss(pid) for pid in _tree(self._pid)))
+            tree = set(_tree(self._pid))
+            # Until a new process runs its program, it has the memory of its parent, which would count twice.
+            self.bytes = max(self.bytes, sum(_pss(pid) for pid in tree & before))
+            before = tree
 
 
 def _tree(pid: int) -> Iterator[int]:

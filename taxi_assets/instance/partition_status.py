@@ -185,7 +185,7 @@ def _history(
     if run and failure.color not in ("", month.color):
         # The run, started from the UI, covers several colors and failed for another one.
         run, failure = None, Failure()
-    rows = {name: newest.rows for name, newest in assets.items()}
+    rows = {name: assets[name].rows for name in TRIP_ASSETS if name in assets}
     status = _status(run.status if run else None, assets, is_stale=is_stale)
     address = assets["raw_trips"].address if "raw_trips" in assets else ""
     source = source_of(address, month) if address else ""
