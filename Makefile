@@ -133,6 +133,11 @@ logs: ## Follow the logs of the deployment's services
 lock: install ## Update the pinned packages of the image
 	$(BIN)/python deploy/docker/lock.py
 
+# Options are in FAULTS, such as make test-faults FAULTS='--seed 7 --minutes 60'.
+.PHONY: test-faults
+test-faults: install ## Kill loads at every point, load with many processes at once, and see what holds
+	$(BIN)/python faults/faults.py $(FAULTS)
+
 .PHONY: test-stack
 test-stack: install ## Test the deployment with a real Docker engine
 	TEST_STACK=1 $(BIN)/pytest -m deployment

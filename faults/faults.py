@@ -1,0 +1,132 @@
+"""Break the program on purpose, and show what holds. Run by `make test-faults`; the options are in FAULTS.
+
+Without options, this takes less than three minutes: every point at which a load is killed, and some of everything else.
+"""
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be copied
+
+import argparse
+import json
+import random
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from breaks import BREAKS
+from forks import PRELOADED
+from killed import shuffled
+from lanes import Task, running
+from outcomes import Outcome, table
+from points import POINTS
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  # a new folder in it is private to this user
+"""A file system in memory, where trials do not wait for the disk."""
+
+_LANES = 2
+
+
+def main() -> int:
+    """Run the trials. Return 1 if anything did not hold."""
+    options = _options()
+    # Servers are stopped also if this process is stopped, and a job in the background ignores Ctrl-C by default.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in PRELOADED:
+        import_module(name)
+    tried: list[tuple[Task, Outcome]] = []
+    memory = _MEMORY if _MEMORY.is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(prefix="taxi-faults-", dir=memory) as work,
+        running(_tasks(options), Path(work), _LANES) as outcomes,
+    ):
+        for task, outcome in outcomes:
+            tried.append((task, outcome))
+            print(f"{'held' if not outcome.broken else 'BROKEN':7}{outcome.kind}: {outcome.name}", flush=True)
+    return _report(tried, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the random times and of the order (default: 1)")
+    parser.add_argument("--minutes", type=float, help="repeat random trials for this long")
+    parser.add_argument("--kill", metavar="POINT", help="kill a load once, at a point or after a share of its seconds")
+    parser.add_argument("--together", metavar="N", help="load with this many processes at once, and read meanwhile")
+    parser.add_argument("--months", metavar="N", help="load this many months twice in one process")
+    parser.add_argument("--break", dest="fault", choices=BREAKS, default="", help="put a fault into the program first")
+    parser.add_argument("--prove", action="store_true", help="put each fault in, one by one: the trials must find it")
+    parser.add_argument("--list", action="store_true", help="list the points")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all outcomes to a file")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(point.name for point in POINTS))
+        sys.exit()
+    return options
+
+
+def _tasks(options: argparse.Namespace) -> Iterator[Task]:
+    chosen = [Task(name, value, options.fault) for name in _SINGLE if (value := getattr(options, name))]
+    if chosen:
+        yield from chosen
+    elif options.prove:
+        for name, fault in BREAKS.items():
+            yield Task(*fault.trial, name)
+    elif options.minutes:
+        yield from _long(random.Random(options.seed), options.minutes)
+    else:
+        yield Task("months", "12")
+        yield Task("together", "4")
+        yield from (Task("kill", name) for name in shuffled(random.Random(options.seed), 6))
+
+
+_SINGLE = ("kill", "together", "months")
+
+
+def _long(chance: random.Random, minutes: float) -> Iterator[Task]:
+    """Yield tasks until the time is over: first many months, then the others over and over."""
+    end = time.monotonic() + minutes * 60
+    yield Task("months", "500")
+    while True:
+        kills = [Task("kill", name) for name in shuffled(chance, len(POINTS))]
+        for task in [Task("together", str(processes)) for processes in (2, 4, 8)] + kills:
+            if time.monotonic() > end:
+                return
+            yield task
+
+
+def _report(tried: list[tuple[Task, Outcome]], options: argparse.Namespace) -> int:
+    """Print the table and what did not hold, and return the exit code."""
+    if options.prove:
+        return _report_proof(tried)
+    print()
+    print("\n".join(table(outcome for _, outcome in tried)))
+    for task, outcome in tried:
+        for what in outcome.broken:
+            print(f"\n{outcome.kind}: {outcome.name}: {what}")
+        if outcome.broken:
+            print(f"To repeat it: make test-faults FAULTS={shlex.quote(shlex.join(task.options))}")
+    broken = sum(bool(outcome.broken) for _, outcome in tried)
+    print(f"\n{len(tried)} trials, {len(tried) - broken} held. Seed {options.seed}.")
+    if options.json:
+        trials = [{"options": task.options, **asdict(outcome)} for task, outcome in tried]
+        options.json.write_text(json.dumps({"seed": options.seed, "trials": trials}, indent=1) + "\n")
+    return 1 if broken or not tried else 0
+
+
+def _report_proof(tried: list[tuple[Task, Outcome]]) -> int:
+    for task, outcome in tried:
+        print(f"\n{task.fault}: {BREAKS[task.fault].what}\n  " + ("\n  ".join(outcome.broken[:2]) or "NOT FOUND"))
+    missed = sum(not outcome.broken for _, outcome in tried)
+    print(f"\n{len(tried)} faults, {len(tried) - missed} found.")
+    return 1 if missed or not tried else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Lanes: processes that try one trial after another at the same time, each with installations of its own."""
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+from breaks import BREAKS
+from forks import ChildFailed
+from installation import Installation, installed
+from killed import Killing
+from long_use import LongUse
+from outcomes import Outcome
+from together import Together
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial to be tried: its option, such as `kill`, the value of the option, and the name of a fault, if any."""
+
+    option: str
+    value: str
+    fault: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that repeat the trial."""
+        return (f"--{self.option}", self.value, *(("--break", self.fault) if self.fault else ()))
+
+
+class _Trials(Protocol):
+    def trial(self, value: str) -> Outcome:
+        """Try once."""
+        ...
+
+
+_KINDS: dict[str, Callable[[Installation], _Trials]] = {"kill": Killing, "together": Together, "months": LongUse}
+
+
+@contextmanager
+def running(tasks: Iterator[Task], folder: Path, lanes: int) -> Iterator[Iterator[tuple[Task, Outcome]]]:
+    """Start lanes that try tasks. The value yields their outcomes until there are no more tasks."""
+    context = multiprocessing.get_context("fork")
+    started: dict[Connection, BaseProcess] = {}
+    try:
+        for number in range(lanes):
+            ours, theirs = context.Pipe()
+            started[ours] = context.Process(target=_serve, args=(theirs, [*started, ours], folder / f"lane-{number}"))
+            started[ours].start()
+            theirs.close()
+        yield _outcomes(tasks, list(started))
+    finally:
+        for connection, process in started.items():
+            connection.close()
+            process.terminate()
+        for process in started.values():
+            process.join()
+
+
+def _outcomes(tasks: Iterator[Task], idle: list[Connection]) -> Iterator[tuple[Task, Outcome]]:
+    """Give each lane a task whenever it is idle."""
+    busy: dict[Connection, Task] = {}
+    while True:
+        while idle and (task := next(tasks, None)):
+            lane = idle.pop()
+            lane.send(task)
+            busy[lane] = task
+        if not busy:
+            return
+        ready = wait(list(busy))
+        for lane in [lane for lane in busy if lane in ready]:
+            yield busy.pop(lane), lane.recv()
+            idle.append(lane)
+
+
+def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -> None:
+    """Try tasks until the parent closes the connection or stops this process."""
+    for other in others:
+        other.close()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the servers are stopped at the end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must reach only the parent, which stops its lanes
+    with ExitStack() as everything:
+        rooms: dict[tuple[str, str], tuple[_Trials, ExitStack]] = {}
+        while True:
+            try:
+                task: Task = connection.recv()
+            except EOFError:
+                return
+            key = (task.option, task.fault)
+            room = everything.enter_context(ExitStack()) if key not in rooms else rooms[key][1]
+            try:
+                if key not in rooms:
+                    there = room.enter_context(installed(folder / "-".join(key), BREAKS.get(task.fault)))
+                    rooms[key] = (_KINDS[task.option](there), room)
+                outcome = rooms[key][0].trial(task.value)
+            except ChildFailed as error:
+                outcome = Outcome(task.option, task.value, (str(error),))
+            if outcome.broken:
+                # What the trial left is unknown, so that the next one gets a new installation.
+                rooms.pop(key, None)
+                room.close()
+            connection.send(outcome)
