@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 STORES = ("raw", "clean", "rejected", "lake", "warehouse", "postgres")
 """The stores, each of which is a file of a snapshot."""
 
-_UPSTREAM = {"clean": "raw", "rejected": "clean", "lake": "clean", "warehouse": "lake", "postgres": "clean"}
+_STEPS = {"raw": "", "clean": "raw", "lake": "clean", "warehouse": "lake", "postgres": "clean"}
+"""The steps, and the one whose result each of them reads."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,44 @@ def versions(seen: Path, references: dict[str, Path]) -> dict[str, str]:
     return found
 
 
+def read_versions(installation: Installation, folder: Path, references: dict[str, Path]) -> dict[str, str]:
+    """Take a snapshot, and return what `versions` does. Call it in a child."""
+    take_snapshot(installation, folder)
+    return versions(folder, references)
+
+
+def compare(installation: Installation, folder: Path, expected: Path, leftovers: Leftovers) -> list[str]:
+    """Take a snapshot, and return how the installation differs from an undisturbed one. Call it in a child."""
+    take_snapshot(installation, folder)
+    differ = [f"{store} {how}" for store, how in differences(folder, expected).items()]
+    return differ + look_around(installation).beyond(leftovers)
+
+
+def misplaced(found: dict[str, str], step: str, new: str) -> list[str]:
+    """Return the stores that show that a load was not killed in a step: the steps before it are done, none after it.
+
+    Any other word than a step, such as that for an event, says nothing about the stores.
+    """
+    if step not in _STEPS:
+        return []
+    earlier, later = _before(step), [each for each in _STEPS if step in _before(each)]
+    undone = [f"the load had not finished {store}" for store in earlier if found[store] != new]
+    return undone + [f"the load had finished {store} already" for store in later if found[store] == new]
+
+
+def _before(step: str) -> list[str]:
+    """Return the steps that must be done before a step."""
+    upstream = _STEPS[step]
+    return [*_before(upstream), upstream] if upstream else []
+
+
 def impossible(found: dict[str, str], references: dict[str, Path], new: str) -> list[str]:
     """Return what readers must never see: part of a month, or a new month whose source is still the old one."""
     partial = [f"{store} has {version}" for store, version in found.items() if version not in references]
     ahead = [
         f"{store} is new, but {upstream} is old"
-        for store, upstream in _UPSTREAM.items()
-        if found[store] == new and found[upstream] in references and found[upstream] != new
+        for store, upstream in {**_STEPS, "rejected": "clean"}.items()
+        if upstream and found[store] == new and found[upstream] in references and found[upstream] != new
     ]
     return partial + ahead
 

@@ -8,6 +8,7 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be copied
 
 import argparse
+import gc
 import json
 import random
 import shlex
@@ -21,11 +22,11 @@ from importlib import import_module
 from pathlib import Path
 
 from breaks import BREAKS
-from forks import PRELOADED
-from killed import shuffled
+from forks import PRELOADED, stop
+from killed import find_kill, shuffled
 from lanes import Task, running
 from outcomes import Outcome, table
-from points import POINTS
+from points import POINTS, owner
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a new folder in it is private to this user
 """A file system in memory, where trials do not wait for the disk."""
@@ -37,10 +38,11 @@ def main() -> int:
     """Run the trials. Return 1 if anything did not hold."""
     options = _options()
     # Servers are stopped also if this process is stopped, and a job in the background ignores Ctrl-C by default.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in PRELOADED:
         import_module(name)
+    gc.freeze()  # otherwise, a search for garbage in a child would copy all shared memory
     tried: list[tuple[Task, Outcome]] = []
     memory = _MEMORY if _MEMORY.is_dir() else None
     with (
@@ -49,7 +51,7 @@ def main() -> int:
     ):
         for task, outcome in outcomes:
             tried.append((task, outcome))
-            print(f"{'held' if not outcome.broken else 'BROKEN':7}{outcome.kind}: {outcome.name}", flush=True)
+            print(f"{'BROKEN' if outcome.broken else 'held':7}{outcome.kind}: {outcome.name}", flush=True)
     return _report(tried, options)
 
 
@@ -62,13 +64,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--months", metavar="N", help="load this many months twice in one process")
     parser.add_argument("--break", dest="fault", choices=BREAKS, default="", help="put a fault into the program first")
     parser.add_argument("--prove", action="store_true", help="put each fault in, one by one: the trials must find it")
-    parser.add_argument("--list", action="store_true", help="list the points")
+    parser.add_argument("--list", action="store_true", help="list the points, which must exist in the program")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all outcomes to a file")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(point.name for point in POINTS))
+        _list()
         sys.exit()
+    if options.kill:
+        try:
+            find_kill(options.kill)
+        except KeyError:
+            parser.error(f'"{options.kill}" is not a point. Expected one of --list, or a share such as 0.25.')
     return options
+
+
+def _list() -> None:
+    """Print the points. Raises AttributeError or ImportError if the function of one, or of a fault, does not exist."""
+    for named in (*POINTS, *BREAKS.values()):
+        getattr(*owner(named.target))
+    print("\n".join(point.name for point in POINTS))
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[Task]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PRELOADED = (
     "duckdb",
@@ -104,6 +104,12 @@ def _run(
         os.dup2(output, standard)
     os.close(output)
     connection.send(function(*arguments))
+
+
+def stop(*_: object) -> NoReturn:
+    """Exit so that servers are stopped: a handler of SIGTERM. A second SIGTERM, such as to the group, is ignored."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def taxi(*words: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from breaks import Break
-from forks import Child, start, taxi
+from forks import Child, ChildFailed, start, taxi
 
 from taxi_assets.settings import setting_names
 from taxi_assets.tlc.trips import TripMonth
@@ -88,10 +88,10 @@ class Installation:
         return child
 
     def status(self) -> list[dict[str, Any]]:
-        """Return what `taxi status --json` prints."""
+        """Return what `taxi status --json` prints. Raises ChildFailed."""
         child = self.start("status", taxi, "status", "--json")
-        if code := child.wait():
-            return [{"status": f"taxi status ended with {code}: {child.output[-500:]}"}]
+        if (code := child.wait()) != 0:
+            raise ChildFailed(f"taxi status ended with {code}: {child.output[-500:]}")
         found: list[dict[str, Any]] = json.loads(child.output)
         return found
 

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contents import Leftovers, differences, impossible, look_around, take_snapshot, versions
-from forks import Child
+from contents import Leftovers, compare, impossible, look_around, misplaced, read_versions, take_snapshot
+from forks import Child, ChildFailed
 from installation import MONTH, NEW, OLD, Installation, write_both_versions
 from outcomes import Outcome
 from points import POINTS, Point, arm
-
-KIND = "killed anywhere"
 
 _BLOCK_BYTES = 64 << 10
 """The bytes of a block: a month has several although it is small."""
 
 _LONGEST_RUN_S = 120.0
+
+_STATUSES = ("loaded", "failed", "stale")
+"""What the status of a month may be after a kill. It must not be that of a run in progress."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,28 @@ class Kill:
     share: float = 0.0
 
     @property
-    def name(self) -> str:
-        """The name of the point, or the share."""
-        return self.point.name if self.point else f"{self.share:.3f}"
+    def step(self) -> str:
+        """The step of the point, or when the load is killed."""
+        return self.point.name.partition(":")[0] if self.point else "at a random time"
 
     @property
-    def kind(self) -> str:
-        """The row of the table."""
-        if self.point is None:
-            return f"{KIND}: at a random time"
-        return f"{KIND}: {self.point.name.partition(':')[0]}"
+    def name(self) -> str:
+        """The point in its step, or the share."""
+        return self.point.name.partition(": ")[2] if self.point else f"after {self.share:.1%} of the seconds of a load"
 
 
-def find_kill(name: str) -> Kill:
-    """Return the kill with a name. Raises KeyError."""
-    points = {point.name: point for point in POINTS}
-    return Kill(share=float(name)) if name.replace(".", "", 1).isdigit() else Kill(points[name])
+def find_kill(value: str) -> Kill:
+    """Return the kill that an option names: a point, or a share such as 0.25. Raises KeyError for any other."""
+    if value.replace(".", "", 1).isdigit():
+        return Kill(share=float(value))
+    return Kill({point.name: point for point in POINTS}[value])
 
 
 def shuffled(chance: random.Random, times: int) -> list[str]:
-    """Return the names of all points, and some random times, in random order."""
-    names = [*(point.name for point in POINTS), *(f"{chance.random():.3f}" for _ in range(times))]
-    chance.shuffle(names)
-    return names
+    """Return all points, and some random shares, in random order."""
+    values = [*(point.name for point in POINTS), *(f"{chance.random():.3f}" for _ in range(times))]
+    chance.shuffle(values)
+    return values
 
 
 class Killing:
@@ -72,20 +72,26 @@ class Killing:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
+        self._seen = installation.folder / "seen"
         installation.ask("versions", write_both_versions, installation)
         self._references = {version: self._undisturbed(version) for version in (NEW, OLD)}
         self._snapshots = {version: reference.snapshot for version, reference in self._references.items()}
         self._loaded = OLD
         self._seconds = self._measure()
 
+    @staticmethod
+    def kind(value: str) -> str:
+        """The row of the table for a trial."""
+        return f"killed anywhere: {find_kill(value).step}"
+
     def _undisturbed(self, version: str) -> Reference:
-        """Load a version into an empty installation."""
+        """Load a version into an empty installation. Raises ChildFailed."""
         there = self._installation
         there.empty()
         there.publish(version)
         child = there.materialize()
         if child.process.exitcode:
-            raise RuntimeError(f"the undisturbed load failed: {child.output}")
+            raise ChildFailed(f"the undisturbed load failed: {child.output}")
         snapshot = there.folder / f"reference-{version}"
         there.ask("snapshot", take_snapshot, there, snapshot)
         [status] = there.status()
@@ -93,9 +99,8 @@ class Killing:
 
     def _measure(self) -> float:
         """Return the seconds of a load that is not killed."""
-        child = self._start(Kill(share=1))
         started = time.monotonic()
-        child.wait()
+        self._start(Kill()).wait()
         return time.monotonic() - started
 
     def _start(self, kill: Kill) -> Child:
@@ -105,51 +110,40 @@ class Killing:
         """Load the other version of the month, kill the load, look at the stores, load again, and look again."""
         kill, started, new = find_kill(value), time.monotonic(), OLD if self._loaded == NEW else NEW
         self._installation.publish(new)
-        child, broken = self._start(kill), []
+        child = self._start(kill)
         if kill.point is None:
             child.process.join(kill.share * self._seconds)
             child.process.kill()
         code = child.wait(_LONGEST_RUN_S)
-        if code is None:
-            broken.append(f"the load did not end in {_LONGEST_RUN_S:.0f} s")
-        elif kill.point and code != -signal.SIGKILL:
-            broken.append(f"the load was not killed: it ended with {code}. {child.output[-500:]}")
-        broken += self._look_after_the_kill(new)
-        broken += self._look_after_the_repair(new)
+        was_killed = code == -signal.SIGKILL
+        broken = [*self._look_after_the_kill(kill, new), *self._look_after_the_repair(new)]
+        if kill.point and not was_killed:
+            how = f"waited for {_LONGEST_RUN_S:.0f} s" if code is None else f"ended with {code}"
+            broken.append(f"the load was not killed there: it {how}. {child.output[-500:]}")
         self._loaded = new
-        return Outcome(
-            kill.kind,
-            kill.name,
-            tuple(broken),
-            {"kills": int(code == -signal.SIGKILL)},
-            time.monotonic() - started,
-        )
+        kills = {"kills": int(was_killed)}
+        return Outcome(self.kind(value), kill.name, tuple(broken), kills, time.monotonic() - started)
 
-    def _look_after_the_kill(self, new: str) -> list[str]:
-        there, seen = self._installation, self._installation.folder / "seen"
-        there.ask("snapshot", take_snapshot, there, seen)
-        found = there.ask("versions", versions, seen, self._snapshots)
-        broken = [f"after the kill, {what}" for what in impossible(found, self._snapshots, new)]
-        unfinished = [
-            month["status"] for month in there.status() if month["status"] not in ("loaded", "failed", "stale")
-        ]
-        return broken + [f"after the kill, the status is {status}" for status in unfinished]
+    def _look_after_the_kill(self, kill: Kill, new: str) -> list[str]:
+        """Readers see either version of each store, and no run is in progress."""
+        there = self._installation
+        found = there.ask("seen", read_versions, there, self._seen, self._snapshots)
+        broken = [*impossible(found, self._snapshots, new), *misplaced(found, kill.step, new)]
+        statuses = [month["status"] for month in there.status()]
+        broken += [f"the status is {status}" for status in statuses if status not in _STATUSES]
+        return [f"after the kill, {what}" for what in broken]
 
     def _look_after_the_repair(self, new: str) -> list[str]:
-        there, seen, expected = self._installation, self._installation.folder / "seen", self._references[new]
+        """After a clean run, everything is as after an undisturbed load."""
+        there, expected = self._installation, self._references[new]
         child = there.materialize()
         if child.process.exitcode:
             return [f"the clean run ended with {child.process.exitcode}: {child.output[-1500:]}"]
-        there.ask("snapshot", take_snapshot, there, seen)
-        found: dict[str, str] = there.ask("differences", differences, seen, expected.snapshot)
-        broken = [f"after the clean run, {store}: {what}" for store, what in found.items()]
-        leftovers: Leftovers = there.ask("look", look_around, there)
-        broken += [f"after the clean run, {what}" for what in leftovers.beyond(expected.leftovers)]
+        broken = there.ask("compare", compare, there, self._seen, expected.snapshot, expected.leftovers)
         [status] = there.status()
-        same = {name: value for name, value in status.items() if name != "run"}
-        if same != {name: value for name, value in expected.status.items() if name != "run"}:
-            broken.append(f"after the clean run, the status is {status}")
-        return broken
+        if {**status, "run": ""} != {**expected.status, "run": ""}:
+            broken.append(f"the status is {status}. Expected {expected.status}")
+        return [f"after the clean run, {what}" for what in broken]
 
 
 def _load(point: Point | None) -> None:

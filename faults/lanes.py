@@ -2,8 +2,7 @@
 
 import multiprocessing
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from breaks import BREAKS
-from forks import ChildFailed
+from forks import ChildFailed, stop
 from installation import Installation, installed
 from killed import Killing
 from long_use import LongUse
@@ -35,12 +34,19 @@ class Task:
 
 
 class _Trials(Protocol):
+    def __init__(self, installation: Installation) -> None: ...
+
+    @staticmethod
+    def kind(value: str) -> str:
+        """The row of the table for a trial."""
+        ...
+
     def trial(self, value: str) -> Outcome:
         """Try once."""
         ...
 
 
-_KINDS: dict[str, Callable[[Installation], _Trials]] = {"kill": Killing, "together": Together, "months": LongUse}
+_KINDS: dict[str, type[_Trials]] = {"kill": Killing, "together": Together, "months": LongUse}
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -
     """Try tasks until the parent closes the connection or stops this process."""
     for other in others:
         other.close()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the servers are stopped at the end
+    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must reach only the parent, which stops its lanes
     with ExitStack() as everything:
         rooms: dict[tuple[str, str], tuple[_Trials, ExitStack]] = {}
@@ -100,7 +106,7 @@ def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -
                     rooms[key] = (_KINDS[task.option](there), room)
                 outcome = rooms[key][0].trial(task.value)
             except ChildFailed as error:
-                outcome = Outcome(task.option, task.value, (str(error),))
+                outcome = Outcome(_KINDS[task.option].kind(task.value), task.value, (str(error),))
             if outcome.broken:
                 # What the trial left is unknown, so that the next one gets a new installation.
                 rooms.pop(key, None)

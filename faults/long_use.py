@@ -12,8 +12,6 @@ from outcomes import Outcome
 
 from taxi_assets.tlc.trips import TripMonth, next_month
 
-KIND = "long use"
-
 _ROWS = 100
 _FIRSTS = {"yellow": "2009-01", "green": "2014-01", "fhv": "2015-01"}
 _LAST = "2026-08"
@@ -51,6 +49,11 @@ class LongUse:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
 
+    @staticmethod
+    def kind(value: str) -> str:
+        """The row of the table for a trial."""
+        return f"long use: {value} months"
+
     def trial(self, value: str) -> Outcome:
         """Load this many months twice."""
         number, there, started = int(value), self._installation, time.monotonic()
@@ -68,7 +71,7 @@ class LongUse:
             "MB late": round(median(sample.memory_mb for sample in late)),
         }
         broken = (*use.errors, *_disagreements(use, months), *_growth(early, late))
-        return Outcome(KIND, f"{number} months", broken, figures, time.monotonic() - started)
+        return Outcome(self.kind(value), "twice", broken, figures, time.monotonic() - started)
 
 
 def _months() -> list[TripMonth]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial found. `kind` is the row of the table, and `name` the trial.
+    """What a trial found. `kind` is the row of the table, and `name` the trial in it.
 
     `broken` has what did not hold. `counts` are figures such as the number of reads.
     """

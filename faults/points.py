@@ -37,35 +37,34 @@ POINTS = (
     Point("raw: verified, not published", f"{_HOME}.publish_raw", 1, "before"),
     Point("raw: flushed, not renamed", f"{_STAGING}:StagedFile.sync", 1, "after"),
     Point("raw: renamed, folder not flushed", f"{_STAGING}:_sync_folder", 1, "before"),
-    Point("raw: published", f"{_HOME}.publish_raw", 1, "after"),
+    Point("raw: published, not recorded", f"{_HOME}.publish_raw", 1, "after"),
     Point("clean: second block is parsed", "taxi_assets.tlc.parse:LineParser.parse", 2, "before"),
     Point("clean: second row group is written", "pyarrow.parquet:ParquetWriter.write_table", 2, "before"),
     Point("clean: written, not verified", f"{_ASSETS}:verify_file", 1, "before"),
     Point("clean: verified, not published", f"{_HOME}.publish_clean", 1, "before"),
     Point("clean: only the rejected rows are published", f"{_STAGING}:StagedFile.publish", 2, "after"),
     Point("clean: old rejected rows are not deleted", f"{_STAGING}:StagedFile.publish", 3, "after"),
-    Point("clean: published", f"{_HOME}.publish_clean", 1, "after"),
+    Point("clean: published, not recorded", f"{_HOME}.publish_clean", 1, "after"),
     Point("lake: written, not verified", f"{_ASSETS}:verify_file", 2, "before"),
     Point("lake: verified, not published", f"{_STAGING}:StagedFile.publish", 4, "before"),
-    Point("lake: published", f"{_STAGING}:StagedFile.publish", 4, "after"),
+    Point("lake: published, not recorded", f"{_STAGING}:StagedFile.publish", 4, "after"),
     Point("warehouse: old month deleted, not committed", f"{_DUCKDB}:_delete", 1, "after"),
     Point("warehouse: new month inserted, not committed", f"{_DUCKDB}:_insert", 1, "after"),
     Point("warehouse: counted, not committed", f"{_DUCKDB}:_count", 1, "after"),
-    Point("warehouse: committed", f"{_DUCKDB}:DuckDBWarehouse.replace_month", 1, "after"),
+    Point("warehouse: committed, not recorded", f"{_DUCKDB}:DuckDBWarehouse.replace_month", 1, "after"),
     Point("postgres: COPY has begun", f"{_POSTGRES}:_CopySource.read", 2, "after"),
     Point("postgres: COPY is half done", f"{_POSTGRES}:_CopySource.read", 6, "after"),
     Point("postgres: copied, not swapped", f"{_POSTGRES}:_swap", 1, "before"),
     Point("postgres: old month dropped, new one not attached", f"{_POSTGRES}:_drop", 1, "after"),
     Point("postgres: swapped, not committed", f"{_POSTGRES}:_swap", 1, "after"),
-    Point("postgres: committed", f"{_POSTGRES}:PostgresStore.replace_month", 1, "after"),
-    Point("event: the run starts", _EVENT, 1, "before"),
+    Point("postgres: committed, not recorded", f"{_POSTGRES}:PostgresStore.replace_month", 1, "after"),
+    Point("event: nothing recorded", _EVENT, 1, "before"),
     *(
-        Point(f"event: materialization {number}, {when} it is stored", _EVENT, number, when, _MATERIALIZATION)
+        Point(f"event: {number} of 5 materializations recorded", _EVENT, number, "after", _MATERIALIZATION)
         for number in range(1, 6)
-        for when in ("before", "after")
     ),
-    Point("event: the run succeeds, before it is stored", _EVENT, 1, "before", "event_type_value='PIPELINE_SUCCESS'"),
-    Point("event: the run succeeds, after it is stored", _EVENT, 1, "after", "event_type_value='PIPELINE_SUCCESS'"),
+    Point("event: all done, success not recorded", _EVENT, 1, "before", "event_type_value='PIPELINE_SUCCESS'"),
+    Point("event: success recorded", _EVENT, 1, "after", "event_type_value='PIPELINE_SUCCESS'"),
 )
 
 

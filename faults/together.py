@@ -13,11 +13,6 @@ from outcomes import Outcome
 
 from taxi_assets.tlc.trips import TripMonth
 
-KIND = "together"
-
-_LOADS = 1
-"""How many times each process loads a version of the month."""
-
 _MONTH_ROWS = 2000
 _LONGEST_S = 180.0
 
@@ -35,6 +30,11 @@ class Together:
         rows = dict.fromkeys(self._months, (_MONTH_ROWS, OLD))
         installation.ask("months", write_versions, installation, rows)
 
+    @staticmethod
+    def kind(value: str) -> str:
+        """The row of the table for a trial."""
+        return f"together: {value} processes"
+
     def trial(self, value: str) -> Outcome:
         """Let this many processes load one month, then as many months of one table."""
         processes, started, reads = int(value), time.monotonic(), Counter[str]()
@@ -42,9 +42,8 @@ class Together:
             *(f"one month: {what}" for what in self._one_month(processes, reads)),
             *(f"different months: {what}" for what in self._different_months(processes, reads)),
         ]
-        counts = {"loads": processes * (2 * _LOADS + 1), "reads": reads.total()}
-        name = f"{processes} processes"
-        return Outcome(f"{KIND}: {name}", name, tuple(broken), counts, time.monotonic() - started)
+        counts = {"loads": processes * 3, "reads": reads.total()}
+        return Outcome(self.kind(value), "one month, then several", tuple(broken), counts, time.monotonic() - started)
 
     def _one_month(self, processes: int, reads: Counter[str]) -> list[str]:
         """Replace a month by its other version, and back. Readers must see one of the two."""
@@ -59,7 +58,7 @@ class Together:
         broken = []
         for version in (NEW, OLD):
             there.publish(version)
-            failed, seen = self._run([[MONTH] * _LOADS] * processes)
+            failed, seen = self._run([[MONTH]] * processes)
             broken += failed
             for store, sums in seen.items():
                 reads[store] += len(sums)
