@@ -96,7 +96,7 @@ def differences(seen: Path, expected: Path) -> dict[str, str]:
 
 
 def _difference(database: "duckdb.DuckDBPyConnection", store: str, mine: Path, theirs: Path) -> str:
-    """Return how many rows differ, in words; "" if none do."""
+    """Return how many rows differ, or whether the metadata of a file does, in words; "" if nothing does."""
     import duckdb
 
     def read(path: Path) -> str:
@@ -112,9 +112,18 @@ def _difference(database: "duckdb.DuckDBPyConnection", store: str, mine: Path, t
             f"SELECT count(*) FROM (({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one}))"
         )
         [(rows,)] = counted.fetchall()
+        metadata = [] if store == "postgres" else [_metadata(database, path) for path in (mine, theirs)]
     except duckdb.Error as error:
         return f"cannot be read: {error}"
-    return f"{rows:,} rows differ" if rows else ""
+    if rows:
+        return f"{rows:,} rows differ"
+    return "has other metadata" if metadata and metadata[0] != metadata[1] else ""
+
+
+def _metadata(database: "duckdb.DuckDBPyConnection", path: Path) -> list[tuple[bytes, bytes]]:
+    """Return what the footer of a Parquet file says about its source and version."""
+    sql = "SELECT key, value FROM parquet_kv_metadata(?) ORDER BY ALL"
+    return database.execute(sql, [str(path)]).fetchall()
 
 
 def versions(seen: Path, references: dict[str, Path]) -> dict[str, str]:
@@ -175,11 +184,11 @@ def look_around(installation: Installation) -> Leftovers:
     import duckdb
     import psycopg2
 
-    home, files = installation.home, set()
-    for path in (*home.rglob("*"), *installation.temporary.rglob("*")):
+    home, files = installation.home, {f"tmp/{path.name}" for path in installation.temporary.iterdir()}
+    for path in home.rglob("*"):
         name = str(path.relative_to(installation.folder))
         # Dagster keeps a history of runs: it grows with each.
-        if path.is_file() and (not name.startswith("home/dagster/") or name.endswith((".staged", ".new"))):
+        if not path.is_dir() and (not name.startswith("home/dagster/") or name.endswith((".staged", ".new"))):
             files.add(name)
     with duckdb.connect(home / "warehouse.duckdb", read_only=True) as database:
         found = database.execute("SELECT table_name FROM duckdb_tables()").fetchall()

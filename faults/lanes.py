@@ -1,8 +1,9 @@
 """Lanes: processes that try one trial after another at the same time, each with installations of its own."""
 
 import multiprocessing
+import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -60,7 +61,7 @@ def running(tasks: Iterator[Task], folder: Path, lanes: int) -> Iterator[Iterato
             started[ours] = context.Process(target=_serve, args=(theirs, [*started, ours], folder / f"lane-{number}"))
             started[ours].start()
             theirs.close()
-        yield _outcomes(tasks, list(started))
+        yield _outcomes(tasks, started)
     finally:
         for connection, process in started.items():
             connection.close()
@@ -69,9 +70,9 @@ def running(tasks: Iterator[Task], folder: Path, lanes: int) -> Iterator[Iterato
             process.join()
 
 
-def _outcomes(tasks: Iterator[Task], idle: list[Connection]) -> Iterator[tuple[Task, Outcome]]:
-    """Give each lane a task whenever it is idle."""
-    busy: dict[Connection, Task] = {}
+def _outcomes(tasks: Iterator[Task], started: Mapping[Connection, BaseProcess]) -> Iterator[tuple[Task, Outcome]]:
+    """Give each lane a task whenever it is idle. Raises ChildFailed if a lane dies."""
+    idle, busy = list(started), dict[Connection, Task]()
     while True:
         while idle and (task := next(tasks, None)):
             lane = idle.pop()
@@ -79,10 +80,13 @@ def _outcomes(tasks: Iterator[Task], idle: list[Connection]) -> Iterator[tuple[T
             busy[lane] = task
         if not busy:
             return
-        ready = wait(list(busy))
-        for lane in [lane for lane in busy if lane in ready]:
-            yield busy.pop(lane), lane.recv()
-            idle.append(lane)
+        ready = wait([*busy, *(started[lane].sentinel for lane in busy)])
+        for lane in list(busy):
+            if lane in ready:
+                yield busy.pop(lane), lane.recv()
+                idle.append(lane)
+            elif not started[lane].is_alive():
+                raise ChildFailed(f"a lane ended with {started[lane].exitcode} during {shlex.join(busy[lane].options)}")
 
 
 def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -> None:
