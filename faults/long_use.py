@@ -148,7 +148,8 @@ def _sample(postgres: str) -> Sample:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         sessions = int(cursor.fetchone()[0])
     connection.close()
-    return Sample(worker.memory_full_info().uss / 1e6, worker.num_fds(), worker.num_threads(), sessions)
+    # Memory that the worker shares with its parent counts from the start: it becomes its own page by page.
+    return Sample(worker.memory_info().rss / 1e6, worker.num_fds(), worker.num_threads(), sessions)
 
 
 def _count(there: Installation, months: Sequence[TripMonth]) -> dict[str, dict[str, int]]:
