@@ -80,8 +80,8 @@ def _options() -> argparse.Namespace:
 
 def _list() -> None:
     """Print the points. Raises AttributeError or ImportError if the function of one, or of a fault, does not exist."""
-    for named in (*POINTS, *BREAKS.values()):
-        getattr(*owner(named.target))
+    for target in (*(point.target for point in POINTS), *(fault.target for fault in BREAKS.values())):
+        getattr(*owner(target))
     print("\n".join(point.name for point in POINTS))
 
 
