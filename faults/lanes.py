@@ -4,13 +4,14 @@ import multiprocessing
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+import psutil
 from breaks import BREAKS
 from forks import ChildFailed, stop
 from installation import Installation, installed
@@ -62,10 +63,14 @@ def running(tasks: Iterator[Task], folder: Path, lanes: int) -> Iterator[Iterato
             started[ours].start()
             theirs.close()
         yield _outcomes(tasks, started)
-    finally:
-        for connection, process in started.items():
-            connection.close()
+    except BaseException:
+        for process in started.values():
             process.terminate()
+        raise
+    finally:
+        # An idle lane ends when its connection is closed. SIGTERM could interrupt it while it stops its servers.
+        for connection in started:
+            connection.close()
         for process in started.values():
             process.join()
 
@@ -89,11 +94,20 @@ def _outcomes(tasks: Iterator[Task], started: Mapping[Connection, BaseProcess]) 
                 raise ChildFailed(f"a lane ended with {started[lane].exitcode} during {shlex.join(busy[lane].options)}")
 
 
+def _stop_lane(*_: object) -> NoReturn:
+    """Stop what the lane has started, which would write to its folders while they are deleted, and exit."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    stop()
+
+
 def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -> None:
     """Try tasks until the parent closes the connection or stops this process."""
     for other in others:
         other.close()
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, _stop_lane)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must reach only the parent, which stops its lanes
     with ExitStack() as everything:
         rooms: dict[tuple[str, str], tuple[_Trials, ExitStack]] = {}
