@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from installation import MONTH, Installation
+from installation import MONTH, Installation, cursor_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,12 +68,8 @@ def _rejected(home: Path) -> Path | None:
 
 
 def _export(url: str, path: Path) -> None:
-    import psycopg2
-
-    connection = psycopg2.connect(url)
-    with connection, connection.cursor() as cursor, path.open("wb") as file:
+    with cursor_of(url) as cursor, path.open("wb") as file:
         cursor.copy_expert(f"COPY (SELECT * FROM public.{MONTH.table}) TO STDOUT (FORMAT csv)", file)
-    connection.close()
 
 
 def differences(seen: Path, expected: Path) -> dict[str, str]:
@@ -182,7 +178,6 @@ def impossible(found: dict[str, str], references: dict[str, Path], new: str) -> 
 def look_around(installation: Installation) -> Leftovers:
     """List the files, the tables and what is open in Postgres. Call it in a child."""
     import duckdb
-    import psycopg2
 
     home, files = installation.home, {f"tmp/{path.name}" for path in installation.temporary.iterdir()}
     for path in home.rglob("*"):
@@ -193,8 +188,7 @@ def look_around(installation: Installation) -> Leftovers:
     with duckdb.connect(home / "warehouse.duckdb", read_only=True) as database:
         found = database.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         tables = {f"warehouse table {name}" for (name,) in found}
-    connection = psycopg2.connect(installation.postgres)
-    with connection, connection.cursor() as cursor:
+    with cursor_of(installation.postgres) as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
         tables |= {f"Postgres relation {name}" for (name,) in cursor.fetchall()}
         cursor.execute(
@@ -203,5 +197,4 @@ def look_around(installation: Installation) -> Leftovers:
             "UNION SELECT 'advisory lock of ' || pid FROM pg_locks WHERE locktype = 'advisory'"
         )
         sessions = {f"Postgres {what}" for (what,) in cursor.fetchall()}
-    connection.close()
     return Leftovers(frozenset(files), frozenset(tables), frozenset(sessions))

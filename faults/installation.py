@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -171,12 +171,17 @@ def _stop_postgres(folder: Path) -> None:
 
 
 def _drop_tables(url: str) -> None:
+    with cursor_of(url) as cursor:
+        cursor.execute("DROP OWNED BY CURRENT_USER")
+
+
+@contextmanager
+def cursor_of(url: str) -> Iterator[Any]:
+    """Connect to PostgreSQL for one transaction. Call it in a child."""
     import psycopg2
 
-    connection = psycopg2.connect(url)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("DROP OWNED BY CURRENT_USER")
-    connection.close()
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        yield cursor
 
 
 class _Files(SimpleHTTPRequestHandler):

@@ -1,7 +1,7 @@
 """Killed anywhere: a load is killed at a point or at a time, and one clean run must repair everything.
 
-All trials use one installation, one after another. Each loads the version of the month that is not loaded: the old
-month and the new one can be told apart, and what one trial leaves behind, a later one finds.
+All trials use the same installation, one after another, so a trial also finds what earlier ones have left behind. Each
+loads the version of the month that is not loaded, which shows whether a store has the old month or the new one.
 """
 
 import random

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import median
 from typing import Any
 
-from installation import OLD, Installation, write_versions
+from installation import OLD, Installation, cursor_of, write_versions
 from outcomes import Outcome
 
 from taxi_assets.tlc.trips import TripMonth, next_month
@@ -140,14 +140,11 @@ def _use(there: Installation, months: list[TripMonth]) -> Use:
 
 def _sample(postgres: str) -> Sample:
     import psutil
-    import psycopg2
 
     [worker] = psutil.Process().children()
-    connection = psycopg2.connect(postgres)
-    with connection, connection.cursor() as cursor:
+    with cursor_of(postgres) as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         sessions = int(cursor.fetchone()[0])
-    connection.close()
     # Memory that the worker shares with its parent counts from the start: it becomes its own page by page.
     return Sample(worker.memory_info().rss / 1e6, worker.num_fds(), worker.num_threads(), sessions)
 
@@ -176,11 +173,7 @@ def _query_warehouse(there: Installation, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _query_postgres(there: Installation, sql: str) -> list[tuple[Any, ...]]:
-    import psycopg2
-
-    connection = psycopg2.connect(there.postgres)
-    with connection, connection.cursor() as cursor:
+    with cursor_of(there.postgres) as cursor:
         cursor.execute(sql)
         found: list[tuple[Any, ...]] = cursor.fetchall()
-    connection.close()
     return found

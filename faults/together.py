@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from forks import Child
-from installation import COLOR, INVALID_EVERY, MONTH, NEW, OLD, Installation, write_both_versions, write_versions
+from installation import (
+    COLOR,
+    INVALID_EVERY,
+    MONTH,
+    NEW,
+    OLD,
+    Installation,
+    cursor_of,
+    write_both_versions,
+    write_versions,
+)
 from outcomes import Outcome
 
 from taxi_assets.tlc.trips import TripMonth
@@ -177,18 +187,14 @@ def _read_warehouse() -> Sums:
 
 
 def _read_postgres() -> Sums:
-    import psycopg2
     from psycopg2.errors import UndefinedTable
 
-    connection = psycopg2.connect(os.environ["TAXI_POSTGRES_URL"])
     try:
-        with connection, connection.cursor() as cursor:
+        with cursor_of(os.environ["TAXI_POSTGRES_URL"]) as cursor:
             cursor.execute(_SQL.format(table=MONTH.table))
             return _sums(cursor.fetchall())
     except UndefinedTable:
         return {}
-    finally:
-        connection.close()
 
 
 _SQL = "SELECT file_month, count(*), CAST(sum(round(total_amount * 100)) AS bigint) FROM {table} GROUP BY file_month"

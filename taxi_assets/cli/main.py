@@ -18,6 +18,7 @@ from taxi_assets.cli.demo import demo
 from taxi_assets.cli.dev import dev
 from taxi_assets.cli.doctor import doctor
 from taxi_assets.cli.materialize import materialize
+from taxi_assets.cli.options import load_settings
 from taxi_assets.cli.query import query
 from taxi_assets.cli.report import report
 from taxi_assets.cli.sample import sample
@@ -95,9 +96,8 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, TaxiAssetsError) or "dagster" not in sys.modules:
         return error
     from taxi_assets.instance.opening import history_error
-    from taxi_assets.settings import Settings
 
-    return history_error(Settings.load().home, error)
+    return history_error(load_settings().home, error)
 
 
 def _with_suggestion(error: click.ClickException) -> click.ClickException:

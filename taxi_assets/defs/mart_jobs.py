@@ -21,6 +21,7 @@ from taxi_assets.instance._dagster import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from taxi_assets.instance.events import newest_events
 from taxi_assets.instance.partition_status import read_month
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.instance.tags import COLOR_TAG
@@ -84,20 +85,16 @@ class OutdatedMart:
 
 def outdated_marts(instance: dg.DagsterInstance, settings: Settings) -> Iterator[OutdatedMart]:
     """Yield the marts of loaded months that are missing, or were computed before the month was loaded again."""
-    for color in source_colors(settings):
-        loaded = _newest(instance, color, MART_UPSTREAM)
-        computed = {mart.name: _newest(instance, color, mart.name) for mart in MARTS}
+    colors, names = source_colors(settings), (MART_UPSTREAM, *(mart.name for mart in MARTS))
+    keys = [asset_key(color, name) for color in colors for name in names]
+    events = newest_events(instance, keys, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    newest = {place: number for number, place in events.items()}  # storage IDs increase over time
+    for color in colors:
         for key in partition_keys(settings, color):
-            month = read_month(color, key)
+            month, loaded = read_month(color, key), newest.get((asset_key(color, MART_UPSTREAM), key), 0)
             for mart in MARTS:
-                if month and loaded.get(key, 0) > computed[mart.name].get(key, 0):
-                    yield OutdatedMart(mart, month, loaded[key])
-
-
-def _newest(instance: dg.DagsterInstance, color: str, name: str) -> dict[str, int]:
-    """Return the storage ID of the newest materialization of each partition of an asset. IDs increase over time."""
-    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-    return dict(instance.get_latest_storage_id_by_partition(asset_key(color, name), kind))
+                if month and loaded > newest.get((asset_key(color, mart.name), key), 0):
+                    yield OutdatedMart(mart, month, loaded)
 
 
 def _compute(context: dg.OpExecutionContext, warehouse: Warehouse, home: Home, outdated: OutdatedMart) -> None:

@@ -321,10 +321,8 @@ class _Cleaning:
 
     def _no_valid_rows(self, first: Reject, start: int) -> TooManyRejects:
         """Return the error of a file whose first `start` rows seem to be invalid, which decides before it is read."""
-        name, value = self._rows.rejected_value(first)
-        explained = _explain(name, value, self._layout) or self._rows.explain(first)
-        is_timestamp = first.reason.endswith(" is not a timestamp") and has_other_form(value)
-        return (WrongTimestamps if is_timestamp else NoValidRows)(
+        value, explained = self._explain(first)
+        return (WrongTimestamps if _has_other_clock(first.reason, value) else NoValidRows)(
             f"{self._month} has too many rejected rows: of the first {start:,}, no row that was tried is valid. "
             f"The maximum share is {self._limits.rejected}.\nFirst rejected row: {first}{explained}",
             **self._month.facts,
@@ -339,11 +337,10 @@ class _Cleaning:
         listed = "".join(f"\n  {count:,} x {reason}" for reason, count in reasons)
         is_partial = share > _FEW and report.rejected_rows < report.raw_rows
         estimated = f"\nA sample suggests that {share:.0%} of the rows are invalid." if is_partial else ""
-        name, value = self._rows.rejected_value(first)
-        explained = _explain(name, value, self._layout) or self._rows.explain(first)
+        value, explained = self._explain(first)
         if share <= _FEW:
             kind = TooManyRejects
-        elif reasons[0][0].endswith(" is not a timestamp") and has_other_form(value):
+        elif _has_other_clock(reasons[0][0], value):
             kind = WrongTimestamps
         else:
             kind = ManyInvalidRows if share < 1 or self._has_valid_rows else NoValidRows
@@ -357,6 +354,11 @@ class _Cleaning:
             rejected_share=report.rejected_share,
             reject_limit=limit,
         )
+
+    def _explain(self, first: Reject) -> tuple[str, str]:
+        """Return the value for which a row was rejected, and a line about its form, or that of the row."""
+        name, value = self._rows.rejected_value(first)
+        return value, _explain(name, value, self._layout) or self._rows.explain(first)
 
     def finish(self) -> CleanReport:
         """Return the report after all tables are written. Raises CountMismatch and WrongMonth."""
@@ -404,6 +406,11 @@ _LONG_START = 10_000
 
 _FEW = 0.05
 """The share of invalid rows up to which a month without them may be useful."""
+
+
+def _has_other_clock(reason: str, value: str) -> bool:
+    """Whether a reason is about timestamps, and the value is one in another form."""
+    return reason.endswith(" is not a timestamp") and has_other_form(value)
 
 
 def _explain(name: str, value: str, layout: Layout) -> str:

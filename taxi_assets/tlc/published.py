@@ -30,7 +30,6 @@ SUFFIX = ".parquet"
 BATCH_ROWS = 1 << 16
 """Rows to read, convert and write at a time. Limits memory, because the TLC writes a month as one row group."""
 
-
 PART_ROWS = 1 << 20
 """Rows of the row groups to read together. Many programs write row groups of this size; small ones are slow alone."""
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,17 +48,17 @@ def locked_for_reading(path: Path, waiting_for: str, timeout_s: float = 600) -> 
     with translate_os_errors(path):
         lock = path.open("rb")
     with lock:
-        if not _share(lock.fileno(), timeout_s):
+        if not _try_lock(lock.fileno(), fcntl.LOCK_SH, timeout_s):
             raise _busy(path, waiting_for, timeout_s)
         yield
 
 
-def _share(lock: int, timeout_s: float) -> bool:
-    """Lock a file descriptor together with others that share it. Returns False after the timeout."""
+def _try_lock(lock: int, kind: int, timeout_s: float) -> bool:
+    """Lock a file descriptor, shared (LOCK_SH) or alone (LOCK_EX). Returns False after `timeout_s` seconds."""
     ends_at = monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if monotonic() >= ends_at:
                 return False
@@ -106,24 +105,12 @@ def share_for_life(path: Path) -> None:
 
 def wait_for_sharers(path: Path, timeout_s: float) -> bool:
     """Wait until no process shares the lock of the file `path`. Returns False after `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    while _is_shared(path):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def _is_shared(path: Path) -> bool:
     with translate_os_errors(path):
         try:
             lock = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
             return True
+        try:
+            return _try_lock(lock, fcntl.LOCK_EX, timeout_s)
         finally:
             os.close(lock)
-    return False

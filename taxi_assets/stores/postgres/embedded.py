@@ -183,14 +183,17 @@ class EmbeddedPostgres:
             if server.ready:
                 return server
             if time.monotonic() > deadline:
-                raise EmbeddedPostgresStarting(
+                raise self._waited_too_long(
                     f"The embedded PostgreSQL server in {self.folder} is still starting or stopping after "
-                    f"{_START_TIMEOUT_S} s. Its log is {self._log}.",
-                    path=str(self.folder),
-                    log=str(self._log),
+                    f"{_START_TIMEOUT_S} s."
                 )
             time.sleep(0.05)
         return None
+
+    def _waited_too_long(self, for_what: str) -> EmbeddedPostgresStarting:
+        return EmbeddedPostgresStarting(
+            f"{for_what} Its log is {self._log}.", path=str(self.folder), log=str(self._log)
+        )
 
     def _read_pid_file(self) -> _Server | None:
         """Return the server in `postmaster.pid`, which may have been killed; None if the file is missing or invalid."""
@@ -248,11 +251,9 @@ class EmbeddedPostgres:
             if server := self._running_server():
                 return server
             if time.monotonic() > deadline:
-                raise EmbeddedPostgresStarting(
+                raise self._waited_too_long(
                     f"Processes of a previous embedded PostgreSQL server in {self.folder} have not ended within "
-                    f"{_START_TIMEOUT_S} s: {', '.join(map(str, processes))}. Its log is {self._log}.",
-                    path=str(self.folder),
-                    log=str(self._log),
+                    f"{_START_TIMEOUT_S} s: {', '.join(map(str, processes))}."
                 )
             time.sleep(0.05)
         return None
