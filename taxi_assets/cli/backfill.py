@@ -225,13 +225,13 @@ def _submit(choose: "Callable[..., tuple[Sequence[TripMonth], RunSpec]]", output
     with ExitStack() as stack:
         with activity("Starting Dagster") as show:
             from taxi_assets.cli.backfill_view import print_plan, print_plan_json
-            from taxi_assets.instance.processes import fail_dead_runs
+            from taxi_assets.instance.processes import end_dead_runs
             from taxi_assets.operations import backfills
             from taxi_assets.operations.adoption import open_upgraded
             from taxi_assets.operations.plan import Which, plan_backfill
 
             instance = stack.enter_context(open_upgraded(settings))
-            fail_dead_runs(instance)
+            end_dead_runs(instance)
             months, spec = choose(settings, instance)
             show("Checking which months to load")
             plan = plan_backfill(settings, instance, months, spec.assets, Which(which))

@@ -37,7 +37,7 @@ def dev(host: str, port: int) -> None:
     with activity("Starting Dagster"):
         from taxi_assets.connections import open_channels
         from taxi_assets.instance.opening import dagster_home
-        from taxi_assets.instance.processes import fail_dead_runs
+        from taxi_assets.instance.processes import end_dead_runs
         from taxi_assets.operations.adoption import open_upgraded
         from taxi_assets.stores.ports import require_free_port
 
@@ -48,7 +48,7 @@ def dev(host: str, port: int) -> None:
             _claim(settings.home, address)
         require_free_port(host, port)
         with open_upgraded(settings) as instance:
-            fail_dead_runs(instance)
+            end_dead_runs(instance)
         if not is_claimed:
             _claim(settings.home, address)
     folder = dagster_home(settings.home)

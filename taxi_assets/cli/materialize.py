@@ -159,7 +159,7 @@ def plan_here(
     """Return which of the months this process loads, and the selected assets. `show` shows what takes time."""
     from taxi_assets.defs.build import build_definitions
     from taxi_assets.instance.opening import require_runs_here
-    from taxi_assets.instance.processes import fail_dead_runs
+    from taxi_assets.instance.processes import end_dead_runs
     from taxi_assets.operations.adoption import open_upgraded
     from taxi_assets.operations.plan import plan_months
     from taxi_assets.operations.runs import select_assets
@@ -169,7 +169,7 @@ def plan_here(
     # Check this before the requests to the source, which take longer.
     with open_upgraded(settings) as instance:
         require_runs_here(instance)
-        fail_dead_runs(instance)
+        end_dead_runs(instance)
     show("Checking which months the source has")
     return plan_months(settings, months, assets), assets
 

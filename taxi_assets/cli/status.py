@@ -47,13 +47,13 @@ def status(colors: tuple[str, ...], months: str, *, verbose: bool, as_json: bool
         from taxi_assets.cli.status_view import print_status, print_status_json
         from taxi_assets.instance.opening import may_run_here
         from taxi_assets.instance.partition_status import read_history
-        from taxi_assets.instance.processes import fail_dead_runs
+        from taxi_assets.instance.processes import end_dead_runs
         from taxi_assets.operations.adoption import open_upgraded
 
         settings = load_settings()
         is_selected = select_statuses(colors, months, settings)
         with open_upgraded(settings, reading=True) as instance:
-            fail_dead_runs(instance)
+            end_dead_runs(instance)
             history = read_history(instance, settings)
             here = may_run_here(instance)
     selected = [status for status in history if is_selected(status.month)]

@@ -53,13 +53,13 @@ def wipe(colors: tuple[str, ...], months: str, stores: tuple[str, ...], *, yes: 
     settings = load_settings()
     with ExitStack() as stack:
         with activity("Starting Dagster"):
-            from taxi_assets.instance.processes import fail_dead_runs
+            from taxi_assets.instance.processes import end_dead_runs
             from taxi_assets.operations.adoption import open_upgraded
             from taxi_assets.operations.wipe import Wiper
 
             listed = each_month(colors, months, settings)
             instance = stack.enter_context(open_upgraded(settings))
-            fail_dead_runs(instance)
+            end_dead_runs(instance)
         if not _wipe(Wiper(settings, instance), listed, stores or STORES, yes=yes):
             sys.exit(1)
 

@@ -81,7 +81,7 @@ def build_run_notifications() -> dg.SensorDefinition:
     def tick(context: dg.RunFailureSensorContext, notifications: dg.ResourceParam[NotificationsResource]) -> None:
         run = context.dagster_run
         failure = read_failures(context.instance, [run]).get(run.run_id, Failure())
-        if why := _why_not_reported(context.instance, run):
+        if why := _why_not_reported(context.instance, run, failure):
             context.log.info("run %s is not reported: %s", run.run_id, why)
             return
         failed = FailedRun(
@@ -114,10 +114,12 @@ def _what_of(run: dg.DagsterRun) -> str:
     return ", ".join(sorted(key.to_user_string() for key in chosen)) or run.job_name
 
 
-def _why_not_reported(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+def _why_not_reported(instance: dg.DagsterInstance, run: dg.DagsterRun, failure: Failure) -> str:
     """Return why a failed run is not reported, or "" if it is."""
     if not is_own_run(run):
         return "it belongs to another project"
     if will_be_retried(instance, run):
         return "it will be retried"
+    if failure.is_canceled:
+        return "it was canceled"
     return ""

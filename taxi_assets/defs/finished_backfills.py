@@ -14,7 +14,7 @@ import dagster as dg
 
 from taxi_assets.defs.failed_runs import INTERVAL_S, WHEN, first_lines, notify
 from taxi_assets.defs.resources import NotificationsResource
-from taxi_assets.instance.failures import explain
+from taxi_assets.instance.failures import explain, read_failures
 from taxi_assets.instance.partition_status import (
     is_own_backfill,
     months_of_backfill,
@@ -22,7 +22,7 @@ from taxi_assets.instance.partition_status import (
     read_month,
     runs_of_backfills,
 )
-from taxi_assets.instance.processes import fail_dead_runs
+from taxi_assets.instance.processes import end_dead_runs
 from taxi_assets.instance.tags import NOT_PUBLISHED, RESULT_TAG, color_result_tag
 from taxi_assets.keys import colors_of
 from taxi_assets.notifications import Message
@@ -92,7 +92,7 @@ def build_backfill_notifications() -> dg.SensorDefinition:
     ) -> dg.SkipReason:
         instance = context.instance
         # Otherwise a run whose process no longer exists would stay in progress forever and never be reported.
-        fail_dead_runs(instance)
+        end_dead_runs(instance)
         cursor = _look(instance, context.cursor)
         over = [backfill for backfill in _find(instance, cursor.open) if _is_over(instance, backfill)][:MAX_REPORTED]
         messages = [
@@ -211,8 +211,11 @@ def _outcomes(
 ) -> dict[TripMonth, Outcome]:
     """Return the outcome of each month."""
     newest = newest_runs(instance.get_runs(runs_of_backfills([backfill.backfill_id])))
+    failed = [run for run in newest.values() if run.status is dg.DagsterRunStatus.FAILURE]
+    canceled = {run_id for run_id, failure in read_failures(instance, failed).items() if failure.is_canceled}
     return dict.fromkeys(targets, Outcome.never_ran) | {
-        month: _outcome(run, month.color) for month, run in newest.items()
+        month: Outcome.canceled if run.run_id in canceled else _outcome(run, month.color)
+        for month, run in newest.items()
     }
 
 

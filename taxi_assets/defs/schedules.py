@@ -21,7 +21,7 @@ from taxi_assets.errors import InvalidSchedule, StoreError
 from taxi_assets.graph import job_name
 from taxi_assets.instance.downloads import last_fetch
 from taxi_assets.instance.partition_status import IN_PROGRESS, PartitionStatus, read_history
-from taxi_assets.instance.processes import fail_dead_runs
+from taxi_assets.instance.processes import end_dead_runs
 from taxi_assets.instance.tags import ASKED_BY_TAG
 from taxi_assets.notifications import Message
 from taxi_assets.partitions import TIMEZONE, recent_months, source_colors
@@ -100,7 +100,7 @@ def _requests(
     """Yield a request for each month that needs loading, or the reason why there is none. Raises StoreError."""
     months = recent_months(settings, color, context.scheduled_execution_time)
     # Otherwise a month whose run process no longer exists would stay in progress forever.
-    fail_dead_runs(context.instance)
+    end_dead_runs(context.instance)
     histories = read_history(context.instance, settings)
     statuses = {history.month: history.status for history in histories}
     findings = [_judge(context.instance, source, month, statuses) for month in months]

@@ -19,22 +19,30 @@ from taxi_assets.stores.memory import is_memory_error, out_of_memory
 
 @dataclass(frozen=True)
 class Failure:
-    """The first asset that failed in a run, its color, and the error. A field is empty if it is not known."""
+    """The first asset that failed in a run, its color, and the error. A field is empty if it is not known.
+
+    `is_canceled` is true for a run that was canceled while it started. Dagster reports it as failed, not as canceled.
+    """
 
     asset: str = ""
     error: str = ""
     color: str = ""
+    is_canceled: bool = False
 
 
 def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
     """Return where and why each of these runs failed, by run ID. For a killed run, `error` is how its process ended."""
     events = events_table().c
     of_these = events.run_id.in_([run.run_id for run in runs])
-    failed = events.dagster_event_type == dg.DagsterEventType.RUN_FAILURE.value
-    failures = {}
-    for _, stored in stored_events(instance, of_these & failed):
+    kinds = dg.DagsterEventType.RUN_FAILURE.value, dg.DagsterEventType.RUN_CANCELING.value
+    failures, canceled = {}, set()
+    for _, stored in stored_events(instance, of_these & events.dagster_event_type.in_(kinds)):
         entry = dg.deserialize_value(stored, dg.EventLogEntry)
-        if event := entry.dagster_event:
+        if not (event := entry.dagster_event):
+            continue
+        if event.event_type is dg.DagsterEventType.RUN_CANCELING:
+            canceled.add(entry.run_id)
+        else:
             # A run that was marked as failed from outside only has a message.
             specific = event.event_specific_data
             data = specific if isinstance(specific, JobFailureData) else JobFailureData(None)
@@ -45,7 +53,14 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
                 explain(data.error) or _describe_end(instance, entry.run_id, event.message or ""),
                 split_step(step_key)[0],
             )
-    return failures
+    return failures | {
+        run_id: Failure(error=CANCELED, is_canceled=True)
+        for run_id in canceled & failures.keys()
+        if not failures[run_id].asset
+    }
+
+
+CANCELED = "The run was canceled."
 
 
 _FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."

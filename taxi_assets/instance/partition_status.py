@@ -186,7 +186,10 @@ def _history(
         # The run, started from the UI, covers several colors and failed for another one.
         run, failure = None, Failure()
     rows = {name: assets[name].rows for name in TRIP_ASSETS if name in assets}
-    status = _status(run.status if run else None, assets, is_stale=is_stale)
+    newest = run.status if run else None
+    if failure.is_canceled:
+        newest = dg.DagsterRunStatus.CANCELED
+    status = _status(newest, assets, is_stale=is_stale)
     address = assets["raw_trips"].address if "raw_trips" in assets else ""
     source = source_of(address, month) if address else ""
     return MonthStatus(month, status, rows, run_id, failure.asset, failure.error, source=source)

@@ -74,8 +74,8 @@ def _claim(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.add_run_tags(run_id, process_tags(run_id))
 
 
-def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Mark the runs whose process on this host no longer exists as failed, and return them.
+def end_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Mark the runs whose process on this host no longer exists as failed, or else as canceled, and return them.
 
     Nothing else in the system ever ends these runs.
     """
@@ -83,7 +83,9 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         process = json.loads(run.tags.get(PROCESS_TAG, "{}"))
         if process.get("run") == run.run_id and process["host"] == socket.gethostname() and not is_alive(process):
-            instance.report_run_failed(run, f"The process that executed this run ({process['pid']}) no longer exists.")
+            is_canceled = run.status is dg.DagsterRunStatus.CANCELING
+            end = instance.report_run_canceled if is_canceled else instance.report_run_failed
+            end(run, f"The process that executed this run ({process['pid']}) no longer exists.")
             dead.append(run)
     return dead
 

@@ -24,7 +24,7 @@ from taxi_assets.instance._dagster import (
     make_new_backfill_id,
     partition_set_snap_name_for_job_name,
 )
-from taxi_assets.instance.failures import read_failures
+from taxi_assets.instance.failures import CANCELED, read_failures
 from taxi_assets.instance.partition_status import is_own_backfill, months_of, months_of_backfill, runs_of_backfills
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED, RESULT_TAG
 from taxi_assets.operations.progress import Progress, ProgressEvent
@@ -257,7 +257,7 @@ class _BackfillFollower:
     def _why(self, listener: Listener, run: dg.DagsterRun) -> str:
         """Why a run did not load its month. A run whose process died has not reported a reason itself."""
         if run.status is dg.DagsterRunStatus.CANCELED:
-            return "The run was canceled."
+            return CANCELED
         if run.status is dg.DagsterRunStatus.FAILURE and not listener.failed_at:
             return read_failures(self._instance, [run])[run.run_id].error
         return listener.error

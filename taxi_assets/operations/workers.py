@@ -19,7 +19,7 @@ import psutil
 
 from taxi_assets.errors import OutOfMemory, TaxiAssetsError
 from taxi_assets.instance.opening import dagster_home, open_instance, translate_history_errors
-from taxi_assets.instance.processes import describe_exit, fail_dead_runs
+from taxi_assets.instance.processes import describe_exit, end_dead_runs
 from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
 from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
@@ -58,7 +58,7 @@ def started_months(
         for worker in pool:
             worker.stop()
         with open_instance(settings.home) as instance:
-            fail_dead_runs(instance)
+            end_dead_runs(instance)
 
 
 def _events(pool: "Sequence[_Worker]", queue: deque[TripMonth]) -> Iterator[ProgressEvent]:

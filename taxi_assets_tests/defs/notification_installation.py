@@ -71,14 +71,21 @@ class NotificationInstallation(Installation):
         message: str = "no such file",
         tags: Mapping[str, str] | None = None,
         parent: dg.DagsterRun | None = None,
+        *,
+        cancel: bool = False,
     ) -> dg.DagsterRun:
-        """Create a failed run of a month. If it has a parent, it is the retry of that run and inherits its tags."""
+        """Create a failed run of a month. If it has a parent, it is the retry of that run and inherits its tags.
+
+        With `cancel`, someone canceled it while it started.
+        """
         inherited = {}
         if parent:
             ids = {"dagster/parent_run_id": parent.run_id, "dagster/root_run_id": parent.run_id}
             inherited = {**parent.tags, **ids}
             inherited.pop("dagster/will_retry", None)
         run = self.create_run(month, tags={**inherited, **(tags or {})})
+        if cancel:
+            self.instance.report_run_canceling(run)
         self.instance.report_run_failed(run, message)
         failed = self.instance.get_run_by_id(run.run_id)
         assert failed

@@ -11,6 +11,7 @@ import pytest
 from taxi_assets.defs.build import build_definitions
 from taxi_assets.graph import NEWEST_MONTH_LOADED, job_name
 from taxi_assets.instance._dagster import BulkActionStatus, PartitionBackfill, disable_dagster_warnings
+from taxi_assets.instance.partition_status import PartitionStatus, read_history
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.runs import RunSpec, run_month
 from taxi_assets.settings import Settings
@@ -77,6 +78,16 @@ def test_an_unpublished_month_is_not_reported(installation: NotificationInstalla
     assert run.status is dg.DagsterRunStatus.SUCCESS
     installation.tick(SENSOR)
     assert installation.inbox.mails == []
+
+
+def test_a_canceled_run_is_not_reported(installation: NotificationInstallation) -> None:
+    """A run that is canceled while it starts is not a failure, although Dagster fails it."""
+    month = TripMonth("green", "2020-12")
+    installation.fail_run(month, cancel=True)
+    installation.tick(SENSOR)
+    assert installation.inbox.mails == []
+    history = read_history(installation.instance, installation.settings)
+    assert [found.status for found in history if found.month == month] == [PartitionStatus.partial]
 
 
 def test_a_run_of_another_project_is_not_reported(installation: NotificationInstallation) -> None:

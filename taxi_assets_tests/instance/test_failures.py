@@ -14,7 +14,7 @@ from dagster_docker import DockerRunLauncher
 from docker.models.containers import Container
 
 from taxi_assets.instance._dagster import SerializableErrorInfo
-from taxi_assets.instance.failures import explain, read_failures
+from taxi_assets.instance.failures import Failure, explain, read_failures
 from taxi_assets.instance.opening import open_instance
 from taxi_assets_tests.defs.dagster_internals import DagsterApiServer, get_run_crash_explanation
 
@@ -88,6 +88,15 @@ def test_a_run_that_was_marked_as_failed(instance: dg.DagsterInstance) -> None:
     assert "outside the execution context" not in _error(instance, run)
     instance.report_run_failed(other, "Stopped by Ann.")
     assert _error(instance, other) == "Stopped by Ann."
+
+
+def test_a_run_that_was_canceled_while_it_started(instance: dg.DagsterInstance) -> None:
+    """If its process ends before the first step, the code server fails it. Its error is that it was canceled."""
+    run = _start(instance)
+    instance.report_run_canceling(run)
+    instance.report_engine_event(get_run_crash_explanation(f"Run execution process for {run.run_id}", 0), run)
+    instance.report_run_failed(run)
+    assert read_failures(instance, [run]) == {run.run_id: Failure(error="The run was canceled.", is_canceled=True)}
 
 
 @pytest.mark.parametrize(

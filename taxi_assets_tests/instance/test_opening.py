@@ -22,7 +22,7 @@ from taxi_assets.defs.build import build_definitions
 from taxi_assets.errors import DamagedHistory, HistoryError, HistoryServerError, InvalidInstanceConfig
 from taxi_assets.graph import MART_ASSETS, TRIP_ASSETS, job_name
 from taxi_assets.instance.opening import dagster_home, history_place, open_instance, translate_history_errors
-from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_tags
+from taxi_assets.instance.processes import PROCESS_TAG, end_dead_runs, process_tags
 from taxi_assets.instance.read_only import open_readable
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.runs import RunSpec, run_month
@@ -303,10 +303,10 @@ def test_a_killed_run_is_marked_as_failed(source: Path, instance: dg.DagsterInst
             while process.pid not in [_process_of(run) for run in instance.get_runs()]:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            assert fail_dead_runs(instance) == []
+            assert end_dead_runs(instance) == []
         finally:
             process.kill()
-    [dead] = fail_dead_runs(instance)
+    [dead] = end_dead_runs(instance)
     [run] = instance.get_runs()
     assert (run.run_id, run.status) == (dead.run_id, dg.DagsterRunStatus.FAILURE)
     assert process.returncode == -signal.SIGKILL

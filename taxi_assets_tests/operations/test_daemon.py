@@ -22,7 +22,7 @@ from taxi_assets.defs.build import build_definitions
 from taxi_assets.graph import TRIP_ASSETS, job_name
 from taxi_assets.instance._dagster import BulkActionStatus
 from taxi_assets.instance.opening import dagster_home, open_instance
-from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs
+from taxi_assets.instance.processes import PROCESS_TAG, end_dead_runs
 from taxi_assets.keys import asset_key, run_colors
 from taxi_assets.operations.progress import Progress, ProgressEvent
 from taxi_assets.operations.runs import ORIGIN, RunSpec, run_month
@@ -245,9 +245,8 @@ def test_backfills_are_canceled_and_resumed(installation: DaemonInstallation, mo
     assert installation.statuses(second) == [BulkActionStatus.COMPLETED_FAILED] * 2
     assert installation.statuses(first) == [BulkActionStatus.CANCELED] * 2
     titles = sorted(mail.title for mail in inbox.mails)
-    assert [title for title in titles if not title.startswith("Backfill")] == sorted(
-        f"{month} failed at raw_trips" for month in broken
-    )
+    failed = sorted(title for title in titles if not title.startswith("Backfill"))
+    assert failed == sorted(f"{month} failed at raw_trips" for month in broken), inbox.mails
     of_backfills = [
         r"Backfill of 1 month: 1 loaded",
         r"Backfill of 2 months: 2 loaded",
@@ -317,7 +316,7 @@ def test_a_killed_run_releases_its_slot(installation: DaemonInstallation) -> Non
         until(lambda: not psutil.pid_exists(process), "the end of the process")
         _wait_for_the_queue(installation.home)
         assert installation.run_of(next_id).status is dg.DagsterRunStatus.QUEUED
-        assert [run.run_id for run in fail_dead_runs(installation.instance)] == [run_id]
+        assert [run.run_id for run in end_dead_runs(installation.instance)] == [run_id]
         until(lambda: installation.run_of(next_id).is_finished, "the queued run")
     assert installation.run_of(next_id).status is dg.DagsterRunStatus.SUCCESS
     assert _most_at_once(installation.runs()) == 1

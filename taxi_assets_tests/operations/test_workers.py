@@ -23,7 +23,7 @@ from taxi_assets.defs.build import build_definitions
 from taxi_assets.errors import HistoryError
 from taxi_assets.graph import job_name
 from taxi_assets.instance.opening import open_instance
-from taxi_assets.instance.processes import PROCESS_TAG, fail_dead_runs, process_tags
+from taxi_assets.instance.processes import PROCESS_TAG, end_dead_runs, process_tags
 from taxi_assets.keys import asset_key
 from taxi_assets.operations.progress import ENDS, Progress, ProgressEvent
 from taxi_assets.operations.runs import RunSpec, run_month
@@ -261,23 +261,25 @@ def _run(instance: dg.DagsterInstance, **process: str | float) -> str:
     return run_id
 
 
-def test_only_runs_of_dead_processes_are_failed(instance: dg.DagsterInstance) -> None:
+def test_only_runs_of_dead_processes_are_ended(instance: dg.DagsterInstance) -> None:
     """A run is dead if its process has ended, also as a zombie, or if another process has its PID now.
 
-    A run on another host, or re-executed from the UI, is not.
+    A run on another host, or re-executed from the UI, is not. A dead run that was being canceled is canceled.
     """
     alive = _run(instance)
     other_host = _run(instance, host="elsewhere", pid=1)
     reexecuted = _run(instance, started=1.0, run="parent")
     ended = _run(instance, pid=_unused_pid())
     reused = _run(instance, started=1.0)
+    instance.report_run_canceling(instance.get_runs(limit=1)[0])
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         zombie = _run(instance, pid=process.pid)
-        assert {run.run_id for run in fail_dead_runs(instance)} == {ended, reused, zombie}
+        assert {run.run_id for run in end_dead_runs(instance)} == {ended, reused, zombie}
     left = {run.run_id: run.status for run in instance.get_runs()}
     assert {left[run_id] for run_id in (alive, other_host, reexecuted)} == {dg.DagsterRunStatus.STARTED}
-    assert {left[run_id] for run_id in (ended, reused)} == {dg.DagsterRunStatus.FAILURE}
+    assert left[ended] is dg.DagsterRunStatus.FAILURE
+    assert left[reused] is dg.DagsterRunStatus.CANCELED
 
 
 def _unused_pid() -> int:
