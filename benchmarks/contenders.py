@@ -1,6 +1,7 @@
 """What a contender is, and those that convert one file or load it into one database. `pipelines` has all others."""
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -35,7 +36,7 @@ class Subject(StrEnum):
     csv = "CSV.gz to Parquet"
     parquet = "Parquet to Parquet"
     postgres = "Rows into PostgreSQL"
-    duckdb = "CSV.gz into a DuckDB table"
+    duckdb = "Rows into a DuckDB table"
     pipeline = "All five steps of one month, and each step alone"
     months = "Many small months"
     start = "Start-up"
@@ -113,6 +114,7 @@ def file_contenders() -> list[Contender]:
         function(peers.polars_parquet, parquet, needs=("polars",)),
         function(ours.clean_parquet, parquet, sizes=ALL_SIZES),
         function(peers.duckdb_table, Subject.duckdb),
+        function(peers.duckdb_insert, Subject.duckdb),
         function(peers.dlt_duckdb, Subject.duckdb, needs=("dlt",)),
     ]
 
@@ -121,6 +123,22 @@ def file_contenders() -> list[Contender]:
 def _empty_postgres(place: Place) -> Iterator[None]:
     empty_postgres(place.postgres)
     yield
+
+
+@contextmanager
+def _binary_rows(place: Place) -> Iterator[None]:
+    """The clean rows as a file in PostgreSQL's binary format. PostgreSQL is empty."""
+    empty_postgres(place.postgres)
+    if not _binary(place).exists():
+        subprocess.run(_psql(place), check=True)
+        copy = rf"\copy public.peer_trips TO '{_binary(place)}' (FORMAT binary)"
+        subprocess.run(_psql_commands(place, [copy]), check=True)
+        empty_postgres(place.postgres)
+    yield
+
+
+def _binary(place: Place) -> Path:
+    return place.text.with_suffix(".pgcopy")
 
 
 def postgres_contenders() -> list[Contender]:
@@ -137,20 +155,39 @@ def postgres_contenders() -> list[Contender]:
             _psql_freeze,
             around=around,
         ),
+        Contender(
+            "psql_copy_binary",
+            subject,
+            "psql: the same in PostgreSQL's binary format, which it has written before",
+            _psql_binary,
+            around=_binary_rows,
+        ),
         function(peers.adbc_postgres, subject, around=around, needs=("adbc_driver_postgresql",)),
         function(peers.dlt_postgres, subject, around=around, needs=("dlt",)),
         function(peers.pandas_to_sql, subject, around=around, once=True),
     ]
 
 
-def _psql(place: Place, transaction: Sequence[str] = (), freeze: str = "") -> list[str]:
-    from taxi_assets.stores.postgres.embedded import psql_line
-
-    program, url = shlex.split(psql_line(place.postgres))
-    copy = rf"\copy public.peer_trips FROM '{place.text}' (FORMAT csv{freeze})"
-    options = ("--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", *transaction)
-    return [program, *options, f"--command={create_table_sql()}", f"--command={copy}", url]
+def _psql(place: Place) -> list[str]:
+    return _psql_load(place, place.text, "FORMAT csv")
 
 
 def _psql_freeze(place: Place) -> list[str]:
-    return _psql(place, ["--single-transaction"], ", FREEZE")
+    return _psql_load(place, place.text, "FORMAT csv, FREEZE", "--single-transaction")
+
+
+def _psql_binary(place: Place) -> list[str]:
+    return _psql_load(place, _binary(place), "FORMAT binary, FREEZE", "--single-transaction")
+
+
+def _psql_load(place: Place, file: Path, copy_options: str, *options: str) -> list[str]:
+    copy = rf"\copy public.peer_trips FROM '{file}' ({copy_options})"
+    return _psql_commands(place, [create_table_sql(), copy], *options)
+
+
+def _psql_commands(place: Place, commands: Sequence[str], *options: str) -> list[str]:
+    from taxi_assets.stores.postgres.embedded import psql_line
+
+    program, url = shlex.split(psql_line(place.postgres))
+    given = (f"--command={command}" for command in commands)
+    return [program, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", *options, *given, url]

@@ -75,7 +75,15 @@ def _empty_asset(number: int, checks: int, keys: list[str]) -> "dg.AssetsDefinit
     return empty
 
 
-FUNCTIONS = (clean_csv, clean_parquet, empty_runs)
+def open_history(_: Place) -> None:
+    """Dagster: open the instance in DAGSTER_HOME and read one run, as any command of Dagster does."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.get_run_records(limit=1)
+
+
+FUNCTIONS = (clean_csv, clean_parquet, empty_runs, open_history)
 
 if __name__ == "__main__":
     main(FUNCTIONS)

@@ -69,6 +69,14 @@ def duckdb_table(place: Place) -> None:
         database.execute(f"CREATE TABLE trips AS SELECT * FROM read_csv('{place.csv}')")
 
 
+def duckdb_insert(place: Place) -> None:
+    """DuckDB: `CREATE TABLE ... AS SELECT * FROM read_parquet(...)` of the clean rows in a new database file."""
+    import duckdb
+
+    with duckdb.connect(place.out / "month.duckdb") as database, work():
+        database.execute(f"CREATE TABLE trips AS SELECT * FROM read_parquet('{place.clean}')")
+
+
 def pyarrow_csv(place: Place) -> None:
     """pyarrow: each batch of `csv.open_csv` to a `ParquetWriter`."""
     from pyarrow import csv
@@ -179,6 +187,7 @@ FUNCTIONS = (
     duckdb_csv,
     duckdb_parquet,
     duckdb_table,
+    duckdb_insert,
     pyarrow_csv,
     polars_csv,
     polars_parquet,

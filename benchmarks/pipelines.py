@@ -257,6 +257,13 @@ def start_contenders() -> list[Contender]:
         ),
         start("taxi_help", "`taxi --help`", lambda _: _taxi("--help")),
         start(
+            "open_history",
+            f"Dagster: open the history of {STATUS_MONTHS} months, and read one run",
+            function(ours.open_history, Subject.start).argv,
+            settings=status_home,
+            around=_status_home,
+        ),
+        start(
             "taxi_status",
             f"`taxi status`, with {STATUS_MONTHS} months in the history",
             lambda _: _taxi("status"),

@@ -156,7 +156,7 @@ class Results:
             yield "Steps in `taxi materialize`", [["run", "rows", *_step_names(self._results)], *steps]
 
     def _targets(self) -> Iterator[tuple[str, list[list[str]]]]:
-        """Yield the title and the rows of the table of targets, with those whose figures were measured."""
+        """Yield the titles and the rows of the tables of targets and of limits, with those that were measured."""
         ratios = {target: ratio for target in TARGETS if (ratio := self._ratio(target)) is not None}
         if ratios:
             rows = [
@@ -164,10 +164,14 @@ class Results:
                 for target, ratio in ratios.items()
             ]
             yield "Targets", [["what", "figure", "at most", "met"], *rows]
+        floors = {target: self._ratio(target, floor) for target in ratios if (floor := target.floor)}
+        limits = [[target.what, target.least, _number(floor)] for target, floor in floors.items() if floor is not None]
+        if limits:
+            yield "Limits", [_LIMITS, *limits]
 
-    def _ratio(self, target: Target) -> float | None:
+    def _ratio(self, target: Target, numerators: Sum | None = None) -> float | None:
         """Return the ratio of a target, or None if one of its figures was not measured or the ratio has no meaning."""
-        numerator = self._sum(target.numerator)
+        numerator = self._sum(target.numerator if numerators is None else numerators)
         denominator = self._sum(target.denominator) if target.denominator else 1.0
         return numerator / denominator if numerator is not None and denominator and denominator > 0 else None
 
@@ -210,6 +214,8 @@ class Results:
 _LONGEST_BAR = 6
 """The length of the longest bar in the chart, as a multiple of the median."""
 
+_LIMITS = ["what", "the least that could do it", "figure"]
+
 _COLUMNS = ["name", "what it does", "whole, s", "range", "work, s", "ratio", "rows/s", "memory, MB"]
 
 
@@ -245,7 +251,7 @@ def _align(rows: Sequence[Sequence[str]]) -> str:
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    texts = 2 if rows[0][:2] == _COLUMNS[:2] else 1
+    texts = 2 if rows[0][:2] in (_COLUMNS[:2], _LIMITS[:2]) else 1
     rule = ["---"] * texts + ["--:"] * (len(rows[0]) - texts)
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]]) + "\n"
 
