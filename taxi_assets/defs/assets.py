@@ -35,7 +35,7 @@ from taxi_assets.errors import (
     TaxiAssetsError,
 )
 from taxi_assets.graph import ASSETS, SOURCE_TRIPS, TripAsset
-from taxi_assets.instance._dagster import RawMetadataValue
+from taxi_assets.instance._dagster import PRIORITY_TAG, RawMetadataValue
 from taxi_assets.instance.downloads import fetch_metadata, reusable_fetch
 from taxi_assets.instance.processes import claim_run
 from taxi_assets.keys import asset_key
@@ -362,7 +362,9 @@ def _build_asset(settings: Settings, color: str, asset: TripAsset, build: _Build
         code_version=CODE_VERSIONS[asset.name],
         # The pool limits how many runs of a color run at the same time.
         pool=color,
-        op_tags=retry_tags(settings),
+        # If there is a choice, steps run in the order of ASSETS. Dagster's own order is that of their names, in which
+        # the warehouse is last, when the process holds the most memory.
+        op_tags={**retry_tags(settings), PRIORITY_TAG: str(-ASSETS.index(asset))},
     )(_as_step(build.compute))
 
 

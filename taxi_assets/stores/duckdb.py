@@ -71,7 +71,7 @@ _READING: _Config = {
 # Memory does not grow with the month: each thread holds one row group, and no rows are buffered to keep their order.
 _LOADING = {
     **_READING,
-    "memory_limit": "80MB",
+    "memory_limit": "72MB",
     "threads": min(4, os.cpu_count() or 1),
     "preserve_insertion_order": False,
 }
