@@ -15,6 +15,7 @@ from taxi_assets.errors import NoPartition
 from taxi_assets.graph import SOURCE_TRIPS
 from taxi_assets.instance._dagster import PARTITION_NAME_TAG, InProcessExecutor
 from taxi_assets.instance.dev_processes import end_with_dev
+from taxi_assets.instance.sqlite import kept_open
 from taxi_assets.keys import split_step
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class PartitionExecutor(InProcessExecutor):
         A run of `taxi dev` ends with it.
         """
         end_with_dev()
-        _require_partition(plan_context.instance, plan_context.dagster_run, execution_plan.step_keys_to_execute)
-        yield from super().execute(plan_context, execution_plan)
+        instance, run = plan_context.instance, plan_context.dagster_run
+        _require_partition(instance, run, execution_plan.step_keys_to_execute)
+        with kept_open(instance, run.run_id):
+            yield from super().execute(plan_context, execution_plan)
 
 
 def build_executor() -> dg.ExecutorDefinition:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
     from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
     from dagster._core.storage.runs import SqlRunStorage
     from dagster._daemon.daemon import BackfillDaemon
     from sqlalchemy import Select
@@ -70,6 +71,7 @@ __all__ = [
     "BULK_ACTION_TERMINAL_STATUSES",
     "CODE_VERSION_TAG",
     "DATA_VERSION_TAG",
+    "INDEX_SHARD_NAME",
     "NULL_EVENT_POINTER",
     "PARTITION_NAME_TAG",
     "PRIORITY_TAG",
@@ -98,6 +100,7 @@ __all__ = [
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqlRunStorage",
+    "SqliteEventLogStorage",
     "UnresolvedAssetJobDefinition",
     "auto_reexecution_should_retry_run",
     "create_execution_plan",
@@ -122,6 +125,7 @@ _LATER = MappingProxyType(
         "partition_set_snap_name_for_job_name": "dagster._core.remote_representation.external_data",
         **dict.fromkeys(("AssetCheckExecutionsTable", "SqlEventLogStorageTable"), f"{_EVENT_LOG}.schema"),
         "SqlEventLogStorage": f"{_EVENT_LOG}.sql_event_log",
+        **dict.fromkeys(("INDEX_SHARD_NAME", "SqliteEventLogStorage"), f"{_EVENT_LOG}.sqlite.sqlite_event_log"),
         "SqlRunStorage": "dagster._core.storage.runs",
         "BackfillDaemon": "dagster._daemon.daemon",
     }

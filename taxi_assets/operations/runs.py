@@ -31,6 +31,7 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.failures import explain, read_failures
 from taxi_assets.instance.processes import process_tags
+from taxi_assets.instance.sqlite import kept_open
 from taxi_assets.instance.tags import ASKED_BY_TAG, NOT_PUBLISHED
 from taxi_assets.keys import asset_key, asset_of_step, is_trip_asset, step_key
 from taxi_assets.operations.progress import Progress, ProgressEvent
@@ -112,22 +113,23 @@ def run_month(
     job = definitions.resolve_job_def(spec.job(month.color))
     selection, run_config = spec.selection(month.color), spec.run_config(month.color)
     selected = job.get_subset(asset_selection=selection) if selection else job
-    run = instance.create_run_for_job(
-        selected,
-        # Dagster would also select every check of the assets, including the one that requests other months.
-        create_execution_plan(selected, run_config, spec.steps(month.color)) if selection else None,
-        run_id=run_id,
-        run_config=run_config,
-        tags={
-            **job.run_tags,
-            **job.get_tags_for_partition_key(month.month, selection),
-            ASKED_BY_TAG: "cli",
-            **process_tags(run_id),
-        },
-        asset_selection=selection,
-        remote_job_origin=ORIGIN.get_job_origin(job.name),
-    )
-    result = execute_run(InMemoryJob(job), run, instance)
+    with kept_open(instance):
+        run = instance.create_run_for_job(
+            selected,
+            # Dagster would also select every check of the assets, including the one that requests other months.
+            create_execution_plan(selected, run_config, spec.steps(month.color)) if selection else None,
+            run_id=run_id,
+            run_config=run_config,
+            tags={
+                **job.run_tags,
+                **job.get_tags_for_partition_key(month.month, selection),
+                ASKED_BY_TAG: "cli",
+                **process_tags(run_id),
+            },
+            asset_selection=selection,
+            remote_job_origin=ORIGIN.get_job_origin(job.name),
+        )
+        result = execute_run(InMemoryJob(job), run, instance)
     report(
         ProgressEvent(
             month,

@@ -13,6 +13,7 @@ FUNCTIONS = [name for name in _dagster.__all__ if name.islower()]
 OTHERS = {
     "AssetCheckExecutionsTable",
     "BULK_ACTION_TERMINAL_STATUSES",
+    "INDEX_SHARD_NAME",
     "RawMetadataValue",
     "SINGLETON_REPOSITORY_NAME",
     "SqlEventLogStorageTable",
@@ -27,7 +28,7 @@ def test_every_name_is_used() -> None:
     assert [name for name in _dagster.__all__ if not re.search(rf"\b{name}\b", code)] == []
 
 
-@pytest.mark.parametrize("name", [*TEXTS, "SINGLETON_REPOSITORY_NAME"])
+@pytest.mark.parametrize("name", [*TEXTS, "INDEX_SHARD_NAME", "SINGLETON_REPOSITORY_NAME"])
 def test_tags_are_text(name: str) -> None:
     """Tags and pointers are texts that Dagster stores."""
     assert isinstance(getattr(_dagster, name), str)
