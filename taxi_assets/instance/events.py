@@ -3,12 +3,13 @@
 Not here: what the events mean (`partition_status`, `failures`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import dagster as dg
 
-from taxi_assets.instance._dagster import without_wiped
+from taxi_assets.instance._dagster import DeserializationError, without_wiped
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
@@ -31,6 +32,23 @@ def events_table() -> "Table":
 def batched(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     """Split values into batches for the condition of a query."""
     return (values[at : at + _BATCH] for at in range(0, len(values), _BATCH))
+
+
+@contextmanager
+def reading_event() -> Iterator[None]:
+    """Raise DeserializationError if the body does not find in a stored event what Dagster stores in it.
+
+    The event is damaged then. The body should do nothing but look up values, because its own mistakes look the same.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DeserializationError(f"A stored event has an unexpected form: {type(error).__name__}: {error}") from error
+
+
+def event_data(event: Mapping[str, Any]) -> Any:  # noqa: ANN401  # each type of event has a different form
+    """Return the part of the JSON of an event that is specific to its type. Call it in `reading_event`."""
+    return event["dagster_event"]["event_specific_data"]
 
 
 def run_ids_of(instance: dg.DagsterInstance, events: Iterable[int]) -> dict[int, str]:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from taxi_assets import errors
 from taxi_assets.instance._dagster import JobFailureData, SerializableErrorInfo
-from taxi_assets.instance.events import events_table, stored_events
+from taxi_assets.instance.events import events_table, reading_event, stored_events
 from taxi_assets.instance.processes import describe_exit
 from taxi_assets.keys import asset_of_step, split_step
 from taxi_assets.stores.memory import is_memory_error, out_of_memory
@@ -37,7 +37,8 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
     kinds = dg.DagsterEventType.RUN_FAILURE.value, dg.DagsterEventType.RUN_CANCELING.value
     failures, canceled = {}, set()
     for _, stored in stored_events(instance, of_these & events.dagster_event_type.in_(kinds)):
-        entry = dg.deserialize_value(stored, dg.EventLogEntry)
+        with reading_event():
+            entry = dg.deserialize_value(stored, dg.EventLogEntry)
         if not (event := entry.dagster_event):
             continue
         if event.event_type is dg.DagsterEventType.RUN_CANCELING:

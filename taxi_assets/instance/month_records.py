@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from taxi_assets.instance.events import batched, newest_materializations
+from taxi_assets.instance.events import batched, event_data, newest_materializations, reading_event
 from taxi_assets.instance.partition_status import read_month
 from taxi_assets.keys import asset_key
 from taxi_assets.tlc.trips import TripMonth
@@ -108,12 +108,12 @@ def read_checks(instance: dg.DagsterInstance, months: Collection[TripMonth]) -> 
     for (key, name, partition), event in newest.items():
         path = json.loads(key)
         month = read_month(path[0], partition) if len(path) == len(("color", "name")) else None
-        evaluation = json.loads(event)["dagster_event"]["event_specific_data"]
-        if month in found and "success" in evaluation:
-            only_warns = str(evaluation["severity"]).endswith("WARN'}")
-            found[month].append(
-                CheckResult(path[1], name, evaluation["success"], only_warns, _values(evaluation["metadata"].items()))
-            )
+        with reading_event():
+            evaluation = event_data(json.loads(event))
+            if month in found and "success" in evaluation:
+                only_warns = str(evaluation["severity"]).endswith("WARN'}")
+                figures = _values(evaluation["metadata"].items())
+                found[month].append(CheckResult(path[1], name, evaluation["success"], only_warns, figures))
     return found
 
 
@@ -124,10 +124,11 @@ def _newest_metadata(
     found = {}
     for _, partition, _, stored in newest_materializations(instance, [asset_key(color, name)]):
         if month := read_month(color, partition):
-            event = json.loads(stored)
-            entries = event["dagster_event"]["event_specific_data"]["materialization"]["metadata_entries"]
-            values = _values((entry["label"], entry["entry_data"]) for entry in entries)
-            found[month] = values, datetime.fromtimestamp(event["timestamp"], UTC)
+            with reading_event():
+                event = json.loads(stored)
+                entries = event_data(event)["materialization"]["metadata_entries"]
+                values = _values((entry["label"], entry["entry_data"]) for entry in entries)
+                found[month] = values, datetime.fromtimestamp(event["timestamp"], UTC)
     return found
 
 

@@ -22,9 +22,11 @@ from taxi_assets.instance._dagster import (
 )
 from taxi_assets.instance.events import (
     batched,
+    event_data,
     events_table,
     newest_events,
     newest_materializations,
+    reading_event,
     run_ids_of,
     stored_events,
 )
@@ -278,11 +280,12 @@ def _newest_wipes(instance: dg.DagsterInstance) -> dict[TripMonth, dict[str, _Wi
     newest: dict[TripMonth, dict[str, _Wipe]] = {}
     # These assets also have observations that are not wipes.
     for number, stored in sorted(stored_events(instance, ours & observed & events.event.contains(_WIPED))):
-        observation = json.loads(stored)["dagster_event"]["event_specific_data"]["asset_observation"]
-        metadata = {entry["label"]: entry for entry in observation["metadata_entries"]}
-        color, name = observation["asset_key"]["path"]
-        if _WIPED in metadata and (month := read_month(color, observation["partition"])):
-            newest.setdefault(month, {})[name] = _Wipe(number, metadata[_NEWEST_RUN]["entry_data"]["text"])
+        with reading_event():
+            observation = event_data(json.loads(stored))["asset_observation"]
+            metadata = {entry["label"]: entry for entry in observation["metadata_entries"]}
+            color, name = observation["asset_key"]["path"]
+            if _WIPED in metadata and (month := read_month(color, observation["partition"])):
+                newest.setdefault(month, {})[name] = _Wipe(number, metadata[_NEWEST_RUN]["entry_data"]["text"])
     return newest
 
 
@@ -292,18 +295,19 @@ def _materialized(number: int, event: str, upstream: dg.AssetKey) -> _Materializ
     Reads the JSON because Dagster would also create an object for each column of the schema, which takes ten times as
     long.
     """
-    materialization = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
-    metadata = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
-    tags = materialization.get("tags") or {}
-    pointer = tags.get(get_input_event_pointer_tag(upstream), "")
-    return _Materialized(
-        number,
-        tags.get(DATA_VERSION_TAG, ""),
-        cast("int", metadata[_ROW_COUNT]["value"]) if _ROW_COUNT in metadata else 0,
-        tags.get(CODE_VERSION_TAG, ""),
-        int(pointer) if pointer.isdigit() else None,
-        str(metadata.get(_SOURCE, {}).get("url", "")),
-    )
+    with reading_event():
+        materialization = event_data(json.loads(event))["materialization"]
+        metadata = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
+        tags = materialization.get("tags") or {}
+        pointer = tags.get(get_input_event_pointer_tag(upstream), "")
+        return _Materialized(
+            number,
+            tags.get(DATA_VERSION_TAG, ""),
+            cast("int", metadata[_ROW_COUNT]["value"]) if _ROW_COUNT in metadata else 0,
+            tags.get(CODE_VERSION_TAG, ""),
+            int(pointer) if pointer.isdigit() else None,
+            str(metadata.get(_SOURCE, {}).get("url", "")),
+        )
 
 
 def _as_queued(history: MonthStatus) -> MonthStatus:

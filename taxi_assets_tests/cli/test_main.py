@@ -353,13 +353,17 @@ def test_an_unexpected_error_is_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "Traceback" not in message
 
 
-@pytest.mark.parametrize("damage", ["text", "page"])
+@pytest.mark.parametrize("damage", ["text", "page", "event"])
 def test_damage_inside_the_history(
     damage: str, command_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Damage that Dagster finds only after it has opened its databases has the error of a damaged history."""
     with open_instance(command_home) as opened:
         opened.add_run(dg.DagsterRun("load_fhv", status=dg.DagsterRunStatus.STARTED))
+        opened.report_runless_asset_event(dg.AssetMaterialization(["fhv", "raw_trips"], partition="2021-01"))
+    if damage == "event":  # its JSON is valid, but is not an event
+        with closing(sqlite3.connect(command_home / "dagster/history/runs/index.db")) as database, database:
+            database.execute("UPDATE event_logs SET event = '{\"dagster_event\": []}'")
     path = command_home / "dagster/history/runs.db"
     with closing(sqlite3.connect(path)) as database, database:
         if damage == "text":
