@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required, but this is $$($(PYTHON) --version). Run: make PYTHON=python3.11 ..."; exit 1; }
@@ -137,6 +137,15 @@ lock: install ## Update the pinned packages of the image
 .PHONY: test-faults
 test-faults: install ## Kill loads at every point, load with many processes at once, and see what holds
 	$(BIN)/python faults/faults.py $(FAULTS)
+
+.PHONY: test-upgrades
+test-upgrades: install ## Load months with each earlier release, and open its home with this one
+	TEST_UPGRADES=1 $(BIN)/pytest -m upgrades taxi_assets_tests/end_to_end
+
+# Options are in NEWEST: make test-newest NEWEST=--contracts
+.PHONY: test-newest
+test-newest: install ## Run the tests with the newest Dagster, which the constraints do not allow yet
+	$(BIN)/python upgrades/newest_dagster.py $(NEWEST)
 
 .PHONY: test-stack
 test-stack: install ## Test the deployment with a real Docker engine
