@@ -33,6 +33,9 @@ _PRIVATE = (
 
 _CONTRACTS = ("taxi_assets_tests/instance/test_dagster.py",)
 
+_PYTEST = ("-q", "-W", "ignore:Found version mismatch:UserWarning")
+"""Tests treat warnings as errors. Dagster warns if its packages do not fit, which the report shows once."""
+
 _SUITE = ("-n", str(os.cpu_count() or 1), "--dist", "loadscope", "-m", "not integration")
 
 
@@ -67,6 +70,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield kept.resolve()
     else:
         with tempfile.TemporaryDirectory(prefix="taxi-newest-") as temporary:
+            Path(temporary).chmod(0o755)  # some tests run programs as another user
             yield Path(temporary)
 
 
@@ -191,17 +195,22 @@ def _missing_names() -> dict[str, str]:
 def _run_tests(python: Path, report: Path, options: Sequence[str]) -> list[str]:
     """Run pytest, which shows its progress, and return a line for each test that fails."""
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "--junit-xml", report, *options], cwd=_CHECKOUT, check=False
+        [python, "-m", "pytest", *_PYTEST, "--junit-xml", report, *options], cwd=_CHECKOUT, check=False
     ).returncode
     if not report.exists():
         return [f"| pytest {' '.join(options)} | exit code {done} |"]
     cases = ET.parse(report).iter("testcase")  # noqa: S314  # pytest wrote it
     failed = ((case, each) for case in cases for each in case if each.tag in ("failure", "error"))
-    return [f"| `{case.get('classname')}::{case.get('name')}` | {_first_line(each)} |" for case, each in failed]
+    lines = (f"| `{case.get('classname')}::{case.get('name')}` | {_reason(each)} |" for case, each in failed)
+    return list(dict.fromkeys(lines))  # each process reports a module that cannot be imported
 
 
-def _first_line(failure: ET.Element) -> str:
-    return (failure.get("message") or failure.text or "").strip().partition("\n")[0].replace("|", "\\|")
+def _reason(failure: ET.Element) -> str:
+    """Return the first line of the error. If a module cannot be imported, it is only in the text."""
+    errors = re.findall("(?m)^E +(.+)", failure.text or "")
+    message = failure.get("message", "")
+    line = errors[-1] if message == "collection failure" and errors else message.strip().partition("\n")[0]
+    return line.replace("|", "\\|")
 
 
 if __name__ == "__main__":
