@@ -100,4 +100,16 @@ BREAKS = {
         _do_nothing,
         ("months", "12"),
     ),
+    "os-errors": Break(
+        "errors of the operating system are not translated",
+        "taxi_assets.stores.files.os_errors:translate_os_error",
+        _do_nothing,
+        ("disturb", "folder at raw: verified, not published"),
+    ),
+    "lost-connections": Break(
+        "a lost connection is not retried",
+        "taxi_assets.stores.postgres.store:_is_connection_lost",
+        _do_nothing,
+        ("disturb", "terminated at postgres: COPY is half done"),
+    ),
 }

@@ -181,7 +181,7 @@ def look_around(installation: Installation) -> Leftovers:
 
     home, files = installation.home, {f"tmp/{path.name}" for path in installation.temporary.iterdir()}
     for path in home.rglob("*"):
-        name = str(path.relative_to(installation.folder))
+        name = str(path.relative_to(installation.disk))
         # Dagster keeps a history of runs: it grows with each.
         if not path.is_dir() and (not name.startswith("home/dagster/") or name.endswith((".staged", ".new"))):
             files.add(name)

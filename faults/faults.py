@@ -1,6 +1,6 @@
 """Break the program on purpose, and show what holds. Run by `make test-faults`; the options are in FAULTS.
 
-Without options, this takes less than three minutes: every point at which a load is killed, and some of everything else.
+Without options, this takes less than four minutes: every point at which a load is killed, and some of everything else.
 """
 
 import os
@@ -16,14 +16,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
 from breaks import BREAKS
+from disks import may_mount
+from disturbances import DISTURBANCES, EACH_STEP, EVERYWHERE, feasible, find_disturbance
 from forks import PRELOADED, stop
-from killed import find_kill, shuffled
+from killed import find_kill, kill_values
 from lanes import Task, running
 from outcomes import Outcome, table
 from points import POINTS, owner
@@ -59,7 +61,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the random times and of the order (default: 1)")
     parser.add_argument("--minutes", type=float, help="repeat random trials for this long")
+    parser.add_argument("--sample", action="store_true", help="only one random trial of each row of the table")
     parser.add_argument("--kill", metavar="POINT", help="kill a load once, at a point or after a share of its seconds")
+    parser.add_argument(
+        "--disturb", metavar="WHAT", help='disturb a load, such as "full at lake: written, not verified"'
+    )
     parser.add_argument("--together", metavar="N", help="load with this many processes at once, and read meanwhile")
     parser.add_argument("--months", metavar="N", help="load this many months twice in one process")
     parser.add_argument("--break", dest="fault", choices=BREAKS, default="", help="put a fault into the program first")
@@ -75,6 +81,14 @@ def _options() -> argparse.Namespace:
             find_kill(options.kill)
         except KeyError:
             parser.error(f'"{options.kill}" is not a point. Expected one of --list, or a share such as 0.25.')
+    if options.disturb:
+        try:
+            find_disturbance(options.disturb)
+        except KeyError:
+            names = ", ".join(DISTURBANCES)
+            parser.error(
+                f'"{options.disturb}" is invalid. Expected "NAME at POINT". Names: {names}. Points: see --list.'
+            )
     return options
 
 
@@ -86,6 +100,7 @@ def _list() -> None:
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[Task]:
+    chance = random.Random(options.seed)
     chosen = [Task(name, value, options.fault) for name in _SINGLE if (value := getattr(options, name))]
     if chosen:
         yield from chosen
@@ -93,14 +108,31 @@ def _tasks(options: argparse.Namespace) -> Iterator[Task]:
         for name, fault in BREAKS.items():
             yield Task(*fault.trial, name)
     elif options.minutes:
-        yield from _long(random.Random(options.seed), options.minutes)
+        yield from _long(chance, options.minutes)
+    elif options.sample:
+        kinds: dict[str, list[Task]] = {}
+        for task in _short(chance):
+            kinds.setdefault(task.kind, []).append(task)
+        yield from map(chance.choice, kinds.values())
     else:
-        yield Task("months", "12")
-        yield Task("together", "4")
-        yield from (Task("kill", name) for name in shuffled(random.Random(options.seed), 5))
+        yield from _short(chance)
 
 
-_SINGLE = ("kill", "together", "months")
+def _short(chance: random.Random) -> Iterator[Task]:
+    """Yield the slowest tasks first, so that no lane waits at the end, then the others in random order."""
+    yield Task("months", "12")
+    yield Task("together", "4")
+    yield from _mixed(chance, [Task("kill", name) for name in kill_values(chance, 5)], EACH_STEP)
+
+
+def _mixed(chance: random.Random, kills: Sequence[Task], disturbances: Sequence[str]) -> list[Task]:
+    """Return kills, and the disturbances that this user may cause, in random order."""
+    found = [*kills, *(Task("disturb", value) for value in feasible(disturbances))]
+    chance.shuffle(found)
+    return found
+
+
+_SINGLE = ("kill", "disturb", "together", "months")
 
 
 def _long(chance: random.Random, minutes: float) -> Iterator[Task]:
@@ -108,8 +140,9 @@ def _long(chance: random.Random, minutes: float) -> Iterator[Task]:
     end = time.monotonic() + minutes * 60
     yield Task("months", "500")
     while True:
-        kills = [Task("kill", name) for name in shuffled(chance, len(POINTS))]
-        for task in [Task("together", str(processes)) for processes in (2, 4, 8)] + kills:
+        kills = [Task("kill", name) for name in kill_values(chance, len(POINTS))]
+        together = [Task("together", str(processes)) for processes in (2, 4, 8)]
+        for task in together + _mixed(chance, kills, chance.sample(EVERYWHERE, len(POINTS))):
             if time.monotonic() > end:
                 return
             yield task
@@ -126,6 +159,8 @@ def _report(tried: list[tuple[Task, Outcome]], options: argparse.Namespace) -> i
             print(f"\n{outcome.kind}: {outcome.name}: {what}")
         if outcome.broken:
             print(f"To repeat it: make test-faults FAULTS={shlex.quote(shlex.join(task.options))}")
+    if not may_mount():
+        print("\nskipped: full and read-only disks, because this user may not mount disks")
     broken = sum(bool(outcome.broken) for _, outcome in tried)
     print(f"\n{len(tried)} trials, {len(tried) - broken} held. Seed {options.seed}.")
     if options.json:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from breaks import Break
+from disks import mount, unmount_below
 from forks import Child, ChildFailed, start, taxi
 
 from taxi_assets.settings import setting_names
@@ -47,7 +48,17 @@ class Installation:
     @property
     def home(self) -> Path:
         """TAXI_HOME."""
-        return self.folder / "home"
+        return self.disk / "home"
+
+    @property
+    def disk(self) -> Path:
+        """The folder that has only TAXI_HOME: a disk of its own in some trials."""
+        return self.folder / "disk"
+
+    @property
+    def postgres_folder(self) -> Path:
+        """The folder of the PostgreSQL server: a disk of its own in some trials."""
+        return self.folder / "postgres"
 
     @property
     def temporary(self) -> Path:
@@ -72,10 +83,10 @@ class Installation:
             "TAXI_RETRY_DELAY_S": "0",
         }
 
-    def start(self, name: str, function: Any, *arguments: Any) -> Child:
+    def start(self, name: str, function: Any, *arguments: Any, **environment: str) -> Child:
         """Start a child of this installation that calls a function. Its output is in `logs`."""
         log = self.folder / "logs" / f"{name}.log"
-        return start(self.environment(), log, _call, self.fault, function, *arguments)
+        return start({**self.environment(), **environment}, log, _call, self.fault, function, *arguments)
 
     def ask(self, name: str, function: Any, *arguments: Any) -> Any:
         """Call a function in a child and return its result. Raises ChildFailed."""
@@ -120,18 +131,27 @@ def _call(fault: Break | None, function: Any, *arguments: Any) -> Any:
 
 
 @contextmanager
-def installed(folder: Path, fault: Break | None = None) -> Iterator[Installation]:
-    """Create an installation in a new folder with its two servers, and remove all of it at the end."""
+def installed(folder: Path, fault: Break | None = None, *, has_disks: bool = False) -> Iterator[Installation]:
+    """Create an installation in a new folder with its two servers, and remove all of it at the end.
+
+    With disks, TAXI_HOME and the data of PostgreSQL are each on a disk of their own, if this user may mount.
+    """
     for name in ("logs", "source", "tmp", "versions"):
         (folder / name).mkdir(parents=True)
     bare = Installation(folder, "", "")
+    for disk in (bare.disk, bare.postgres_folder):
+        if has_disks:
+            mount(disk)
+        else:
+            disk.mkdir()
     web = bare.start("web", _serve, folder / "source", bare.requests, folder / "port")
     try:
-        postgres = bare.ask("postgres", _start_postgres, folder / "postgres")
+        postgres = bare.ask("postgres", start_postgres, bare.postgres_folder)
         yield Installation(folder, f"http://127.0.0.1:{_port(folder / 'port')}", postgres, fault)
     finally:
         web.kill()
-        bare.start("postgres-end", _stop_postgres, folder / "postgres").wait()
+        bare.start("postgres-end", _stop_postgres, bare.postgres_folder).wait()
+        unmount_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -158,7 +178,8 @@ def _sample(folder: Path, version: str, month: TripMonth) -> Path:
     return folder / "versions" / f"{month.stem}-{version}.csv.gz"
 
 
-def _start_postgres(folder: Path) -> str:
+def start_postgres(folder: Path) -> str:
+    """Start the PostgreSQL server if it does not run, and return its URL. Call it in a child."""
     from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
 
     return EmbeddedPostgres(folder).ensure_running()

@@ -13,6 +13,8 @@ from typing import NoReturn, Protocol
 
 import psutil
 from breaks import BREAKS
+from disks import unmount_below
+from disturbed import Disturbing
 from forks import ChildFailed, stop
 from installation import Installation, installed
 from killed import Killing
@@ -30,12 +32,20 @@ class Task:
     fault: str = ""
 
     @property
+    def kind(self) -> str:
+        """The row of the table for the trial."""
+        return _KINDS[self.option].kind(self.value)
+
+    @property
     def options(self) -> tuple[str, ...]:
         """The options that repeat the trial."""
         return (f"--{self.option}", self.value, *(("--break", self.fault) if self.fault else ()))
 
 
 class _Trials(Protocol):
+    has_disks: bool = False
+    """Whether TAXI_HOME and the data of PostgreSQL are on disks of their own, if possible."""
+
     def __init__(self, installation: Installation) -> None: ...
 
     @staticmethod
@@ -48,7 +58,7 @@ class _Trials(Protocol):
         ...
 
 
-_KINDS: dict[str, type[_Trials]] = {"kill": Killing, "together": Together, "months": LongUse}
+_KINDS: dict[str, type[_Trials]] = {"kill": Killing, "together": Together, "months": LongUse, "disturb": Disturbing}
 
 
 @contextmanager
@@ -73,6 +83,7 @@ def running(tasks: Iterator[Task], folder: Path, lanes: int) -> Iterator[Iterato
             connection.close()
         for process in started.values():
             process.join()
+        unmount_below(folder)  # by now, only disks of a lane that was killed
 
 
 def _outcomes(tasks: Iterator[Task], started: Mapping[Connection, BaseProcess]) -> Iterator[tuple[Task, Outcome]]:
@@ -120,11 +131,12 @@ def _serve(connection: Connection, others: Sequence[Connection], folder: Path) -
             room = everything.enter_context(ExitStack()) if key not in rooms else rooms[key][1]
             try:
                 if key not in rooms:
-                    there = room.enter_context(installed(folder / "-".join(key), BREAKS.get(task.fault)))
-                    rooms[key] = (_KINDS[task.option](there), room)
+                    fault, trials = BREAKS.get(task.fault), _KINDS[task.option]
+                    here = installed(folder / "-".join(key), fault, has_disks=trials.has_disks)
+                    rooms[key] = (trials(room.enter_context(here)), room)
                 outcome = rooms[key][0].trial(task.value)
             except ChildFailed as error:
-                outcome = Outcome(_KINDS[task.option].kind(task.value), task.value, (str(error),))
+                outcome = Outcome(task.kind, task.value, (str(error),))
             if outcome.broken:
                 # What the trial left is unknown, so that the next one gets a new installation.
                 rooms.pop(key, None)

@@ -46,6 +46,8 @@ class Use:
 class LongUse:
     """An installation that loads many small months."""
 
+    has_disks = False
+
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
 

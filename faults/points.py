@@ -1,4 +1,4 @@
-"""Where a load is killed: before or after the nth call of a function in each step."""
+"""Where a load is disturbed: before or after the nth call of a function in each step."""
 
 import os
 import signal
@@ -22,6 +22,11 @@ class Point:
     nth: int
     when: str
     match: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step that the point is in, or `event`."""
+        return self.name.partition(":")[0]
 
 
 _CLEAN, _ASSETS = "taxi_assets.tlc.clean", "taxi_assets.defs.assets"
@@ -48,6 +53,7 @@ POINTS = (
     Point("lake: written, not verified", f"{_ASSETS}:verify_file", 2, "before"),
     Point("lake: verified, not published", f"{_STAGING}:StagedFile.publish", 4, "before"),
     Point("lake: published, not recorded", f"{_STAGING}:StagedFile.publish", 4, "after"),
+    Point("warehouse: not opened", f"{_DUCKDB}:DuckDBWarehouse.replace_month", 1, "before"),
     Point("warehouse: old month deleted, not committed", f"{_DUCKDB}:_delete", 1, "after"),
     Point("warehouse: new month inserted, not committed", f"{_DUCKDB}:_insert", 1, "after"),
     Point("warehouse: counted, not committed", f"{_DUCKDB}:_count", 1, "after"),
@@ -85,8 +91,9 @@ def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]
     setattr(found, name, wraps(original)(make(original)))
 
 
-def arm(point: Point) -> None:
-    """Let this process kill itself at a point."""
+def arm(point: Point, action: Callable[[], object] | None = None) -> None:
+    """Let this process kill itself at a point, or else do something there."""
+    act = action or kill_this_process
     calls = count(1)
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,10 +101,10 @@ def arm(point: Point) -> None:
             matches = not point.match or point.match in repr(arguments)
             is_here = matches and next(calls) == point.nth
             if is_here and point.when == "before":
-                kill_this_process()
+                act()
             result = original(*arguments, **named)
-            if is_here:
-                kill_this_process()
+            if is_here and point.when == "after":
+                act()
             return result
 
         return call

@@ -33,6 +33,8 @@ Sums = dict[str, tuple[int, int]]
 class Together:
     """An installation whose month is loaded by several processes at once."""
 
+    has_disks = False
+
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         installation.ask("versions", write_both_versions, installation)

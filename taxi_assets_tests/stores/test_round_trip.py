@@ -6,11 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from taxi_assets.stores.duckdb import DuckDBWarehouse
 from taxi_assets.stores.files.folder_lake import FolderLake
+from taxi_assets.stores.google.bigquery import BigQueryWarehouse
+from taxi_assets.stores.google.gcs import GCSLake
 from taxi_assets.stores.postgres.store import PostgresStore
 from taxi_assets.tlc.parquet import read_row_groups, write_row_groups
 from taxi_assets.tlc.schema import LAYOUTS, Column, Kind
@@ -79,6 +82,19 @@ def test_round_trip(tmp_path: Path, postgres_url: str) -> None:
 
     check()
     postgres.engine().dispose()
+
+
+@pytest.mark.gcp_emulators
+def test_round_trip_of_bigquery(emulated_warehouse: BigQueryWarehouse, emulated_lake: GCSLake, tmp_path: Path) -> None:
+    """The extremes of every type come back exactly from a bucket and from BigQuery."""
+    rows, clean, names = _all_extremes(), tmp_path / "clean.parquet", [NUMBER.name, *(column.name for column in OTHERS)]
+    write_row_groups(clean, LAYOUT, [_table(rows)])
+    staged = emulated_lake.stage(MONTH)
+    write_row_groups(staged.path, LAYOUT, read_row_groups(clean, LAYOUT), "source", "version")
+    emulated_warehouse.replace_month(MONTH, emulated_lake.put(MONTH, staged), len(rows))
+    expected = [tuple(map(repr, (number, *row))) for number, row in enumerate(rows)]
+    for store in (emulated_lake, emulated_warehouse):
+        assert _sorted(store.read(MONTH, names), names) == expected, type(store).__name__
 
 
 def _table(rows: Sequence[Row]) -> "pa.Table":
