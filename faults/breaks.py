@@ -101,10 +101,10 @@ BREAKS = {
         ("months", "12"),
     ),
     "os-errors": Break(
-        "errors of the operating system are not translated",
-        "taxi_assets.stores.files.os_errors:translate_os_error",
+        "errors of the operating system are not recognized in what DuckDB reports",
+        "taxi_assets.stores.duckdb:_os_error",
         _do_nothing,
-        ("disturb", "folder at raw: verified, not published"),
+        ("disturb", "folder at warehouse: not opened"),
     ),
     "lost-connections": Break(
         "a lost connection is not retried",

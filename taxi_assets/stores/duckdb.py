@@ -578,10 +578,23 @@ def _os_error(error: "duckdb.Error", path: Path) -> StoreError | None:
     """
     if path.name not in str(error):
         return None
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+    for number in _OS_ERRORS:
         if os.strerror(number) in str(error):
             return translate_os_error(OSError(number, os.strerror(number)), path)
     return None
+
+
+_OS_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EISDIR,
+)
+"""The OS errors that are looked for in DuckDB's messages."""
 
 
 def _create_database(path: Path) -> None:

@@ -31,6 +31,7 @@ from taxi_assets.errors import (
     StoreBusy,
     TaxiAssetsError,
     UnknownTable,
+    WrongFileType,
     WarehouseOpenElsewhere,
     ZonesNotLoaded,
 )
@@ -929,6 +930,15 @@ def test_full_disk_for_a_new_database(tmp_path: Path) -> None:
             warehouse.replace_month(JANUARY, _object(tmp_path, JANUARY, 1000, 1), 1000)
         assert str(warehouse.path) in str(error.value)
         assert not list(disk.glob("*.duckdb")) + list(disk.glob(".*.new"))
+
+
+def test_folder_instead_of_database(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    """A folder at the path of the database is reported as such."""
+    warehouse.path.mkdir(parents=True)
+    for call in _calls(warehouse, _object(tmp_path, JANUARY, 10), 10):
+        with pytest.raises(WrongFileType) as error:
+            call()
+        assert error.value.facts["path"] == str(warehouse.path)
 
 
 def test_database_of_another_user(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
