@@ -55,13 +55,17 @@ class Disturbing:
         broken = [*_mistakes(child, code, disturbance)]
         broken += [f"after that, {what}" for what in self._undisturbed.look(point.step, is_loaded=code == 0)]
         broken += self._undisturbed.look_after_the_repair()
-        counts = {"errors": int(code == 1), "loads after a retry": int(code == 0)}
+        counts = {"loads after a retry": 1} if code == 0 else dict.fromkeys(sorted(_slugs(child)), 1)
         return Outcome(disturbance.kind, point.name, tuple(broken), counts, time.monotonic() - started)
+
+
+def _slugs(child: Child) -> set[str]:
+    return set(_SLUG.findall(child.output))
 
 
 def _mistakes(child: Child, code: int | None, disturbance: Disturbance) -> list[str]:
     """Return what is wrong with how a disturbed load has ended."""
-    output, slugs = child.output, set(_SLUG.findall(child.output))
+    output, slugs = child.output, _slugs(child)
     if code is None:
         return [f"the load waited for {_LONGEST_RUN_S:.0f} s: {output[-1500:]}"]
     if code == 0 or not disturbance.errors:

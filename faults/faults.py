@@ -93,9 +93,15 @@ def _options() -> argparse.Namespace:
 
 
 def _list() -> None:
-    """Print the points. Raises AttributeError or ImportError if the function of one, or of a fault, does not exist."""
+    """Print the points.
+
+    Raises AttributeError or ImportError if the function of one, or of a fault, does not exist, and KeyError if a trial
+    is at a point that does not exist.
+    """
     for target in (*(point.target for point in POINTS), *(fault.target for fault in BREAKS.values())):
         getattr(*owner(target))
+    for trial in (*(fault.trial for fault in BREAKS.values()), *(("disturb", value) for value in EACH_STEP)):
+        _ = Task(*trial).kind
     print("\n".join(point.name for point in POINTS))
 
 
