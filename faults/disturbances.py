@@ -212,4 +212,4 @@ def find_disturbance(value: str) -> tuple[Disturbance, Point]:
 def feasible(values: Sequence[str]) -> list[str]:
     """Return the disturbances that this user may cause: only those who may mount have disks that can be full."""
     mounts = may_mount()
-    return [value for value in values if mounts or not find_disturbance(value)[0].needs_disks]
+    return [value for value in values if not find_disturbance(value)[0].needs_disks or mounts]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from breaks import BREAKS
 from disks import may_mount
-from disturbances import DISTURBANCES, EACH_STEP, EVERYWHERE, feasible, find_disturbance
+from disturbances import DISTURBANCES, EACH_STEP, EVERYWHERE, feasible
 from forks import PRELOADED, stop
 from killed import find_kill, kill_values
 from lanes import Task, running
@@ -83,12 +83,14 @@ def _options() -> argparse.Namespace:
             parser.error(f'"{options.kill}" is not a point. Expected one of --list, or a share such as 0.25.')
     if options.disturb:
         try:
-            find_disturbance(options.disturb)
+            is_feasible = bool(feasible([options.disturb]))
         except KeyError:
             names = ", ".join(DISTURBANCES)
             parser.error(
                 f'"{options.disturb}" is invalid. Expected "NAME at POINT". Names: {names}. Points: see --list.'
             )
+        if not is_feasible:
+            parser.error(f'"{options.disturb}" needs a user who may mount disks, such as root.')
     return options
 
 
