@@ -71,10 +71,10 @@ class Together:
         for version in (NEW, OLD):
             there.publish(version)
             failed, seen = self._run([[MONTH]] * processes)
-            broken += failed
             for store, sums in seen.items():
                 reads[store] += len(sums)
                 broken += [f"a reader of {store} saw {each}" for each in sums if each not in whole[store]]
+            broken += failed
         return broken + self._last_load(whole)
 
     def _last_load(self, whole: dict[str, list[Sums]]) -> list[str]:
