@@ -5,18 +5,20 @@ As with kills, all trials use the same installation, and one clean run must repa
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from disturbances import PROXY_PID, Disturbance, find_disturbance
 from forks import Child, taxi
 from installation import MONTH, Installation
 from outcomes import Outcome
-from points import Point, arm
+from points import Point, arm, replace
 from proxy import serve_proxy
-from undisturbed import BLOCK_BYTES, Undisturbed
+from undisturbed import Undisturbed, use_small_blocks
 
 _LONGEST_RUN_S = 120.0
+
+_ENDING_S = 5.0
 
 _SLUG = re.compile(r"\[([a-z][a-z-]+)\]$", re.MULTILINE)
 """The code at the end of an error."""
@@ -79,15 +81,30 @@ def _mistakes(child: Child, code: int | None, disturbance: Disturbance) -> list[
 
 def _load(there: Installation, disturbance: Disturbance, point: Point) -> None:
     """Run `taxi materialize`, whose worker is a copy of this process, and disturb it at a point. Call it in a child."""
-    from taxi_assets.tlc.raw import read_blocks
 
     def strike() -> None:
         (there.folder / "struck").touch()
         disturbance.strike(there, point)
 
-    read_blocks.__defaults__ = (BLOCK_BYTES, "")
+    use_small_blocks()
+    replace("psutil:Process.num_threads", _wait_for_threads)
     arm(point, strike)
     taxi("materialize", "--color", MONTH.color, "--months", MONTH.month)
+
+
+def _wait_for_threads(count: Callable[..., int]) -> Callable[..., int]:
+    """Return a function that counts the threads of a process when those that are ending have ended.
+
+    With one that is still ending, the worker would be a new program, which is not disturbed.
+    """
+
+    def wait(process: object) -> int:
+        deadline = time.monotonic() + _ENDING_S
+        while (threads := count(process)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return threads
+
+    return wait
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from forks import Child
 from installation import MONTH, Installation
 from outcomes import Outcome
 from points import POINTS, Point, arm
-from undisturbed import BLOCK_BYTES, Undisturbed
+from undisturbed import Undisturbed, use_small_blocks
 
 _LONGEST_RUN_S = 120.0
 
@@ -96,9 +96,8 @@ def _load(point: Point | None) -> None:
     from taxi_assets.instance.opening import open_instance
     from taxi_assets.operations.runs import RunSpec, run_month
     from taxi_assets.settings import Settings
-    from taxi_assets.tlc.raw import read_blocks
 
-    read_blocks.__defaults__ = (BLOCK_BYTES, "")
+    use_small_blocks()
     if point:
         arm(point)
     settings = Settings.load()

@@ -12,8 +12,8 @@ from contents import Leftovers, compare, impossible, look_around, misplaced, rea
 from forks import ChildFailed
 from installation import NEW, OLD, Installation, write_both_versions
 
-BLOCK_BYTES = 64 << 10
-"""The bytes of a block: a month has several although it is small."""
+_BLOCK_BYTES, _CHUNK_BYTES = 64 << 10, 32 << 10
+"""The bytes that are parsed at once, and those that are downloaded at once: a month has several of each."""
 
 _STATUSES = ("loaded", "failed", "stale")
 """What the status of a month may be after a load was disturbed. It must not be that of a run in progress."""
@@ -83,3 +83,12 @@ class Undisturbed:
         if {**status, "run": ""} != {**expected.status, "run": ""}:
             broken.append(f"the status is {status}. Expected {expected.status}")
         return [f"after the clean run, {what}" for what in broken]
+
+
+def use_small_blocks() -> None:
+    """Let this process read files in small blocks, so that a small month has as many as a large one."""
+    from taxi_assets.stores.source import download
+    from taxi_assets.tlc.raw import read_blocks
+
+    read_blocks.__defaults__ = (_BLOCK_BYTES, "")
+    download.CHUNK_BYTES = _CHUNK_BYTES
