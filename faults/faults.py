@@ -119,17 +119,17 @@ def _tasks(options: argparse.Namespace) -> Iterator[Task]:
         yield from _long(chance, options.minutes)
     elif options.sample:
         kinds: dict[str, list[Task]] = {}
-        for task in _short(chance):
+        for task in _short(chance, months=3, processes=2):
             kinds.setdefault(task.kind, []).append(task)
         yield from map(chance.choice, kinds.values())
     else:
         yield from _short(chance)
 
 
-def _short(chance: random.Random) -> Iterator[Task]:
+def _short(chance: random.Random, months: int = 12, processes: int = 4) -> Iterator[Task]:
     """Yield the slowest tasks first, so that no lane waits at the end, then the others in random order."""
-    yield Task("months", "12")
-    yield Task("together", "4")
+    yield Task("months", str(months))
+    yield Task("together", str(processes))
     yield from _mixed(chance, [Task("kill", name) for name in kill_values(chance, 5)], EACH_STEP)
 
 
