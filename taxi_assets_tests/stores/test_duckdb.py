@@ -31,8 +31,8 @@ from taxi_assets.errors import (
     StoreBusy,
     TaxiAssetsError,
     UnknownTable,
-    WrongFileType,
     WarehouseOpenElsewhere,
+    WrongFileType,
     ZonesNotLoaded,
 )
 from taxi_assets.stores.duckdb import DuckDBWarehouse, open_duckdb
