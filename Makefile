@@ -138,6 +138,15 @@ lock: install ## Update the pinned packages of the image
 test-faults: install ## Kill loads at every point, load with many processes at once, and see what holds
 	$(BIN)/python faults/faults.py $(FAULTS)
 
+.venv/fuzz-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@touch $@
+
+# Options are in FUZZ, such as make test-fuzz FUZZ='--seed 7 --minutes 60'.
+.PHONY: test-fuzz
+test-fuzz: .venv/fuzz-installed ## Read files that were changed at random, and see whether each is cleaned or refused
+	$(BIN)/python faults/fuzz.py $(FUZZ)
+
 .PHONY: test-upgrades
 test-upgrades: install ## Load months with each earlier release, and open its home with this one
 	TEST_UPGRADES=1 $(BIN)/pytest -m upgrades taxi_assets_tests/end_to_end

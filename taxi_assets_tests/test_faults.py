@@ -1,7 +1,11 @@
-"""`make test-faults` kills loads at functions of the program."""
+"""`make test-faults` kills loads at functions of the program, and files that `make test-fuzz` found stay harmless."""
 
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
 
 from taxi_assets_tests.docs.pages import PROJECT
 
@@ -13,3 +17,13 @@ def test_points_exist() -> None:
     assert done.returncode == 0, done.stderr
     steps = {line.partition(":")[0] for line in done.stdout.splitlines()}
     assert steps == {"raw", "clean", "lake", "warehouse", "postgres", "event"}
+
+
+def test_every_file_of_the_corpus_is_cleaned_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is cleaned to rows that Python's csv module finds too, or is an error. Those to start from are cleaned."""
+    monkeypatch.syspath_prepend(PROJECT / "faults")
+    read = import_module("reader").read
+    paths = sorted((PROJECT / "faults" / "corpus").glob("*/*"))
+    refused = {path.name: slug for path in paths if (slug := read(path.parent.name, path.read_bytes(), tmp_path))}
+    assert len(paths) > len(refused)
+    assert not [name for name in refused if name.startswith("seed-")]
