@@ -227,7 +227,7 @@ class Settings(BaseSettings):
     def _is_web_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("expected a URL that starts with http:// or https://")
-        return value.rstrip("/")
+        return _without_login(value).rstrip("/")
 
     @field_validator("owners")
     @classmethod
@@ -241,7 +241,7 @@ class Settings(BaseSettings):
     def _is_repository(cls, value: str) -> str:
         if value and not re.match(r"https://[^/]*(github|gitlab)[^/]*/.+/", value):
             raise ValueError("expected a URL such as https://github.com/ORG/REPO")
-        return value.rstrip("/")
+        return _without_login(value).rstrip("/")
 
     @field_validator("run_tags")
     @classmethod
@@ -264,6 +264,13 @@ class Settings(BaseSettings):
         for name, value in places.items():
             object.__setattr__(self, name, value)
         return self
+
+
+def _without_login(url: str) -> str:
+    """Return the URL of a link, which everyone sees. Raises ValueError if it has a login."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("the URL has a user name or a password, which links would show. Expected a URL without them")
+    return url
 
 
 def _expand(path: Path) -> Path:

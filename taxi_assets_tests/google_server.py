@@ -20,6 +20,10 @@ from importlib.resources import files
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+
 from taxi_assets_tests.web_server import listening
 
 Json = dict[str, Any]
@@ -514,6 +518,34 @@ def _schema_errors(value: Any, schema: Json, at: str) -> list[str]:
     right = isinstance(value, types.get(kind, (int, float) if kind == "number" else ()))
     listed = "enum" not in schema or value in schema["enum"]
     return [] if right and listed else [f"{at} is {value!r}, expected {schema.get('enum', kind)}"]
+
+
+def create_account() -> dict[str, str]:
+    """Return the key of a service account that does not exist."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = rsa.generate_private_key(65537, 2048)
+    return {
+        "type": "service_account",
+        "project_id": "nyc-trips",
+        "private_key_id": "1",
+        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        "client_email": "loader@nyc-trips.example",
+        "token_uri": "https://token.example/token",
+    }
+
+
+def redirect(monkeypatch: pytest.MonkeyPatch, server: GoogleServer) -> None:
+    """Send all requests of Google's clients, also those for a token, to a server on loopback."""
+    send = HTTPAdapter.send
+
+    def send_to_server(adapter: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        parts = urlsplit(str(request.url))
+        request.url = f"{server.url}{parts.path}?{parts.query}"
+        return send(adapter, request, **options)
+
+    monkeypatch.setattr(HTTPAdapter, "send", send_to_server)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def test_points_exist() -> None:
 
 
 def test_every_file_of_the_corpus_is_cleaned_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each file is cleaned to rows that Python's csv module finds too, or is an error. Those to start from are cleaned."""
+    """Each file is an error, or is cleaned to rows that an independent reader finds too. The seeds are cleaned."""
     monkeypatch.syspath_prepend(PROJECT / "faults")
     read = import_module("reader").read
     paths = sorted((PROJECT / "faults" / "corpus").glob("*/*"))

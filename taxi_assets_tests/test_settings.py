@@ -233,12 +233,14 @@ def test_the_limit_of_pickups_outside_the_month(limit: str, monkeypatch: pytest.
         ("TAXI_SCHEDULES", "sometimes"),
         ("TAXI_LOOKBACK_MONTHS", "0"),
         ("TAXI_UI_URL", "localhost:3000"),
+        ("TAXI_UI_URL", "https://ann:hunter2@trips.example.org"),
+        ("TAXI_REPOSITORY_URL", "https://ann:hunter2@github.com/org/trips"),
         ("TAXI_RUN_TAGS", "large"),
         ("TAXI_RUN_TAGS", '{"blue": {"size": "large"}}'),
     ],
 )
 def test_reject_an_invalid_value(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the name and the description of the setting."""
+    """The error has the name and the description of the setting, and no secret of its value."""
     monkeypatch.setenv(name, value)
     field = Settings.model_fields[name.removeprefix("TAXI_").lower()]
     with pytest.raises(SettingsError) as error:
@@ -246,6 +248,7 @@ def test_reject_an_invalid_value(name: str, value: str, monkeypatch: pytest.Monk
     assert (error.type, error.value.facts) == (SettingsError, {"setting": name})
     assert str(error.value).startswith(f"{name} is invalid: ")
     assert str(field.description) in str(error.value)
+    assert "hunter2" not in error.value.explain()
 
 
 def test_error_has_all_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:

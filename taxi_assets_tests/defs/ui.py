@@ -87,12 +87,17 @@ class UI:
         backfill_id: str = self._launch(_LAUNCH_BACKFILL, params)["backfillId"]
         return backfill_id
 
+    def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        """Return the data of the response to a GraphQL document. Raises AssertionError if it has errors."""
+        context = self._workspace.create_request_context()
+        result = asyncio.run(self._schema.execute_async(document, variables=variables, context=context))
+        assert not result.errors, result.errors
+        data: dict[str, Any] = result.data
+        return data
+
     def _launch(self, mutation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a mutation launched. Raises AssertionError if it is rejected."""
-        context = self._workspace.create_request_context()
-        result = asyncio.run(self._schema.execute_async(mutation, variables={"params": params}, context=context))
-        assert result.data, result.errors
-        launched: dict[str, Any] = result.data["launched"]
+        launched: dict[str, Any] = self.ask(mutation, params=params)["launched"]
         assert "message" not in launched, launched
         return launched
 

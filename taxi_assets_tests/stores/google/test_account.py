@@ -4,16 +4,14 @@ import base64
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import pytest
 from google.api_core import exceptions
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import RefreshError, TransportError
 from google.cloud.storage.exceptions import DataCorruption
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
+from requests import Response
 from requests.exceptions import SSLError
 
 from taxi_assets.errors import (
@@ -42,46 +40,22 @@ from taxi_assets.stores.google.retry import (
     is_transient,
     translate_google_errors,
 )
-from taxi_assets_tests.google_server import Fault, GoogleServer, serve_google
+from taxi_assets_tests.google_server import Fault, GoogleServer, create_account, redirect, serve_google
 
 SECRET = "s3cret"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def private_key() -> str:
-    """A private key of a service account that does not exist."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    key = rsa.generate_private_key(65537, 2048)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+def _account() -> dict[str, str]:
+    return create_account()
 
 
 @pytest.fixture
-def key(private_key: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def key(_account: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A service account key, in an environment without emulators and without a project."""
     for name in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
-    return {
-        "type": "service_account",
-        "project_id": "nyc-trips",
-        "private_key_id": "1",
-        "private_key": private_key,
-        "client_email": "loader@nyc-trips.example",
-        "token_uri": "https://token.example/token",
-    }
-
-
-def _redirect(monkeypatch: pytest.MonkeyPatch, server: GoogleServer) -> None:
-    """Send all requests of Google's clients, also those for a token, to a server on loopback."""
-    send = HTTPAdapter.send
-
-    def send_to_server(adapter: HTTPAdapter, request: PreparedRequest, **options: Any) -> Response:
-        parts = urlsplit(str(request.url))
-        request.url = f"{server.url}{parts.path}?{parts.query}"
-        return send(adapter, request, **options)
-
-    monkeypatch.setattr(HTTPAdapter, "send", send_to_server)
+    return dict(_account)
 
 
 def _encoded(text: str) -> str:
@@ -194,7 +168,7 @@ def test_authenticate_with_key(
     text = json.dumps(key)
     account = GoogleAccount(_encoded(text) if encoded else text)
     with serve_google() as server:
-        _redirect(monkeypatch, server)
+        redirect(monkeypatch, server)
         account.storage_client().bucket("trips").get_blob("nothing")
         with pytest.raises(exceptions.NotFound):
             account.bigquery_client().get_table("nyc-trips.none.none")
@@ -213,7 +187,7 @@ def _issuer(body: str) -> str:
 def test_key_deleted_at_google(key: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that Google rejects raises GoogleLogin with Google's message and without the key."""
     with serve_google() as server:
-        _redirect(monkeypatch, server)
+        redirect(monkeypatch, server)
         server.faults = [Fault("/token", 400, "invalid_grant", "Invalid JWT Signature.", times=100)]
         client = GoogleAccount(json.dumps(key)).storage_client()
         with pytest.raises(GoogleLogin) as caught, translate_google_errors("It failed", "no roles"):
