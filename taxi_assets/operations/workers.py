@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ _LONG_LOG = 10 << 20
 
 _END_OF_LOG = 1 << 16
 """Maximum bytes to search for the reason why a worker died."""
+
+_THREADS_END_S = 0.1
+"""How long to wait for threads that end, in seconds. The system counts a thread for a moment after it has ended."""
 
 EXIT_TIMEOUT_S = 10.0
 """Seconds to wait for a worker to exit before killing it."""
@@ -91,7 +95,7 @@ class _Worker:
     def _start(self, others: Sequence[Connection] = ()) -> None:
         """Start the process: as a copy of this one if possible, so that both share the memory of what is imported."""
         # A copy of a process with threads may wait forever for a lock that one of them held.
-        is_copy = sys.platform == "linux" and psutil.Process().num_threads() == 1
+        is_copy = sys.platform == "linux" and _has_one_thread()
         context = multiprocessing.get_context("fork") if is_copy else _NEW_PROCESS
         self.connection, theirs = context.Pipe()
         # Otherwise a collection of garbage in either process would copy all shared pages.
@@ -154,6 +158,16 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def _has_one_thread() -> bool:
+    """Return whether this process has no other thread. Waits for threads that end just now."""
+    deadline = time.monotonic() + _THREADS_END_S
+    while psutil.Process().num_threads() > 1:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_THREADS_END_S / 10)
+    return True
 
 
 def _run_worker(
