@@ -59,8 +59,8 @@ def test_full_disk(tmp_path: Path, postgres_url: str) -> None:
 
     The status can be shown even if the disk cannot be written.
     """
-    with small_disk(tmp_path / "disk", 5) as disk:
-        setup = Setup(tmp_path, disk / "home", postgres_url, rows=200_000)
+    with small_disk(tmp_path / "disk", 11) as disk:
+        setup = Setup(tmp_path, disk / "home", postgres_url, rows=400_000)
         output = setup.taxi(*LOAD, status=1)
         assert "fhv 2020-02 failed at clean_trips" in output
         assert "[disk-full]" in output
