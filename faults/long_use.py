@@ -22,6 +22,9 @@ _MAY_GROW_MB = 8.0
 _MAY_GROW = 1.05
 """How much more memory a process may use at the end than in the second quarter: caches fill, and memory fragments."""
 
+_FEWEST_SAMPLES = 3
+"""How many samples of each quarter show growth. Python closes connections when it collects garbage."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -105,7 +108,7 @@ def _disagreements(use: Use, months: Sequence[TripMonth]) -> list[str]:
 
 def _growth(early: Sequence[Sample], late: Sequence[Sample]) -> list[str]:
     """Return what the worker uses more of at the end than in the second quarter."""
-    if not early:
+    if len(early) < _FEWEST_SAMPLES:
         return []
     broken = []
     before, after = (median(sample.memory_mb for sample in samples) for samples in (early, late))
