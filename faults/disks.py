@@ -3,10 +3,18 @@
 import os
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  # a new folder in it is private to this user
 
 _ROOMY = "4g"
 """The size of a disk that is not full. Only what is used takes memory."""
+
+
+def memory_folder() -> Path | None:
+    """Return the folder of a file system in memory, where trials do not wait for the disk; None if there is none."""
+    return _MEMORY if _MEMORY.is_dir() else None
 
 
 def mount(folder: Path) -> bool:
@@ -15,6 +23,7 @@ def mount(folder: Path) -> bool:
     return _succeeds("mount", "-t", "tmpfs", "-o", f"size={_ROOMY},mode=755", "tmpfs", str(folder))
 
 
+@cache
 def may_mount() -> bool:
     """Whether this user may mount disks."""
     with tempfile.TemporaryDirectory() as folder:

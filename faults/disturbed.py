@@ -5,18 +5,16 @@ As with kills, all trials use the same installation, and one clean run must repa
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from disturbances import PROXY_PID, Disturbance, find_disturbance
 from forks import Child, taxi
 from installation import MONTH, Installation
 from outcomes import Outcome
-from points import Point, arm, replace
+from points import Point, arm
 from proxy import serve_proxy
-from undisturbed import Undisturbed, use_small_blocks
-
-_LONGEST_RUN_S = 120.0
+from undisturbed import LONGEST_RUN_S, Undisturbed, use_small_blocks
 
 _ENDING_S = 5.0
 
@@ -49,7 +47,7 @@ class Disturbing:
         struck.unlink(missing_ok=True)
         with _proxy(there, disturbance) as url:
             child = there.start("disturbed", _load, there, disturbance, point, TAXI_POSTGRES_URL=url)
-            code = child.wait(_LONGEST_RUN_S)
+            code = child.wait(LONGEST_RUN_S)
         if not struck.exists():
             broken = [f"the load was not disturbed: it ended with {code}. {child.output[-500:]}"]
             return Outcome(disturbance.kind, point.name, tuple(broken))
@@ -69,7 +67,7 @@ def _mistakes(child: Child, code: int | None, disturbance: Disturbance) -> list[
     """Return what is wrong with how a disturbed load has ended."""
     output, slugs = child.output, _slugs(child)
     if code is None:
-        return [f"the load waited for {_LONGEST_RUN_S:.0f} s: {output[-1500:]}"]
+        return [f"the load waited for {LONGEST_RUN_S:.0f} s: {output[-1500:]}"]
     if code == 0 or not disturbance.errors:
         return [] if code == 0 else [f"the load was not retried, but ended with {code}: {output[-1500:]}"]
     unknown = [word for word in _NO_ERROR if word in output]
@@ -81,30 +79,17 @@ def _mistakes(child: Child, code: int | None, disturbance: Disturbance) -> list[
 
 def _load(there: Installation, disturbance: Disturbance, point: Point) -> None:
     """Run `taxi materialize`, whose worker is a copy of this process, and disturb it at a point. Call it in a child."""
+    from taxi_assets.operations import workers
 
     def strike() -> None:
         (there.folder / "struck").touch()
         disturbance.strike(there, point)
 
     use_small_blocks()
-    replace("psutil:Process.num_threads", _wait_for_threads)
+    # With a thread that is still ending, the worker would be a new program, which is not disturbed.
+    workers.THREADS_END_S = _ENDING_S
     arm(point, strike)
     taxi("materialize", "--color", MONTH.color, "--months", MONTH.month)
-
-
-def _wait_for_threads(count: Callable[..., int]) -> Callable[..., int]:
-    """Return a function that counts the threads of a process when those that are ending have ended.
-
-    With one that is still ending, the worker would be a new program, which is not disturbed.
-    """
-
-    def wait(process: object) -> int:
-        deadline = time.monotonic() + _ENDING_S
-        while (threads := count(process)) > 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return threads
-
-    return wait
 
 
 @contextmanager

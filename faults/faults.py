@@ -22,16 +22,13 @@ from importlib import import_module
 from pathlib import Path
 
 from breaks import BREAKS
-from disks import may_mount
+from disks import may_mount, memory_folder
 from disturbances import DISTURBANCES, EACH_STEP, EVERYWHERE, feasible
 from forks import PRELOADED, stop
 from killed import find_kill, kill_values
 from lanes import Task, running
 from outcomes import Outcome, table
 from points import POINTS, owner
-
-_MEMORY = Path("/dev/shm")  # noqa: S108  # a new folder in it is private to this user
-"""A file system in memory, where trials do not wait for the disk."""
 
 _LANES = 2
 
@@ -46,9 +43,8 @@ def main() -> int:
         import_module(name)
     gc.freeze()  # otherwise, a search for garbage in a child would copy all shared memory
     tried: list[tuple[Task, Outcome]] = []
-    memory = _MEMORY if _MEMORY.is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="taxi-faults-", dir=memory) as work,
+        tempfile.TemporaryDirectory(prefix="taxi-faults-", dir=memory_folder()) as work,
         running(_tasks(options), Path(work), _LANES) as outcomes,
     ):
         for task, outcome in outcomes:

@@ -22,6 +22,7 @@ from subprocess import PIPE, STDOUT
 from types import SimpleNamespace
 from typing import Any, Self
 
+from disks import memory_folder
 from outcomes import Outcome, table
 
 KINDS = ("csv", "gz", "parquet")
@@ -30,8 +31,6 @@ _CORPUS = Path(__file__).parent / "corpus"
 
 _GROWN = Path(__file__).parent.parent / "build" / "fuzz"
 """Files that reached new lines in earlier runs, with which the next run continues."""
-
-_MEMORY = Path("/dev/shm")  # noqa: S108  # a new folder in it is private to this user
 
 _SHORT_S = 4
 
@@ -98,7 +97,7 @@ def _try(kind: str, seconds: float, seed: int) -> Outcome:
     """Try random files of a kind, in processes of their own, because a file may end the process."""
     started, executed, reached = time.monotonic(), 0, 0
     broken: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="taxi-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="taxi-fuzz-", dir=memory_folder()) as name:
         folder = Path(name)
         seeds = list(_prepare(kind, folder))
         while (left := seconds - (time.monotonic() - started)) > 1 and len(broken) < _MOST_FINDINGS:

@@ -12,9 +12,7 @@ from forks import Child
 from installation import MONTH, Installation
 from outcomes import Outcome
 from points import POINTS, Point, arm
-from undisturbed import Undisturbed, use_small_blocks
-
-_LONGEST_RUN_S = 120.0
+from undisturbed import LONGEST_RUN_S, Undisturbed, use_small_blocks
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,12 @@ class Killing:
         if kill.point is None:
             child.process.join(kill.share * self._seconds)
             child.process.kill()
-        code = child.wait(_LONGEST_RUN_S)
+        code = child.wait(LONGEST_RUN_S)
         was_killed = code == -signal.SIGKILL
         broken = [f"after the kill, {what}" for what in self._undisturbed.look(kill.step)]
         broken += self._undisturbed.look_after_the_repair()
         if kill.point and not was_killed:
-            how = f"waited for {_LONGEST_RUN_S:.0f} s" if code is None else f"ended with {code}"
+            how = f"waited for {LONGEST_RUN_S:.0f} s" if code is None else f"ended with {code}"
             broken.append(f"the load was not killed there: it {how}. {child.output[-500:]}")
         kills = {"kills": int(was_killed)}
         return Outcome(self.kind(value), kill.name, tuple(broken), kills, time.monotonic() - started)

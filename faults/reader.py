@@ -10,7 +10,6 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +49,12 @@ def month_of(text: bytes) -> TripMonth:
     return next((month for part, month in _MONTHS.items() if part in lower), TripMonth("yellow", "2021-01"))
 
 
-def unpack(kind: str, content: bytes) -> bytes:
-    """Return the text of a CSV as Python's gzip module reads it, or the bytes of another file.
-
-    Raises OSError, EOFError or zlib.error.
-    """
-    return gzip.decompress(content) if kind == "gz" else content
+def _unpack(content: bytes) -> bytes:
+    """Return gzip data as Python's gzip module reads it, or nothing if it cannot."""
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return b""
 
 
 def read(kind: str, content: bytes, folder: Path) -> str:
@@ -63,9 +62,7 @@ def read(kind: str, content: bytes, folder: Path) -> str:
 
     `folder` is for the files. Raises Broken, or any exception that is not an error of taxi_assets.
     """
-    text = b""
-    with suppress(OSError, EOFError, zlib.error):
-        text = unpack(kind, content)
+    text = _unpack(content) if kind == "gz" else content
     month = month_of(text)
     raw = folder / f"{month.color}_tripdata_{month.month}{SUFFIXES[kind]}"
     raw.write_bytes(content)
@@ -82,7 +79,7 @@ def read(kind: str, content: bytes, folder: Path) -> str:
         if kind == "parquet":
             _count_parquet(month, raw, report)
         else:
-            _compare_csv(month, unpack(kind, content), rejects, folder)
+            _compare_csv(month, text, rejects, folder)
         _add_up(report, folder, rejects)
         if report.rejected_rows:
             _clean(month, raw, folder, CleanLimits())
@@ -97,8 +94,7 @@ def _explained(error: TaxiAssetsError) -> str:
     text = error.explain()
     if not error.slug or not text.endswith(f"[{error.slug}]"):
         raise Broken(f"an error without a slug: {text}")
-    if not text.isprintable() and not text.replace("\n", " ").replace("\t", " ").isprintable():
-        text.encode()
+    text.encode()  # raises UnicodeEncodeError for what no terminal can show
     return error.slug
 
 

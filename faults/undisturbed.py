@@ -12,6 +12,9 @@ from contents import Leftovers, compare, impossible, look_around, misplaced, rea
 from forks import ChildFailed
 from installation import NEW, OLD, Installation, write_both_versions
 
+LONGEST_RUN_S = 120.0
+"""Seconds after which a load that was disturbed counts as waiting forever."""
+
 _BLOCK_BYTES, _CHUNK_BYTES = 64 << 10, 32 << 10
 """The bytes that are parsed at once, and those that are downloaded at once: a month has several of each."""
 

@@ -62,6 +62,7 @@ def read_failures(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -
 
 
 CANCELED = "The run was canceled."
+"""The error of a run that was canceled."""
 
 
 _FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."

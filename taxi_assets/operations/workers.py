@@ -36,7 +36,7 @@ _LONG_LOG = 10 << 20
 _END_OF_LOG = 1 << 16
 """Maximum bytes to search for the reason why a worker died."""
 
-_THREADS_END_S = 0.1
+THREADS_END_S = 0.1
 """How long to wait for threads that end, in seconds. The system counts a thread for a moment after it has ended."""
 
 EXIT_TIMEOUT_S = 10.0
@@ -162,11 +162,11 @@ class _Worker:
 
 def _has_one_thread() -> bool:
     """Return whether this process has no other thread. Waits for threads that end just now."""
-    deadline = time.monotonic() + _THREADS_END_S
+    deadline = time.monotonic() + THREADS_END_S
     while psutil.Process().num_threads() > 1:
         if time.monotonic() > deadline:
             return False
-        time.sleep(_THREADS_END_S / 10)
+        time.sleep(0.01)
     return True
 
 

@@ -50,7 +50,7 @@ def install(version: str) -> Release:
     installed = folder / ".venv" / "installed"
     if not installed.exists() or installed.read_text() != COMMITS[version]:
         _unpack(COMMITS[version], folder)
-        _run([sys.executable, "-m", "venv", ".venv"], folder)
+        subprocess.run([sys.executable, "-m", "venv", ".venv"], cwd=folder, check=True, capture_output=True)
         pip = (".venv/bin/pip", "install", "--quiet", "--disable-pip-version-check")
         done = subprocess.run(
             [*pip, "--constraint", "constraints.txt", "--editable", "."],
@@ -76,7 +76,3 @@ def _unpack(commit: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
-
-
-def _run(words: list[str], folder: Path) -> None:
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
