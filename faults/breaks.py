@@ -1,6 +1,7 @@
 """Faults put into the program on purpose, to see that the trials find them."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,14 @@ def _commit_between(original: Callable[..., Any]) -> Callable[..., Any]:
     return delete
 
 
+def _start_thread(original: Callable[..., Any]) -> Callable[..., Any]:
+    def publish(*arguments: Any) -> Any:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        return original(*arguments)
+
+    return publish
+
+
 def _do_nothing(_original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *_: None
 
@@ -98,6 +107,12 @@ BREAKS = {
         "a published file is not closed",
         "taxi_assets.stores.files.staging:StagedFile._release",
         _do_nothing,
+        ("months", "12"),
+    ),
+    "threads": Break(
+        "a thread for each clean file never ends",
+        "taxi_assets.stores.files.home:Home.publish_clean",
+        _start_thread,
         ("months", "12"),
     ),
     "os-errors": Break(

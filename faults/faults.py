@@ -57,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the random times and of the order (default: 1)")
     parser.add_argument("--minutes", type=float, help="repeat random trials for this long")
+    parser.add_argument("--kills", type=int, default=0, metavar="N", help="and until this many loads were killed")
     parser.add_argument("--sample", action="store_true", help="only one random trial of each row of the table")
     parser.add_argument("--kill", metavar="POINT", help="kill a load once, at a point or after a share of its seconds")
     parser.add_argument(
@@ -112,7 +113,7 @@ def _tasks(options: argparse.Namespace) -> Iterator[Task]:
         for name, fault in BREAKS.items():
             yield Task(*fault.trial, name)
     elif options.minutes:
-        yield from _long(chance, options.minutes)
+        yield from _long(chance, options.minutes, options.kills)
     elif options.sample:
         kinds: dict[str, list[Task]] = {}
         for task in _short(chance, months=3, processes=2):
@@ -139,16 +140,17 @@ def _mixed(chance: random.Random, kills: Sequence[Task], disturbances: Sequence[
 _SINGLE = ("kill", "disturb", "together", "months")
 
 
-def _long(chance: random.Random, minutes: float) -> Iterator[Task]:
-    """Yield tasks until the time is over: first many months, then the others over and over."""
-    end = time.monotonic() + minutes * 60
+def _long(chance: random.Random, minutes: float, least_kills: int) -> Iterator[Task]:
+    """Yield tasks until the time is over and enough loads were killed: first many months, then everything else."""
+    end, killed = time.monotonic() + minutes * 60, 0
     yield Task("months", "500")
     while True:
         kills = [Task("kill", name) for name in kill_values(chance, len(POINTS))]
         together = [Task("together", str(processes)) for processes in (2, 4, 8)]
         for task in together + _mixed(chance, kills, chance.sample(EVERYWHERE, len(POINTS))):
-            if time.monotonic() > end:
+            if time.monotonic() > end and killed >= least_kills:
                 return
+            killed += task.option == "kill"
             yield task
 
 
