@@ -2,13 +2,16 @@
 
 The history has four colors. CPU time is less affected by what else the machine does than wall time.
 
-Usage: python benchmarks/scale.py [--months N] [--loads N] [--stores sqlite,postgres]
+With `--browser`, pages are also timed in Chromium.
+
+Usage: python benchmarks/scale.py [--months N] [--loads N] [--stores sqlite,postgres] [--browser]
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -58,6 +61,19 @@ PAGES: Mapping[str, str] = {
 }
 """The largest GraphQL queries of pages in Dagster's UI."""
 
+PATHS: Mapping[str, str] = {
+    "overview of runs": "/overview/activity/timeline",
+    "assets": "/assets",
+    "graph of all assets": "/asset-groups",
+    "asset, overview": "/assets/yellow/clean_trips?view=overview",
+    "asset, partitions": "/assets/yellow/clean_trips?view=partitions",
+    "asset, checks": "/assets/yellow/clean_trips?view=checks",
+    "runs": "/runs",
+    "automation": "/automation",
+    "backfills": "/runs?view=backfills",
+}
+"""The paths of pages in Dagster's UI."""
+
 
 def main() -> None:
     """Print the times for each place of the history."""
@@ -65,17 +81,19 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=500, metavar="N", help="months of each color (500)")
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="runs of each month (3)")
     parser.add_argument("--stores", default="sqlite,postgres", help="where the history is: sqlite, postgres, or both")
+    parser.add_argument("--browser", action="store_true", help="also open pages in Chromium, which must be installed")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # Dagster itself uses functions that are in beta
     for store in arguments.stores.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            _measure(Path(folder), store, arguments.months, arguments.loads)
+            _measure(Path(folder), store, arguments)
 
 
-def _measure(folder: Path, store: str, number: int, loads: int) -> None:
+def _measure(folder: Path, store: str, arguments: argparse.Namespace) -> None:
     from taxi_assets.stores.postgres.embedded import EmbeddedPostgres
     from taxi_assets.tlc.trips import parse_months
 
+    number, loads = arguments.months, arguments.loads
     months = parse_months("1985-01..2100-12")[:number]
     server = EmbeddedPostgres(folder / "server")
     try:
@@ -103,6 +121,8 @@ def _measure(folder: Path, store: str, number: int, loads: int) -> None:
         _time_commands(store, f"{months[0]}..{months[-1]}")
         _time_ticks(store)
         _time_pages(store)
+        if arguments.browser:
+            _time_in_browser(store)
     finally:
         server.stop()
 
@@ -197,23 +217,48 @@ def _time_ticks(store: str) -> None:
 def _time_pages(store: str) -> None:
     with _webserver() as (url, server):
         for page, query in PAGES.items():
-            _show(f"{store}: page of {page}", _timed(partial(_request, url, query), partial(_cpu_of_tree, server)))
+            call = partial(_request, f"{url}/graphql", query)
+            _show(f"{store}: page of {page}", _timed(call, partial(_cpu_of_tree, server)))
+
+
+def _time_in_browser(store: str) -> None:
+    """Time pages until their last request has ended."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    # Without the last option, Chromium looks for updates.
+    flags = ("--no-sandbox", "--disable-background-networking")
+    with _webserver() as (url, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+
+        def seconds(path: str) -> float:
+            page, ended = browser.new_page(), list[float]()
+            page.on("requestfinished", lambda _request: ended.append(time.perf_counter()))
+            started = time.perf_counter()
+            page.goto(f"{url}{path}", wait_until="networkidle", timeout=_WAIT_S * 1000)
+            page.close()
+            return ended[-1] - started
+
+        for name, path in PATHS.items():
+            walls = [seconds(path) for _ in range(REPETITIONS)]
+            print(f"{store}: browser, {name:30}{median(walls[1:]):.2f} s, first time {walls[0]:.2f} s", flush=True)
+        browser.close()
 
 
 @contextmanager
 def _webserver() -> Iterator[tuple[str, psutil.Process]]:
-    """Start Dagster's webserver on a free port of loopback. Yields the address of its GraphQL API and its process."""
+    """Start Dagster's webserver on a free port of loopback. Yields its address and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(BIN / "dagster-webserver"), "-m", "taxi_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/graphql"
+    url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + _WAIT_S
         while True:
             try:
-                _request(url, "{ version }")
+                _request(f"{url}/graphql", "{ version }")
                 break
             except OSError:
                 if time.monotonic() > deadline:
