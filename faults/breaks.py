@@ -95,7 +95,7 @@ BREAKS = {
         "the old month is dropped in a transaction of its own, while there are readers",
         "taxi_assets.stores.postgres.store:_drop",
         _commit_after,
-        ("together", "4"),
+        ("together", "2"),
     ),
     "downloads": Break(
         "a file that has not changed is downloaded again",
