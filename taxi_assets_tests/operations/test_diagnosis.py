@@ -91,7 +91,6 @@ def test_no_test_data_is_left(examined: Examine, tmp_path: Path, postgres_url: s
     examined()
     assert _files(tmp_path) == files
     assert store.query(relations).rows == before
-    store.engine().dispose()
 
 
 def test_each_system_has_its_own_error(examined: Examine, tmp_path: Path) -> None:

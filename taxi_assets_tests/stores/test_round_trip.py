@@ -81,7 +81,6 @@ def test_round_trip(tmp_path: Path, postgres_url: str) -> None:
             assert _sorted(store.read(MONTH, columns), columns) == expected, type(store).__name__
 
     check()
-    postgres.engine().dispose()
 
 
 @pytest.mark.gcp_emulators

@@ -270,11 +270,11 @@ class PostgresStore:
         import sqlalchemy as sa
 
         if self._engine is None:
-            # pool_pre_ping, because the server may have been restarted since a connection was last used.
+            # No pool: it would keep a session of the server open until Python deletes the engine.
             url = _parsed(self._url)
             defaults = {"fallback_application_name": "taxi_assets", "connect_timeout": self._connect_timeout_s}
             arguments = {name: value for name, value in defaults.items() if name not in url.query}
-            self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
+            self._engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
         return self._engine
 
     @contextmanager
@@ -294,8 +294,8 @@ class PostgresStore:
             raise self._translate(error, connection, failure, facts) from error
         finally:
             if connection.dbapi_connection and connection.dbapi_connection.closed:
-                connection.invalidate()  # the pool would log that it cannot roll back
-            connection.close()  # returns it to the pool, which rolls back
+                connection.invalidate()  # otherwise, SQLAlchemy would log that it cannot roll back
+            connection.close()  # rolls back
 
     def _connect(self, facts: dict[str, str]) -> "sa.PoolProxiedConnection":
         import psycopg2

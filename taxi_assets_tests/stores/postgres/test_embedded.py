@@ -303,7 +303,6 @@ def test_disk_full_during_a_load(tmp_path: Path) -> None:
         assert "No space left on device" in str(error.value)
         assert store.count(JANUARY) == 100
         assert store.replace_month(JANUARY, [month_of(JANUARY, 200, mark=3)], 200) == 200
-        store.engine().dispose()
         server.stop()
 
 

@@ -29,11 +29,9 @@ COLUMNS = [column.name.lower() for column in LAYOUTS["yellow"].table_columns]
 
 
 @pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
+def store(postgres_url: str) -> PostgresStore:
     """A store in an empty database."""
-    store = PostgresStore(postgres_url, wait_s=20, change_wait_s=0.1)
-    yield store
-    store.engine().dispose()
+    return PostgresStore(postgres_url, wait_s=20, change_wait_s=0.1)
 
 
 def _load_with_first_release(url: str, *months: TripMonth) -> list[dict[str, Any]]:

@@ -76,11 +76,9 @@ PostgresStore(sys.argv[1]).replace_month(JANUARY, tables(), 40_001)
 
 
 @pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
+def store(postgres_url: str) -> PostgresStore:
     """A store in an empty database."""
-    store = PostgresStore(postgres_url, wait_s=20)
-    yield store
-    store.engine().dispose()
+    return PostgresStore(postgres_url, wait_s=20)
 
 
 def month_of(month: TripMonth, rows: int, mark: int = 0, **columns: list[Any]) -> "pa.Table":
@@ -123,12 +121,9 @@ def _url(store: PostgresStore, **parts: str) -> str:
     return store.engine().url.set(**parts).render_as_string(hide_password=False)  # type: ignore[arg-type]
 
 
-@contextmanager
-def _another(store: PostgresStore, wait_s: float = 600, **parts: str) -> Iterator[PostgresStore]:
+def _another(store: PostgresStore, wait_s: float = 600, **parts: str) -> PostgresStore:
     """Another store at the same URL, with some parts replaced."""
-    other = PostgresStore(_url(store, **parts), wait_s, change_wait_s=0.1)
-    yield other
-    other.engine().dispose()
+    return PostgresStore(_url(store, **parts), wait_s, change_wait_s=0.1)
 
 
 def _run(store: PostgresStore, sql: str) -> None:
@@ -222,6 +217,13 @@ def _comment(store: PostgresStore, month: TripMonth) -> str | None:
     return None if comment is None else str(comment)
 
 
+def test_no_session_is_left(store: PostgresStore) -> None:
+    """A store has no session of the server while it is not used."""
+    _load(store, JANUARY, 3, mark=1)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    assert _another(store).query(sessions).rows == [(0,)]
+
+
 def test_total_rows(store: PostgresStore) -> None:
     """The row count of a table covers all months of its color, and changes with loads and deletions."""
     assert store.total_rows(JANUARY) == 0
@@ -267,7 +269,8 @@ def test_total_rows_during_a_deletion(store: PostgresStore) -> None:
     for month, rows in ((JANUARY, 5), (FEBRUARY, 4)):
         _load(store, month, rows, mark=1)
         _run(store, f"COMMENT ON TABLE {month.table}_{month.month_id} IS NULL")
-    with _another(store, wait_s=0.2) as other, ThreadPoolExecutor() as pool:
+    other = _another(store, wait_s=0.2)
+    with ThreadPoolExecutor() as pool:
         with _open_transaction(store, "LOCK TABLE yellow_taxi_trips_202101"):
             total_rows = pool.submit(store.total_rows, JANUARY)
             _wait_for_a_blocked_session(store)
@@ -387,7 +390,8 @@ def test_concurrent_loads_of_a_new_table(store: PostgresStore) -> None:
 def test_access_during_a_load(store: PostgresStore) -> None:
     """During a load, other connections read and load other months; a load of the same month waits up to `wait_s`."""
     _load(store, JANUARY, 1, mark=1)
-    with _another(store, wait_s=0.3) as other, _loading(store):
+    other = _another(store, wait_s=0.3)
+    with _loading(store):
         assert _load(other, FEBRUARY, 2, mark=2) == 2
         assert _marks(other) == [(1, 1), (2, 2)]
         with pytest.raises(StoreBusy) as error:
@@ -457,8 +461,8 @@ def test_reader_with_an_old_snapshot(store: PostgresStore) -> None:
 def test_idle_reader(store: PostgresStore) -> None:
     """An idle transaction blocks only the load, not other readers, and the error identifies its process."""
     _load(store, JANUARY, 3, mark=1)
+    other = _another(store, wait_s=1)
     with (
-        _another(store, wait_s=1) as other,
         _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips") as reader,
         ThreadPoolExecutor() as pool,
     ):
@@ -479,7 +483,8 @@ def test_idle_reader(store: PostgresStore) -> None:
 def test_load_after_a_reader(store: PostgresStore) -> None:
     """A load that a reader blocks continues when the reader's transaction ends."""
     _load(store, JANUARY, 3, mark=1)
-    with _another(store) as other, ThreadPoolExecutor() as pool:
+    other = _another(store)
+    with ThreadPoolExecutor() as pool:
         with _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips"):
             load = pool.submit(_load, other, JANUARY, 4, 2)
             time.sleep(0.3)
@@ -502,14 +507,16 @@ def test_deadlock_with_a_reader(store: PostgresStore) -> None:
 def test_first_load_during_a_read(store: PostgresStore) -> None:
     """The first load of a month does not wait for readers of the table."""
     _load(store, JANUARY, 3, mark=1)
-    with _another(store, wait_s=1) as other, _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips"):
+    other = _another(store, wait_s=1)
+    with _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips"):
         assert _load(other, FEBRUARY, 4, mark=2) == 4
 
 
 def test_locked_table(store: PostgresStore) -> None:
     """Every method waits up to `wait_s` for a table that another connection locks."""
     _load(store, JANUARY, 3, mark=1)
-    with _another(store, wait_s=0.1) as other, _open_transaction(store, "LOCK TABLE yellow_taxi_trips"):
+    other = _another(store, wait_s=0.1)
+    with _open_transaction(store, "LOCK TABLE yellow_taxi_trips"):
         uses: list[Callable[[], object]] = [
             lambda: other.count(JANUARY),
             lambda: other.query("TABLE yellow_taxi_trips"),
@@ -780,34 +787,34 @@ def test_engine(store: PostgresStore) -> None:
     assert store.engine() is engine
     with engine.connect() as connection:
         pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-    with _another(store) as other:
-        _run(other, f"SELECT pg_terminate_backend({pid})")
+    other = _another(store)
+    _run(other, f"SELECT pg_terminate_backend({pid})")
     assert store.query("SELECT 1").rows == [(1,)]
 
 
 def test_lost_connection(store: PostgresStore, caplog: pytest.LogCaptureFixture) -> None:
     """If the server closes the connection of a load, the error is transient, and the old month stays.
 
-    The thread that reads the tables ends, although the error is kept. The pool of connections logs no traceback.
+    The thread that reads the tables ends, although the error is kept. SQLAlchemy logs no traceback.
     """
     _load(store, JANUARY, 3, mark=1)
-    with _another(store) as other:
+    other = _another(store)
 
-        def tables() -> "Iterator[pa.Table]":
-            yield month_of(JANUARY, 20_000, mark=2)
-            _run(
-                other,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE query LIKE 'COPY %%' AND application_name = 'taxi_assets' AND pid <> pg_backend_pid()",
-            )
-            yield month_of(JANUARY, 20_000, mark=2)
+    def tables() -> "Iterator[pa.Table]":
+        yield month_of(JANUARY, 20_000, mark=2)
+        _run(
+            other,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE query LIKE 'COPY %%' AND application_name = 'taxi_assets' AND pid <> pg_backend_pid()",
+        )
+        yield month_of(JANUARY, 20_000, mark=2)
 
-        with pytest.raises(PostgresConnectionLost) as error:
-            store.replace_month(JANUARY, tables(), 40_000)
-        assert error.value.facts == JANUARY.facts
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
-        assert not caplog.records
-        assert _marks(other) == [(1, 3)]
+    with pytest.raises(PostgresConnectionLost) as error:
+        store.replace_month(JANUARY, tables(), 40_000)
+    assert error.value.facts == JANUARY.facts
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+    assert not caplog.records
+    assert _marks(other) == [(1, 3)]
 
 
 def test_killed_server_process(store: PostgresStore) -> None:
@@ -829,21 +836,21 @@ def test_killed_server_process(store: PostgresStore) -> None:
 def _tables_with_a_kill(store: PostgresStore) -> "Iterator[pa.Table]":
     """Two tables. Between them, the server's process that copies them is killed."""
     yield month_of(JANUARY, 20_000)
-    with _another(store) as other:
-        [(pid,)] = other.query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY %'").rows
+    other = _another(store)
+    [(pid,)] = other.query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY %'").rows
     os.kill(pid, signal.SIGKILL)
     yield month_of(JANUARY, 20_000)
 
 
 def test_too_many_connections(store: PostgresStore) -> None:
     """A connection above the limit of the user is a transient error."""
-    with _another(store, username="postgres") as admin:
-        _run(admin, "ALTER ROLE taxi CONNECTION LIMIT 0")
-        try:
-            with pytest.raises(PostgresUnreachable) as error:
-                store.query("SELECT 1")
-        finally:
-            _run(admin, "ALTER ROLE taxi CONNECTION LIMIT -1")
+    admin = _another(store, username="postgres")
+    _run(admin, "ALTER ROLE taxi CONNECTION LIMIT 0")
+    try:
+        with pytest.raises(PostgresUnreachable) as error:
+            store.query("SELECT 1")
+    finally:
+        _run(admin, "ALTER ROLE taxi CONNECTION LIMIT -1")
     assert 'too many connections for role "taxi"' in str(error.value)
 
 
@@ -999,17 +1006,17 @@ def test_unknown_database(store: PostgresStore) -> None:
 
 def test_no_privilege(store: PostgresStore) -> None:
     """A user who may not create tables gets the same error from a load and from a probe, and it is not transient."""
-    with _another(store, username="postgres") as admin:
-        _run(admin, "CREATE ROLE guest LOGIN")
-        try:
-            with _another(store, username="guest") as guest:
-                for use in (guest.probe, lambda: _load(guest, JANUARY, 1, 1)):
-                    with pytest.raises(PostgresPrivilege) as error:
-                        use()
-                    assert "permission denied for schema public" in str(error.value)
-                    assert not isinstance(error.value, TRANSIENT)
-        finally:
-            _run(admin, "DROP ROLE guest")
+    admin = _another(store, username="postgres")
+    _run(admin, "CREATE ROLE guest LOGIN")
+    try:
+        guest = _another(store, username="guest")
+        for use in (guest.probe, lambda: _load(guest, JANUARY, 1, 1)):
+            with pytest.raises(PostgresPrivilege) as error:
+                use()
+            assert "permission denied for schema public" in str(error.value)
+            assert not isinstance(error.value, TRANSIENT)
+    finally:
+        _run(admin, "DROP ROLE guest")
 
 
 def test_probe(store: PostgresStore) -> None:
@@ -1096,22 +1103,22 @@ def test_password(store: PostgresStore) -> None:
     """A password can contain any characters. The error for a wrong password has the user, not the password."""
     folder = Path(str(store.engine().url.query["host"]))
     rules = (folder / "pg_hba.conf").read_text()
-    with _another(store, username="postgres") as admin:
-        try:
-            (folder / "pg_hba.conf").write_text(f"local all ann scram-sha-256\n{rules}")
-            _run(admin, "CREATE ROLE ann LOGIN PASSWORD 'p@s/s:w%%r d?'; SELECT pg_reload_conf()")
-            with _another(store, username="ann", password="p@s/s:w%r d?") as ann:  # noqa: S106
-                assert ann.query("SELECT current_user::text").rows == [("ann",)]
-            wrong = PostgresStore(_url(store, username="ann", password="s3cr3t"))  # noqa: S106
-            with pytest.raises(PostgresLoginFailed) as error:
-                wrong.query("SELECT 1")
-            assert error.value.facts["user"] == "ann"
-            assert 'password authentication failed for user "ann"' in str(error.value)
-            assert not isinstance(error.value, TRANSIENT)
-            assert "s3cr3t" not in _all_messages(error.value)
-        finally:
-            (folder / "pg_hba.conf").write_text(rules)
-            _run(admin, "DROP ROLE ann; SELECT pg_reload_conf()")
+    admin = _another(store, username="postgres")
+    try:
+        (folder / "pg_hba.conf").write_text(f"local all ann scram-sha-256\n{rules}")
+        _run(admin, "CREATE ROLE ann LOGIN PASSWORD 'p@s/s:w%%r d?'; SELECT pg_reload_conf()")
+        ann = _another(store, username="ann", password="p@s/s:w%r d?")  # noqa: S106
+        assert ann.query("SELECT current_user::text").rows == [("ann",)]
+        wrong = PostgresStore(_url(store, username="ann", password="s3cr3t"))  # noqa: S106
+        with pytest.raises(PostgresLoginFailed) as error:
+            wrong.query("SELECT 1")
+        assert error.value.facts["user"] == "ann"
+        assert 'password authentication failed for user "ann"' in str(error.value)
+        assert not isinstance(error.value, TRANSIENT)
+        assert "s3cr3t" not in _all_messages(error.value)
+    finally:
+        (folder / "pg_hba.conf").write_text(rules)
+        _run(admin, "DROP ROLE ann; SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize(
@@ -1156,7 +1163,8 @@ def test_remove(store: PostgresStore) -> None:
 def test_remove_during_a_load(store: PostgresStore) -> None:
     """A deletion waits up to `wait_s` for a load of the same month, and otherwise does not change the month."""
     _load(store, JANUARY, 1, mark=1)
-    with _another(store, wait_s=0.3) as other, _loading(store), pytest.raises(StoreBusy) as error:
+    other = _another(store, wait_s=0.3)
+    with _loading(store), pytest.raises(StoreBusy) as error:
         other.remove(JANUARY)
     assert error.type is StoreBusy
     assert error.value.facts == JANUARY.facts
@@ -1166,7 +1174,8 @@ def test_remove_during_a_load(store: PostgresStore) -> None:
 def test_remove_during_a_read(store: PostgresStore) -> None:
     """A deletion waits until a reader's transaction ends, without blocking other readers."""
     _load(store, JANUARY, 3, mark=1)
-    with _another(store) as other, ThreadPoolExecutor() as pool:
+    other = _another(store)
+    with ThreadPoolExecutor() as pool:
         with _open_transaction(store, "SELECT count(*) FROM yellow_taxi_trips"):
             removal = pool.submit(other.remove, JANUARY)
             time.sleep(0.3)
