@@ -107,7 +107,7 @@ def _try(kind: str, seconds: float, seed: int) -> Outcome:
             executed += _last(r"^stat::number_of_executed_units: (\d+)|^#(\d+)\t", log)
             reached = max(reached, _last(r" cov: (\d+) ", log))
             if done.returncode:
-                broken.append(_keep(kind, folder, log))
+                broken.append(f"the process ended with {done.returncode}: {_keep(kind, folder, log)}")
         # They must not be in the corpus while it is read, because the next process would end with them too.
         for path in (folder / "kept").iterdir():
             shutil.copyfile(path, _CORPUS / kind / path.name)
