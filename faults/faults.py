@@ -57,7 +57,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the random times and of the order (default: 1)")
     parser.add_argument("--minutes", type=float, help="repeat random trials for this long")
-    parser.add_argument("--kills", type=int, default=0, metavar="N", help="and until this many loads were killed")
+    parser.add_argument(
+        "--kills", type=int, default=0, metavar="N", help="and go on with kills until there are this many"
+    )
     parser.add_argument("--sample", action="store_true", help="only one random trial of each row of the table")
     parser.add_argument("--kill", metavar="POINT", help="kill a load once, at a point or after a share of its seconds")
     parser.add_argument(
@@ -141,17 +143,19 @@ _SINGLE = ("kill", "disturb", "together", "months")
 
 
 def _long(chance: random.Random, minutes: float, least_kills: int) -> Iterator[Task]:
-    """Yield tasks until the time is over and enough loads were killed: first many months, then everything else."""
+    """Yield first many months, then everything else until the time is over, then kills until there are enough."""
     end, killed = time.monotonic() + minutes * 60, 0
     yield Task("months", "500")
     while True:
         kills = [Task("kill", name) for name in kill_values(chance, len(POINTS))]
         together = [Task("together", str(processes)) for processes in (2, 4, 8)]
         for task in together + _mixed(chance, kills, chance.sample(EVERYWHERE, len(POINTS))):
-            if time.monotonic() > end and killed >= least_kills:
+            is_kill, is_over = task.option == "kill", time.monotonic() > end
+            if is_over and killed >= least_kills:
                 return
-            killed += task.option == "kill"
-            yield task
+            if is_kill or not is_over:
+                killed += is_kill
+                yield task
 
 
 def _report(tried: list[tuple[Task, Outcome]], options: argparse.Namespace) -> int:
