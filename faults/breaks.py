@@ -123,7 +123,7 @@ BREAKS = {
     ),
     "lost-connections": Break(
         "a lost connection is not retried",
-        "taxi_assets.stores.postgres.store:_is_connection_lost",
+        "taxi_assets.stores.postgres.store:PostgresStore._is_connection_lost",
         _do_nothing,
         ("disturb", "terminated at postgres: COPY is half done"),
     ),

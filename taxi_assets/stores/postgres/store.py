@@ -323,12 +323,20 @@ class PostgresStore:
             return TableLocked(
                 f"{failure}. After {self.wait_s:g} s, another connection still has a lock on a required table.", **facts
             )
-        if _is_connection_lost(error, connection):
+        if self._is_connection_lost(error, connection):
+            connection.invalidate()  # psycopg2 may not know yet that it is closed
             return PostgresConnectionLost(
                 f"{failure}. The connection to PostgreSQL was lost: {_reason(error)}.", **facts
             )
         kind = _ERROR_CLASSES.get(error.pgcode or "", PostgresError)
         return kind(f"{failure}. PostgreSQL reports: {_reason(error)}.", **facts)
+
+    def _is_connection_lost(self, error: "psycopg2.Error", connection: "sa.PoolProxiedConnection") -> bool:
+        """Whether the work was ended by another session, the server or the network, so that a retry may succeed."""
+        if error.pgcode:
+            return bool(error.pgcode.startswith(_CONNECTION_LOST))
+        # It also reads the message, because psycopg2 does not always notice that the connection is closed.
+        return self.engine().dialect.is_disconnect(error, connection.dbapi_connection, None)
 
     def _lock_month(self, cursor: "Cursor", month: TripMonth, failure: str) -> None:
         """Wait for other loads and deletions of the month, and block new ones until this transaction ends.
@@ -431,13 +439,6 @@ _UNDEFINED_TABLE, _MISSING_TABLE = "42P01", re.compile('relation "(.+?)" does no
 
 _CONNECTION_LOST = ("08", "40001", "40P01", "53300", "57P01", "57P02", "57P03")
 """SQLSTATEs (or prefixes) for a connection, transaction or server that was ended for reasons outside the request."""
-
-
-def _is_connection_lost(error: "psycopg2.Error", connection: "sa.PoolProxiedConnection") -> bool:
-    """Whether the work was ended by another session, the server or the network, so that a retry may succeed."""
-    if error.pgcode:
-        return bool(error.pgcode.startswith(_CONNECTION_LOST))
-    return bool(connection.dbapi_connection and connection.dbapi_connection.closed)
 
 
 _TEMPORARILY_REJECTED = re.compile("the database system is |too many c|connection slots are|terminating connection")

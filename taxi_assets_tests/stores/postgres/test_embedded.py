@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from taxi_assets.errors import (
     EmbeddedPostgresPort,
     NoPermission,
     PortInUse,
+    PostgresConnectionLost,
     PostgresDiskFull,
     SocketFolderTaken,
     WrongFileType,
@@ -184,6 +186,26 @@ def test_start_after_a_kill_during_a_load(server: EmbeddedPostgres) -> None:
     assert _execute(url, sizes) == before
     files = "SELECT pg_relation_filepath(oid) FROM pg_class WHERE pg_relation_filepath(oid) IS NOT NULL"
     assert all((server.folder / "data" / path).exists() for (path,) in _execute(url, files))
+
+
+def test_server_ends_between_statements(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A load whose server has ended is transient, although psycopg2 takes the connection for open, and logs nothing."""
+    store = PostgresStore(server.ensure_running())
+
+    def stop(*_: object) -> None:
+        """Stop the server as `pg_ctl stop -m immediate` does."""
+        postmaster = psutil.Process(_pid(server))
+        processes = [postmaster, *postmaster.children()]
+        postmaster.send_signal(signal.SIGQUIT)
+        psutil.wait_procs(processes)
+
+    monkeypatch.setattr("taxi_assets.stores.postgres.store._drop", stop)
+    with pytest.raises(PostgresConnectionLost) as error:
+        store.replace_month(JANUARY, [month_of(JANUARY, 100, mark=1)], 100)
+    assert "closed the connection unexpectedly" in str(error.value)
+    assert not caplog.records
 
 
 def _megabytes(server: EmbeddedPostgres) -> float:
