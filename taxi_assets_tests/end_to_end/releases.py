@@ -41,15 +41,27 @@ class Release:
         return self.folder / ".venv" / "bin" / "taxi"
 
 
-def install(version: str) -> Release:
-    """Install a release with the constraints of its commit into a folder of `build`, unless it is installed already.
+def unpack(version: str) -> Path:
+    """Return the folder of `build` with the code of a release, and unpack the code if it is not there.
 
-    Skips the test if the history of this checkout does not have the commit, or if the packages cannot be installed.
+    Skips the test if the history of this checkout does not have the commit.
     """
     folder = _FOLDER / version
-    installed = folder / ".venv" / "installed"
-    if not installed.exists() or installed.read_text() != COMMITS[version]:
+    unpacked = folder / ".unpacked"
+    if not unpacked.exists() or unpacked.read_text() != COMMITS[version]:
         _unpack(COMMITS[version], folder)
+        unpacked.write_text(COMMITS[version])
+    return folder
+
+
+def install(version: str) -> Release:
+    """Install a release with the constraints of its commit into the folder of its code, unless it is installed already.
+
+    Skips the test if the code is not available, or if the packages cannot be installed.
+    """
+    folder = unpack(version)
+    installed = folder / ".venv" / "installed"
+    if not installed.exists():
         subprocess.run([sys.executable, "-m", "venv", ".venv"], cwd=folder, check=True, capture_output=True)
         pip = (".venv/bin/pip", "install", "--quiet", "--disable-pip-version-check")
         done = subprocess.run(
@@ -61,7 +73,7 @@ def install(version: str) -> Release:
         )
         if done.returncode:
             pytest.skip(f"the packages of {version} cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
-        installed.write_text(COMMITS[version])
+        installed.touch()
     return Release(version, folder)
 
 

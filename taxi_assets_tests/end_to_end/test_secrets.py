@@ -2,16 +2,17 @@
 
 import base64
 import gzip
+import io
 import json
 import logging
 import os
-import re
 import shlex
 import sqlite3
+import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -21,9 +22,11 @@ import pytest
 from taxi_assets.tlc.trips import TripMonth
 from taxi_assets_tests.defs.notification_installation import NotificationInstallation
 from taxi_assets_tests.defs.ui import opened_ui
+from taxi_assets_tests.end_to_end.image import files_in
 from taxi_assets_tests.google_server import Fault, create_account, redirect, serve_google
 from taxi_assets_tests.inbox import Inbox
 from taxi_assets_tests.months import publish
+from taxi_assets_tests.planted import Secrets, readable
 from taxi_assets_tests.program import run_here
 from taxi_assets_tests.web_server import Reply, WebServer
 
@@ -90,59 +93,49 @@ QUERIES = (
 """What the pages of the UI show: runs with their logs, the code location with its resources, and the instance."""
 
 
-class Secrets:
-    """Secrets by the place where each is planted, and the search for any part of them.
-
-    A secret has characters that change when they are encoded, between two parts that do not. Each part is found in
-    every form but base64, which depends on its position.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[str, str] = {}
-
-    def plant(self, place: str, between: str = "@:/?%é\"'\\&# ") -> str:
-        """Return a new secret for a place."""
-        letters = re.sub("[^a-z]", "", place.lower())
-        first, last = f"{letters}Qz7first", f"{letters}Qz7last"
-        self.know(place, first, last)
-        return f"{first}{between}{last}"
-
-    def know(self, place: str, *parts: str) -> None:
-        """Search for these parts of a secret too."""
-        self._parts.update(dict.fromkeys(parts, place))
-
-    def found(self, text: bytes) -> set[str]:
-        """Return the places whose secrets are in a text."""
-        return {place for part, place in self._parts.items() if any(form in text for form in _forms(part))}
-
-
-def _forms(part: str) -> Iterator[bytes]:
-    """Yield a part as it is, and in the middle of other text in base64."""
-    yield part.encode()
-    for before in range(3):
-        encoded = base64.b64encode(b"x" * before + part.encode())
-        # The first and the last characters also depend on the text around it.
-        yield encoded[4 if before else 0 : -4]
-
-
 def test_search_finds_every_form() -> None:
     """A secret is found if it is encoded for a URL, as JSON or as a login in base64, in part, or compressed."""
     secrets = Secrets()
     secret = secrets.plant("one")
-    shown = (repr(secret), json.dumps(secret), quote(secret, safe=""), secret[-12:], secret[:14])
+    shown = (repr(secret), json.dumps(secret), quote(secret, safe=""), secret[-19:], secret[:21])
     texts = [text.encode() for text in shown]
     texts += [base64.b64encode(f"{'u' * length}:{secret}".encode()) for length in range(3)]
     assert all(secrets.found(text) == {"one"} for text in texts)
-    assert all(secrets.found(b"".join(_readable(zlib.compress(text)))) for text in texts)
+    assert all(secrets.found(b"".join(readable(zlib.compress(text)))) for text in texts)
     assert not secrets.found(b"another")
 
 
-def _readable(content: bytes) -> Iterator[bytes]:
-    """Yield bytes, and what they are when they are decompressed."""
-    yield content
-    for decompress in (zlib.decompress, gzip.decompress):
-        with suppress(zlib.error, OSError, EOFError):
-            yield decompress(content)
+def test_files_of_every_layer_are_read() -> None:
+    """The files of a saved image are read from each layer, also if it is compressed or if a later layer deletes them.
+
+    A layer in another format is an error, because its files would not be searched.
+    """
+    deleted, added = _archive({"opt/.env": b"secret"}), _archive({"opt/.wh..env": b"", "opt/code.py": b"pass"})
+    manifest = json.dumps(
+        [{"Config": "config.json", "Layers": ["1/layer.tar", "2/layer.tar", "blobs/sha256/3"]}]
+    ).encode()
+    layers = {"1/layer.tar": deleted, "2/layer.tar": _archive({}), "blobs/sha256/3": gzip.compress(added)}
+    saved = io.BytesIO(_archive({**layers, "config.json": b"{}", "manifest.json": manifest}))
+    assert dict(files_in(saved)) == {
+        "opt/.env": b"secret",
+        "opt/.wh..env": b"",
+        "opt/code.py": b"pass",
+        "config.json": b"{}",
+        "manifest.json": manifest,
+    }
+    with pytest.raises(AssertionError):
+        list(files_in(io.BytesIO(_archive({**layers, "2/layer.tar": b"other", "manifest.json": manifest}))))
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar archive with these files."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return written.getvalue()
 
 
 def _stored(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -151,7 +144,7 @@ def _stored(folder: Path) -> Iterator[tuple[str, bytes]]:
         if not path.is_file():
             continue
         content = path.read_bytes()
-        for text in _readable(content):
+        for text in readable(content):
             yield str(path.relative_to(folder)), text
         if content.startswith(b"SQLite format 3"):
             with closing(sqlite3.connect(path)) as database:
@@ -159,7 +152,7 @@ def _stored(folder: Path) -> Iterator[tuple[str, bytes]]:
                 for table in tables:
                     for row in database.execute(f'SELECT * FROM "{table}"'):
                         blobs = [value for value in row if isinstance(value, bytes)]
-                        for text in (text for blob in blobs for text in _readable(blob)):
+                        for text in (text for blob in blobs for text in readable(blob)):
                             yield f"{path.relative_to(folder)}: {table}", text
 
 
@@ -316,7 +309,7 @@ _OPTIONS = f"--color green --months {MONTH.month}"
 
 def _fail(planted: Planted, secrets: Secrets, dead_url: str) -> None:
     """Fail to log in, to reach a server, and to use a proxy."""
-    wrong = os.environ["TAXI_POSTGRES_URL"].replace("Qz7last", "Qz7wrong")
+    wrong = os.environ["TAXI_POSTGRES_URL"].replace("plantedlast", "plantedwrong")
     password, parameter = (quote(secrets.plant(place), safe="") for place in ("another password", "parameter"))
     dead = dead_url.replace("taxi@", f"ann:{password}@")
     for url in (wrong, dead, f"{dead_url}?user=ann&password={parameter}"):
