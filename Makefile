@@ -148,7 +148,7 @@ test-fuzz: .venv/fuzz-installed ## Read files that were changed at random, and s
 	$(BIN)/python faults/fuzz.py $(FUZZ)
 
 .PHONY: test-upgrades
-test-upgrades: install ## Load months with each earlier release, and open its home with this one
+test-upgrades: install ## Load months with each earlier release, and open its home or deployment with this one
 	TEST_UPGRADES=1 $(BIN)/pytest -m upgrades taxi_assets_tests/end_to_end
 
 # Options are in NEWEST: make test-newest NEWEST=--contracts
