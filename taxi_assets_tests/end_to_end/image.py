@@ -2,6 +2,7 @@
 
 import io
 import json
+import posixpath
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -56,4 +57,5 @@ def _files_of_layer(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=file, mode="r|*") as layer:
         for member in layer:
             if member.isreg() and (content := layer.extractfile(member)) is not None:
-                yield member.name, content.read()
+                # Some programs write paths that start with `./`.
+                yield posixpath.normpath(member.name), content.read()

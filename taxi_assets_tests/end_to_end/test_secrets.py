@@ -110,7 +110,7 @@ def test_files_of_every_layer_are_read() -> None:
 
     A layer in another format is an error, because its files would not be searched.
     """
-    deleted, added = _archive({"opt/.env": b"secret"}), _archive({"opt/.wh..env": b"", "opt/code.py": b"pass"})
+    deleted, added = _archive({"opt/.env": b"secret"}), _archive({"./opt/.wh..env": b"", "opt/code.py": b"pass"})
     manifest = json.dumps(
         [{"Config": "config.json", "Layers": ["1/layer.tar", "2/layer.tar", "blobs/sha256/3"]}]
     ).encode()
