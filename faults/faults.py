@@ -45,7 +45,7 @@ def main() -> int:
     tried: list[tuple[Task, Outcome]] = []
     with (
         tempfile.TemporaryDirectory(prefix="taxi-faults-", dir=memory_folder()) as work,
-        running(_tasks(options), Path(work), _LANES) as outcomes,
+        running(_tasks(options, tried), Path(work), _LANES) as outcomes,
     ):
         for task, outcome in outcomes:
             tried.append((task, outcome))
@@ -106,7 +106,8 @@ def _list() -> None:
     print("\n".join(point.name for point in POINTS))
 
 
-def _tasks(options: argparse.Namespace) -> Iterator[Task]:
+def _tasks(options: argparse.Namespace, tried: Sequence[tuple[Task, Outcome]]) -> Iterator[Task]:
+    """Yield what the options select. `tried` has the outcomes so far."""
     chance = random.Random(options.seed)
     chosen = [Task(name, value, options.fault) for name in _SINGLE if (value := getattr(options, name))]
     if chosen:
@@ -115,7 +116,14 @@ def _tasks(options: argparse.Namespace) -> Iterator[Task]:
         for name, fault in BREAKS.items():
             yield Task(*fault.trial, name)
     elif options.minutes:
-        yield from _long(chance, options.minutes, options.kills)
+        end = time.monotonic() + options.minutes * 60
+        for task in _long(chance):
+            kills = sum(outcome.counts.get("kills", 0) for _, outcome in tried)
+            is_over = time.monotonic() > end
+            if is_over and kills >= options.kills:
+                return
+            if task.option == "kill" or not is_over:
+                yield task
     elif options.sample:
         kinds: dict[str, list[Task]] = {}
         for task in _short(chance, months=3, processes=2):
@@ -142,20 +150,13 @@ def _mixed(chance: random.Random, kills: Sequence[Task], disturbances: Sequence[
 _SINGLE = ("kill", "disturb", "together", "months")
 
 
-def _long(chance: random.Random, minutes: float, least_kills: int) -> Iterator[Task]:
-    """Yield first many months, then everything else until the time is over, then kills until there are enough."""
-    end, killed = time.monotonic() + minutes * 60, 0
+def _long(chance: random.Random) -> Iterator[Task]:
+    """Yield tasks without end: first many months, then the others over and over."""
     yield Task("months", "500")
     while True:
         kills = [Task("kill", name) for name in kill_values(chance, len(POINTS))]
-        together = [Task("together", str(processes)) for processes in (2, 4, 8)]
-        for task in together + _mixed(chance, kills, chance.sample(EVERYWHERE, len(POINTS))):
-            is_kill, is_over = task.option == "kill", time.monotonic() > end
-            if is_over and killed >= least_kills:
-                return
-            if is_kill or not is_over:
-                killed += is_kill
-                yield task
+        yield from (Task("together", str(processes)) for processes in (2, 4, 8))
+        yield from _mixed(chance, kills, chance.sample(EVERYWHERE, len(POINTS)))
 
 
 def _report(tried: list[tuple[Task, Outcome]], options: argparse.Namespace) -> int:
