@@ -1,6 +1,9 @@
 """Objects in Cloud Storage are uploaded completely or not at all, and verified, even if the network fails."""
 
+import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +40,18 @@ MONTH = TripMonth("green", "2020-03")
 URI = "gs://trips/nyc/data/green/green_tripdata_2020-03.parquet"
 UPLOAD, CHUNK = "POST /upload/", "PUT /session/"
 
+PUT = """
+import sys
+from pathlib import Path
+from taxi_assets.stores.google.account import GoogleAccount
+from taxi_assets.stores.google.gcs import GCSLake
+from taxi_assets_tests.stores.google.test_gcs import MONTH, stage_large
+
+lake = GCSLake("gs://trips/nyc", GoogleAccount().storage_client, Path(sys.argv[1]), chunk_mb=0)
+lake.put(MONTH, stage_large(lake))
+"""
+"""Uploads the month in another process, in three chunks."""
+
 
 def _stage(lake: GCSLake, rows: int = 3, mark: int = 0, source: str = "5ha") -> StagedFile:
     staged = lake.stage(MONTH)
@@ -44,7 +59,7 @@ def _stage(lake: GCSLake, rows: int = 3, mark: int = 0, source: str = "5ha") -> 
     return staged
 
 
-def _stage_large(lake: GCSLake, rows: int = 70_000) -> StagedFile:
+def stage_large(lake: GCSLake, rows: int = 70_000) -> StagedFile:
     """Stage a file of, by default, three chunks of the smallest size."""
     staged = lake.stage(MONTH)
     fares = [number * 0.7310585 % 1 for number in range(rows)]
@@ -76,7 +91,7 @@ def test_upload_sets_metadata(lake: GCSLake, google: GoogleServer) -> None:
 
 def test_upload_in_chunks(lake: GCSLake, google: GoogleServer) -> None:
     """A file is uploaded in chunks of the configured size, with its checksum in the last request."""
-    staged = _stage_large(lake)
+    staged = stage_large(lake)
     content = staged.path.read_bytes()
     lake.put(MONTH, staged)
     assert [len(request.body) for request in google.requests_to(CHUNK)] == [STEP, STEP, len(content) - 2 * STEP]
@@ -88,7 +103,7 @@ def test_upload_in_chunks(lake: GCSLake, google: GoogleServer) -> None:
 def test_round_chunk_size(megabytes: int, chunk: int, lake: GCSLake, google: GoogleServer) -> None:
     """The chunk size is rounded down to a multiple of Google's unit."""
     lake.chunk_mb = megabytes
-    lake.put(MONTH, _stage_large(lake, rows=1_200_000))
+    lake.put(MONTH, stage_large(lake, rows=1_200_000))
     assert len(google.requests_to(CHUNK)[0].body) == chunk
 
 
@@ -134,7 +149,7 @@ def test_update_metadata_after_lost_response(lake: GCSLake, google: GoogleServer
 )
 def test_retry_transient_error(status: int, reason: str, pattern: str, lake: GCSLake, google: GoogleServer) -> None:
     """Every request is retried after a transient error, until the object is complete."""
-    staged = _stage_large(lake)
+    staged = stage_large(lake)
     content = staged.path.read_bytes()
     google.faults = [Fault(pattern, status, reason, times=3)]
     lake.put(MONTH, staged)
@@ -146,7 +161,7 @@ def test_retry_transient_error(status: int, reason: str, pattern: str, lake: GCS
 @pytest.mark.parametrize("chunk", [0, 1, 2])
 def test_resume_after_lost_connection(chunk: int, cut_at: int, lake: GCSLake, google: GoogleServer) -> None:
     """If the connection is lost within a chunk, the upload resumes and the object is complete."""
-    staged = _stage_large(lake)
+    staged = stage_large(lake)
     content = staged.path.read_bytes()
     assert 2 * STEP < len(content) < 3 * STEP
     google.faults = [skip(CHUNK, times=chunk), Fault(CHUNK, cut_at=cut_at)]
@@ -158,7 +173,7 @@ def test_resume_after_lost_connection(chunk: int, cut_at: int, lake: GCSLake, go
 @pytest.mark.parametrize("chunk", [0, 1, 2])
 def test_resend_chunk_after_lost_response(chunk: int, lake: GCSLake, google: GoogleServer) -> None:
     """If the response to a chunk is lost, resending it changes nothing, even the last one that created the object."""
-    staged = _stage_large(lake)
+    staged = stage_large(lake)
     content = staged.path.read_bytes()
     google.faults = [skip(CHUNK, times=chunk), Fault(CHUNK, lost=True)]
     uploaded = lake.put(MONTH, staged)
@@ -172,13 +187,26 @@ def test_failed_upload_keeps_old_object(lake: GCSLake, google: GoogleServer) -> 
     old = lake.put(MONTH, _stage(lake))
     google.faults = [skip(CHUNK, times=2), Fault(CHUNK, 503, times=1000)]
     lake.timeout_s = 0.1
-    staged = _stage_large(lake)
+    staged = stage_large(lake)
     with pytest.raises(GoogleUnreachable) as caught:
         lake.put(MONTH, staged)
     assert str(caught.value).startswith("green 2020-03 was not uploaded to the lake (gs://trips)")
     assert str(caught.value.facts["seen"]).startswith("503")
     assert lake.find(MONTH) == old
     assert staged.path.exists()
+
+
+@pytest.mark.parametrize(("chunk", "rows"), [(1, 3), (2, 3), (3, 70_000)])
+def test_killed_upload(chunk: int, rows: int, lake: GCSLake, google: GoogleServer) -> None:
+    """The object has all old rows until the last chunk is stored. The next upload deletes the killed one's file."""
+    lake.put(MONTH, _stage(lake))
+    with subprocess.Popen([sys.executable, "-c", PUT, str(lake.staging_folder)]) as process:
+        google.faults += [skip(CHUNK, chunk - 1), Fault(CHUNK, before=process.kill)]
+        assert process.wait() == -signal.SIGKILL
+    assert lake.find(MONTH).rows == rows
+    assert [path for path in lake.staging_folder.rglob("*") if path.is_file()]
+    assert lake.put(MONTH, stage_large(lake)).rows == 70_000
+    assert not [path for path in lake.staging_folder.rglob("*") if path.is_file()]
 
 
 def test_do_not_replace_object_of_another_run(lake: GCSLake, google: GoogleServer) -> None:
@@ -235,7 +263,7 @@ def test_server_stores_part_of_chunk(lake: GCSLake, google: GoogleServer) -> Non
     google.step = 2 * STEP
     lake.chunk_mb = 1
     with pytest.raises(UploadInterrupted) as caught:
-        lake.put(MONTH, _stage_large(lake, rows=150_000))
+        lake.put(MONTH, stage_large(lake, rows=150_000))
     assert caught.value.facts.items() >= {**MONTH.facts, "uri": URI}.items()
     assert URI not in google.objects
 
@@ -286,7 +314,7 @@ def test_truncated_object(metadata: dict[str, str], length: int, lake: GCSLake, 
 
 def test_find_reads_only_the_footer(lake: GCSLake, google: GoogleServer) -> None:
     """An object with the metadata of this project is found without reading its start."""
-    lake.put(MONTH, _stage_large(lake))
+    lake.put(MONTH, stage_large(lake))
     google.requests.clear()
     lake.find(MONTH)
     with_metadata = len(google.requests)
