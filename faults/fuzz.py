@@ -40,6 +40,9 @@ _LONGEST = {"csv": 6_000, "gz": 4_000, "parquet": 30_000}
 _TIMEOUT_S, _MEMORY_MB = 20, 2_000
 """A file that takes longer, or more memory, is kept like one that ends in an exception. All files use one process."""
 
+_LONGEST_PROCESS_S = 300
+"""Seconds after which another process continues. The fuzzer itself needs more memory with each file."""
+
 _MOST_FINDINGS = 5
 """Findings after which a kind is not tried any longer: most are the same one."""
 
@@ -95,13 +98,14 @@ def _replay(paths: Sequence[Path]) -> int:
 
 def _try(kind: str, seconds: float, seed: int) -> Outcome:
     """Try random files of a kind, in processes of their own, because a file may end the process."""
-    started, executed, reached = time.monotonic(), 0, 0
+    started, processes, executed, reached = time.monotonic(), 0, 0, 0
     broken: list[str] = []
     with tempfile.TemporaryDirectory(prefix="taxi-fuzz-", dir=memory_folder()) as name:
         folder = Path(name)
         seeds = list(_prepare(kind, folder))
         while (left := seconds - (time.monotonic() - started)) > 1 and len(broken) < _MOST_FINDINGS:
-            words = _words(kind, folder, seeds, int(left) or 1, seed + len(broken))
+            words = _words(kind, folder, seeds, min(int(left), _LONGEST_PROCESS_S) or 1, seed + processes)
+            processes += 1
             done = subprocess.run(words, stdout=PIPE, stderr=STDOUT, check=False)  # noqa: S603
             log = done.stdout.decode(errors="backslashreplace")
             executed += _last(r"^stat::number_of_executed_units: (\d+)|^#(\d+)\t", log)
