@@ -22,9 +22,6 @@ _MAY_GROW_MB = 8.0
 _MAY_GROW = 1.05
 """How much more memory a process may use at the end than in the second quarter: caches fill, and memory fragments."""
 
-_FEWEST_SAMPLES = 3
-"""How many samples of each quarter show growth. Python closes connections when it collects garbage."""
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -112,7 +109,7 @@ def _disagreements(use: Use, months: Sequence[TripMonth]) -> list[str]:
 
 def _growth(early: Sequence[Sample], late: Sequence[Sample], threads: int) -> list[str]:
     """Return what the worker uses more of at the end than in the second quarter. It may have this many threads."""
-    if len(early) < _FEWEST_SAMPLES:
+    if not early:
         return []
     broken = []
     before, after = (median(sample.memory_mb for sample in samples) for samples in (early, late))

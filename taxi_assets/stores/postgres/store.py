@@ -291,7 +291,10 @@ class PostgresStore:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self.wait_s}s"])
             yield cursor
         except psycopg2.Error as error:
-            raise self._translate(error, connection, failure, facts) from error
+            failed = self._translate(error, connection, failure, facts)
+            if isinstance(failed, PostgresConnectionLost):
+                connection.invalidate()  # psycopg2 may not know yet that it is closed
+            raise failed from error
         finally:
             if connection.dbapi_connection and connection.dbapi_connection.closed:
                 connection.invalidate()  # otherwise, SQLAlchemy would log that it cannot roll back
@@ -324,7 +327,6 @@ class PostgresStore:
                 f"{failure}. After {self.wait_s:g} s, another connection still has a lock on a required table.", **facts
             )
         if self._is_connection_lost(error, connection):
-            connection.invalidate()  # psycopg2 may not know yet that it is closed
             return PostgresConnectionLost(
                 f"{failure}. The connection to PostgreSQL was lost: {_reason(error)}.", **facts
             )
