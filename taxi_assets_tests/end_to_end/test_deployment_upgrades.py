@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from dotenv import dotenv_values
 
 from taxi_assets.graph import TRIP_ASSETS
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests import first_release
 from taxi_assets_tests.end_to_end import releases
 from taxi_assets_tests.end_to_end.deployment import (
     CHECKOUT,
@@ -31,6 +31,19 @@ from taxi_assets_tests.end_to_end.deployment import (
     without_settings,
     write_override,
 )
+from taxi_assets_tests.end_to_end.upgraded import (
+    APRIL,
+    FHV,
+    FIRST,
+    MARCH,
+    MAY,
+    OLD,
+    ROWS,
+    Taxi,
+    old_rows,
+    rows,
+    statuses,
+)
 from taxi_assets_tests.months import publish
 
 pytestmark = pytest.mark.upgrades
@@ -39,19 +52,6 @@ RELEASES = ("0.1.0",)
 """The releases with a deployment of their own, of those in `releases.COMMITS`."""
 
 PROJECT = "taxi-upgrade"
-
-MARCH, APRIL, MAY = (TripMonth("green", f"2020-{month:02d}") for month in (3, 4, 5))
-FHV = TripMonth("fhv", "2020-03")
-OLD = (MARCH, APRIL, FHV)
-"""The months that the earlier release loads. MAY is loaded by this release."""
-
-FIRST = TripMonth("green", "2019-01")
-"""The first partition. It is not loaded, but `taxi doctor` looks for it at the source."""
-
-ROWS = 800
-
-STORES: tuple[tuple[str, ...], ...] = ((), ("--postgres",))
-"""The options of `taxi query` for the warehouse and for Postgres."""
 
 SCHEDULE = {**REPOSITORY, "scheduleName": "load_green"}
 START = "mutation ($schedule: ScheduleSelector!) { startSchedule(scheduleSelector: $schedule) { __typename } }"
@@ -119,26 +119,9 @@ def _settings(code: Path, folder: Path) -> dict[str, str]:
     return {**without_settings(), **{name: value or "" for name, value in dotenv_values(folder / ".env").items()}}
 
 
-def _taxi(deployment: Deployment, *words: str) -> str:
-    """Run `taxi` in the container of the code server, as an operator does."""
-    return deployment.compose("exec", "--no-TTY", "code", "taxi", *words)
-
-
-def _status(deployment: Deployment) -> dict[TripMonth, dict[str, Any]]:
-    """The status of each month, as `taxi status --json` prints it."""
-    listed = json.loads(_taxi(deployment, "status", "--json"))
-    return {TripMonth(each["color"], each["month"]): each for each in listed}
-
-
-def _rows(deployment: Deployment) -> dict[tuple[str, ...], list[str]]:
-    """The rows of each color in each store, with the columns that 0.1.0 had."""
-    found = {}
-    for color in ("green", "fhv"):
-        columns = ", ".join(first_release.COLUMNS[color])
-        for flags in STORES:
-            lines = _taxi(deployment, "query", "--csv", *flags, f"SELECT {columns} FROM {color}_taxi_trips")
-            found[(color, *flags)] = sorted(lines.splitlines()[1:])
-    return found
+def _taxi(deployment: Deployment) -> Taxi:
+    """Return what runs `taxi` in the container of the code server, as an operator does."""
+    return partial(deployment.compose, "exec", "--no-TTY", "code", "taxi")
 
 
 def _rows_in_postgres(status: dict[TripMonth, dict[str, Any]], color: str) -> int:
@@ -192,7 +175,7 @@ def _files(deployment: Deployment) -> list[str]:
 
 def _load(deployment: Deployment, color: str, months: str) -> None:
     """Load months with a backfill, and wait until the daemon has finished it."""
-    _taxi(deployment, "backfill", "--color", color, "--months", months, "--wait")
+    _taxi(deployment)("backfill", "--color", color, "--months", months, "--wait")
 
 
 def _check_months(deployment: Deployment, months: Sequence[TripMonth]) -> dict[TripMonth, dict[str, Any]]:
@@ -200,7 +183,7 @@ def _check_months(deployment: Deployment, months: Sequence[TripMonth]) -> dict[T
 
     Months that the earlier release loaded are stale if this release reads the same file differently.
     """
-    shown = _status(deployment)
+    shown = statuses(_taxi(deployment))
     assert shown.keys() == set(months)
     assert {each["status"] for each in shown.values()} <= {"loaded", "stale"}
     assert [each["run"] for each in shown.values() if each["error"]] == []
@@ -222,10 +205,10 @@ def test_upgrade_of_a_deployment(upgrade: Upgrade) -> None:
     _load(earlier, "green", f"{MARCH.month}..{APRIL.month}")
     _load(earlier, "fhv", FHV.month)
     assert earlier.query(START, schedule=SCHEDULE)["__typename"] == "ScheduleStateResult"
-    before, rows = _status(earlier), _rows(earlier)
+    before, old = statuses(_taxi(earlier)), rows(_taxi(earlier))
     runs = [run.id for run in earlier.runs()]
     assert before.keys() == set(OLD)
-    assert [len(lines) for lines in rows.values()] == [2 * ROWS, _rows_in_postgres(before, "green"), ROWS, ROWS]
+    assert [len(lines) for lines in old.values()] == [2 * ROWS, _rows_in_postgres(before, "green"), ROWS, ROWS]
     _stop(earlier)
 
     _start_upgraded(current)
@@ -234,7 +217,7 @@ def test_upgrade_of_a_deployment(upgrade: Upgrade) -> None:
     assert {month: each["rows"] for month, each in shown.items()} == {
         month: each["rows"] for month, each in before.items()
     }
-    assert _rows(current) == rows
+    assert rows(_taxi(current)) == old
     assert [run.id for run in current.runs()] == runs
     assert current.query(STATE, schedule=SCHEDULE)["scheduleState"]["status"] == "RUNNING"
 
@@ -242,9 +225,9 @@ def test_upgrade_of_a_deployment(upgrade: Upgrade) -> None:
     _load(current, "green", f"{APRIL.month}..{MAY.month}")
     now = _check_months(current, (*OLD, MAY))
     assert [month for month, each in now.items() if each["status"] == "stale" and month.color == "green"] == []
-    new = _rows(current)
+    new = rows(_taxi(current))
     assert [len(lines) for lines in new.values()] == [3 * ROWS, _rows_in_postgres(now, "green"), ROWS, ROWS]
-    assert {store: [row for row in lines if not row.endswith(",2020-05-01")] for store, lines in new.items()} == rows
+    assert old_rows(new) == old
     assert _files(current) == sorted(2 * [f"{month.stem}.parquet" for month in (*OLD, MAY)])
-    assert {each["verdict"] for each in json.loads(_taxi(current, "doctor", "--json"))} == {"ok"}
+    assert {each["verdict"] for each in json.loads(_taxi(current)("doctor", "--json"))} == {"ok"}
     assert _unhealthy(current) == []

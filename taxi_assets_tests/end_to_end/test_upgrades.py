@@ -15,29 +15,28 @@ from dotenv import dotenv_values
 
 from taxi_assets.graph import TRIP_ASSETS
 from taxi_assets.tlc.trips import TripMonth
-from taxi_assets_tests import first_release
 from taxi_assets_tests.defs.installation import web_path
 from taxi_assets_tests.docs.pages import PROJECT
 from taxi_assets_tests.end_to_end import releases
 from taxi_assets_tests.end_to_end.releases import Release
+from taxi_assets_tests.end_to_end.upgraded import (
+    APRIL,
+    FHV,
+    FIRST,
+    MARCH,
+    MAY,
+    OLD,
+    ROWS,
+    STORES,
+    old_rows,
+    rows,
+    statuses,
+)
 from taxi_assets_tests.months import publish
 from taxi_assets_tests.program import BIN
 from taxi_assets_tests.web_server import Reply, WebServer, serve
 
 pytestmark = pytest.mark.upgrades
-
-MARCH, APRIL, MAY = (TripMonth("green", f"2020-{month:02d}") for month in (3, 4, 5))
-FHV = TripMonth("fhv", "2020-03")
-OLD = (MARCH, APRIL, FHV)
-"""The months that the earlier release loads. MAY is loaded by this release."""
-
-FIRST = TripMonth("green", "2019-01")
-"""The first partition. It is not loaded, but `taxi doctor` looks for it at the source."""
-
-ROWS = 800
-
-STORES: tuple[tuple[str, ...], ...] = ((), ("--postgres",))
-"""The options of `taxi query` for the warehouse and for Postgres."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,6 @@ class Upgraded:
     def taxi(self, *words: str) -> str:
         """Run `taxi` of this release, which must succeed, and return what it prints."""
         return _run(BIN / "taxi", *words, settings=self.settings, folder=self.folder)
-
-    def statuses(self) -> dict[TripMonth, dict[str, Any]]:
-        """The status of each month, as `taxi status --json` prints it."""
-        listed = json.loads(self.taxi("status", "--json"))
-        return {TripMonth(each["color"], each["month"]): each for each in listed}
-
-    def rows(self, color: str, *flags: str) -> list[str]:
-        """The rows of a color in the warehouse, or in Postgres with `--postgres`, with the columns that 0.1.0 had."""
-        columns = ", ".join(first_release.COLUMNS[color])
-        everything = f"SELECT {columns} FROM {color}_taxi_trips"
-        return sorted(self.taxi("query", "--csv", *flags, everything).splitlines()[1:])
 
 
 def _run(program: Path, *words: str, settings: Mapping[str, str], folder: Path) -> str:
@@ -140,28 +128,26 @@ def test_upgrade(upgraded: Upgraded) -> None:
     has each month once, and the rows of months that were loaded again are the same as before.
     """
     assert len(upgraded.before) == len(OLD)
-    shown = upgraded.statuses()
+    shown = statuses(upgraded.taxi)
     before = {TripMonth(each["color"], each["month"]): each["rows"] for each in upgraded.before}
     assert {month: each["rows"] for month, each in shown.items()} == before
     # Releases that change the rows of the same file increase the code version, so months are stale.
     assert {each["status"] for each in shown.values()} <= {"loaded", "stale"}
     assert [each["run"] for each in shown.values() if each["error"]] == []
 
-    old_rows = {(color, *flags): upgraded.rows(color, *flags) for color in ("green", "fhv") for flags in STORES}
-    assert _counts(upgraded) == {month: (ROWS, rows["postgres_trips"]) for month, rows in before.items()}
+    old = rows(upgraded.taxi)
+    assert _counts(upgraded) == {month: (ROWS, counts["postgres_trips"]) for month, counts in before.items()}
 
     load = ("materialize", "--color", "green", "--months")
     upgraded.taxi(*load, MARCH.month)
     assert "stopped" in upgraded.taxi("stop")
     assert not (upgraded.folder / "home/postgres/data/postmaster.pid").exists()
     upgraded.taxi(*load, f"{MARCH.month}..{MAY.month}")
-    now = upgraded.statuses()
+    now = statuses(upgraded.taxi)
     assert {month for month, each in now.items() if each["status"] == "loaded"} >= {MARCH, APRIL, MAY}
     assert {month: each["rows"] for month, each in now.items() if month in OLD} == before
     assert set(now) == {*OLD, MAY}
     assert now[MAY]["rows"].keys() == set(TRIP_ASSETS)
     assert _counts(upgraded) == {month: (ROWS, each["rows"]["postgres_trips"]) for month, each in now.items()}
-    for (color, *flags), rows in old_rows.items():
-        new = upgraded.rows(color, *flags)
-        assert [row for row in new if not row.endswith(",2020-05-01")] == rows
+    assert old_rows(rows(upgraded.taxi)) == old
     assert {each["verdict"] for each in json.loads(upgraded.taxi("doctor", "--json"))} == {"ok"}
